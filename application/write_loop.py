@@ -1,0 +1,429 @@
+"""The write loop: from commands to recorded facts.
+
+One writer per process gathers the commands that arrived while the last commit was in flight, reads what their
+boundaries need in one query, decides them in order, appends all their facts under one condition, and answers each.
+A refused command affects no other. On a conflict it reads and decides again; it never re-appends a stale decision.
+"""
+
+import contextlib
+import hashlib
+import logging
+import random
+import secrets
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, tzinfo
+from typing import Any, Final, Protocol
+
+import msgspec
+from pydantic import BaseModel
+
+from domain.decision import Actor, Conflict, Context, Decided, Decision, Fold, Question, Reading
+from domain.fact import Envelope, Fact, Recorded
+from domain.refusal import AlreadyDone, Refusal
+
+logger = logging.getLogger(__name__)
+
+BATCH_COMMANDS_MAX: Final = 500
+WAITING_COMMANDS_MAX: Final = 20_000
+ATTEMPTS_MAX: Final = 12
+STATES_MAX: Final = 100_000
+"""States kept in each of the memory's two generations."""
+
+Decide = Callable[[Any, Context], Decision]
+
+
+class StoreUnavailable(Exception):
+    """The journal could not be reached, or did not answer in time. Nothing is known to be recorded."""
+
+
+class FactStore(Protocol):
+    """What the writer needs of a journal."""
+
+    def read_boundary(
+        self, tags: Collection[str], head: int
+    ) -> tuple[Sequence[Recorded[Any]], Sequence[Recorded[Any]]]:
+        """Facts up to ``head`` that bear one of the tags, and all facts after ``head``; both in order."""
+
+    def append(
+        self,
+        envelopes: Sequence[Envelope[Any]],
+        boundary: Collection[Reading[Any]],
+        commands: Collection[str],
+        after: int,
+    ) -> tuple[int, int]:
+        """Record all, or nothing: returns the first position and recorded-at (microseconds).
+
+        Raises: Conflict when a fact after ``after`` belongs to the boundary or to one of the commands;
+        StoreUnavailable.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A command's facts as recorded. ``repeated`` when it had been recorded before under the same id."""
+
+    first_position: int
+    recorded_at_microseconds: int
+    facts: tuple[Fact, ...]
+    repeated: bool = False
+
+    @property
+    def position(self) -> int:
+        """The position of the command's last fact."""
+        return self.first_position + len(self.facts) - 1
+
+
+Outcome = Accepted | Exception
+Answers = dict[str, list[Recorded[Any]]]
+
+
+@dataclass(unsafe_hash=True)
+class CommandIdReused(AlreadyDone):
+    command: str
+    zh = "同一个 Idempotency-Key 已用于内容不同的请求；新的请求请换一个新的 key。"
+    en = "This Idempotency-Key was used for a request with other content; a new request needs a key of its own."
+
+
+@dataclass(slots=True, eq=False)
+class Ticket:
+    """One command on its way through the loop. ``id`` is 32 hex digits; ``digest`` is of its whole content."""
+
+    decide: Decide
+    command: Any
+    actor: Actor
+    id: str
+    imported: bool = False
+    digest: str = ""
+    outcome: Outcome | None = None
+    done: Callable[["Ticket"], None] | None = None
+
+    def __post_init__(self) -> None:
+        if not self.digest:
+            self.digest = command_digest(self.decide, self.command)
+
+
+def command_digest(decide: Decide, command: Any) -> str:
+    """128 bits over what is to be done and every field of it, as 32 hex digits."""
+    content = command.model_dump_json().encode() if isinstance(command, BaseModel) else msgspec.json.encode(command)
+    return hashlib.blake2b(decide.__name__.encode() + b"\0" + content, digest_size=16).hexdigest()
+
+
+def command_id(actor: str, key: str) -> str:
+    """A command's id from what the client calls it: one actor's keys can't meet another's, nor be read in a fact."""
+    return hashlib.blake2b(f"{len(actor)}:{actor}:{key}".encode(), digest_size=16).hexdigest()
+
+
+def new_id() -> str:
+    """A UUIDv7 (RFC 9562): 48 bits of milliseconds, then randomness, so that ids sort by time."""
+    milliseconds = time.time_ns() // 1_000_000
+    noise = int.from_bytes(secrets.token_bytes(10))
+    high, low = (noise >> 62) & 0xFFF, (noise & 0x3FFF_FFFF_FFFF_FFFF) | 0x8000_0000_0000_0000
+    text = f"{milliseconds:012x}7{high:03x}{low:016x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+class Memory:
+    """The folded states of recently used entities, as of ``head``.
+
+    Two generations bound it: when the young one is full it becomes the old one, and what is looked up in the old
+    one moves back to the young.
+    """
+
+    def __init__(self, states_max: int) -> None:
+        self.head = 0
+        self._states_max = states_max
+        self._young: dict[Reading[Any], Any] = {}
+        self._old: dict[Reading[Any], Any] = {}
+        self._folds: set[Fold[Any]] = set()
+        self._folds_by_type: dict[type[Fact], list[Fold[Any]]] = {}
+
+    def get(self, reading: Reading[Any]) -> Any:
+        """The state, or None where it isn't known."""
+        state = self._young.get(reading)
+        if state is None and (state := self._old.pop(reading, None)) is not None:
+            self.put(reading, state)
+        return state
+
+    def put(self, reading: Reading[Any], state: Any) -> None:
+        if len(self._young) >= self._states_max:
+            self._old, self._young = self._young, {}
+        self._young[reading] = state
+        if reading.fold not in self._folds:
+            self._folds.add(reading.fold)
+            for fact_type in reading.fold.fact_types:
+                self._folds_by_type.setdefault(fact_type, []).append(reading.fold)
+
+    def affected(self, fact: Fact) -> list[Reading[Any]]:
+        """The readings that one fact belongs to, of the folds seen so far."""
+        folds = self._folds_by_type.get(type(fact), ())
+        return [Reading(fold, tag) for tag in fact.tags() for fold in folds if tag.startswith(fold.prefix)]
+
+    def apply(self, fact: Fact) -> None:
+        """Carry what is known forward over one recorded fact."""
+        for reading in self.affected(fact):
+            state = self.get(reading)
+            if state is not None:
+                self.put(reading, reading.fold.evolve(state, fact))
+
+
+@dataclass(slots=True)
+class _Batch:
+    """One attempt at a batch: what it has decided so far, not yet recorded."""
+
+    states: dict[Reading[Any], Any] = field(default_factory=dict)
+    envelopes: list[Envelope[Any]] = field(default_factory=list)
+    boundary: set[Reading[Any]] = field(default_factory=set)
+    commands: dict[str, tuple[str, int, int]] = field(default_factory=dict)
+    """By command id: digest, index of its first envelope and their number."""
+    missing: set[Reading[Any]] = field(default_factory=set)
+
+
+class _Missing(Exception):
+    """A decision asked for a state that isn't loaded yet."""
+
+
+class Writer:
+    """Decides batches of commands and records their facts, in the caller's thread."""
+
+    def __init__(
+        self,
+        store: FactStore,
+        zone: tzinfo,
+        *,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        states_max: int = STATES_MAX,
+    ) -> None:
+        self._store = store
+        self._zone = zone
+        self._clock = clock
+        self._states_max = states_max
+        self._memory = Memory(states_max)
+
+    def run(self, tickets: Sequence[Ticket]) -> None:
+        """Decide the tickets in order, record all their facts at once, and set each one's outcome.
+
+        An outcome is `Accepted`, a `Refusal`, or `StoreUnavailable` when conflicts or failures of the journal
+        outlast the attempts. Whether a failed commit was recorded after all is found out from the command ids.
+        """
+        for attempt in range(ATTEMPTS_MAX):
+            if attempt:
+                time.sleep(random.uniform(0, min(0.5, 0.002 * 2**attempt)))  # noqa: S311 - jitter, not a secret
+            try:
+                self._attempt(tickets)
+                return
+            except Conflict:
+                failure: Exception = StoreUnavailable("too many conflicts with other writers")
+            except StoreUnavailable as error:
+                failure = error
+                if attempt >= 3:
+                    break
+        self._memory = Memory(self._states_max)
+        for ticket in tickets:
+            ticket.outcome = failure
+
+    def _attempt(self, tickets: Sequence[Ticket]) -> None:
+        now = self._clock()
+        answers = self._load_first(tickets, now)
+        while True:
+            batch = _Batch()
+            for ticket in tickets:
+                self._decide(ticket, now, batch, answers)
+            if not batch.missing:
+                break
+            self._load(batch.missing, tickets, answers, first=False)
+        first_position, recorded_at = 0, 0
+        if batch.envelopes:
+            first_position, recorded_at = self._store.append(
+                batch.envelopes, batch.boundary, batch.commands, self._memory.head
+            )
+            if first_position == self._memory.head + 1:
+                for reading, state in batch.states.items():
+                    self._memory.put(reading, state)
+                self._memory.head += len(batch.envelopes)
+            # Otherwise others recorded facts in between that touch no boundary of ours: the next batch reads
+            # the whole tail, theirs and ours, in order.
+        for ticket in tickets:
+            if ticket.outcome is None:
+                _, start, count = batch.commands[ticket.id]
+                facts = tuple(envelope.fact for envelope in batch.envelopes[start : start + count])
+                ticket.outcome = Accepted(first_position + start, recorded_at, facts)
+
+    def _load_first(self, tickets: Sequence[Ticket], now: datetime) -> Answers:
+        """Load what the decisions ask for first, and what was recorded under the commands' ids before."""
+        missing: set[Reading[Any]] = set()
+        for ticket in tickets:
+            # What a decision raises already here is told to its caller when it is decided for real.
+            with contextlib.suppress(Exception):
+                question = next(ticket.decide(ticket.command, self._context(ticket, now)))
+                missing.update(reading for reading in question if self._memory.get(reading) is None)
+        answers: Answers = {}
+        self._load(missing, tickets, answers, first=True)
+        return answers
+
+    def _load(
+        self, missing: Collection[Reading[Any]], tickets: Sequence[Ticket], answers: Answers, *, first: bool
+    ) -> None:
+        """Fold the missing states from the journal, and carry all known ones forward over its tail.
+
+        What the journal holds under the tickets' ids goes to ``answers``: from its whole length the first time, and
+        from the tail every time, so that a command which another process records meanwhile isn't missed.
+        """
+        memory = self._memory
+        by_tag: dict[str, list[Reading[Any]]] = {}
+        states: dict[Reading[Any], Any] = {}
+        for reading in missing:
+            by_tag.setdefault(reading.tag, []).append(reading)
+            states[reading] = reading.fold.start(reading.tag)
+        commands = {ticket.id for ticket in tickets}
+        tags = [*by_tag, *("command:" + command for command in commands)] if first else list(by_tag)
+        cold, tail = self._store.read_boundary(tags, memory.head)
+        for recorded in cold:
+            fact = recorded.envelope.fact
+            for tag in fact.tags():
+                for reading in by_tag.get(tag, ()):
+                    if isinstance(fact, reading.fold.fact_types):
+                        states[reading] = reading.fold.evolve(states[reading], fact)
+            if first and recorded.envelope.command in commands:
+                answers.setdefault(recorded.envelope.command, []).append(recorded)
+        for reading, state in states.items():
+            memory.put(reading, state)
+        for recorded in tail:
+            memory.apply(recorded.envelope.fact)
+            memory.head = recorded.position
+            if recorded.envelope.command in commands:
+                answers.setdefault(recorded.envelope.command, []).append(recorded)
+
+    def _context(self, ticket: Ticket, now: datetime) -> Context:
+        return Context(ticket.actor, now, ticket.id, self._zone)
+
+    def _decide(self, ticket: Ticket, now: datetime, batch: _Batch, answers: Answers) -> None:
+        ticket.outcome = None
+        before = answers.get(ticket.id)
+        if before is not None:
+            first = before[0]
+            if first.envelope.digest != ticket.digest:
+                ticket.outcome = CommandIdReused(ticket.id)
+            else:
+                facts = tuple(recorded.envelope.fact for recorded in before)
+                ticket.outcome = Accepted(first.position, first.recorded_at_microseconds, facts, repeated=True)
+            return
+        if ticket.id in batch.commands:
+            if batch.commands[ticket.id][0] != ticket.digest:
+                ticket.outcome = CommandIdReused(ticket.id)
+            return
+        try:
+            decided = self._drive(ticket.decide(ticket.command, self._context(ticket, now)), batch)
+        except _Missing:
+            return
+        except Refusal as refusal:
+            ticket.outcome = refusal
+            return
+        except Exception as error:
+            logger.exception("a decision failed")
+            ticket.outcome = error
+            return
+        batch.commands[ticket.id] = (ticket.digest, len(batch.envelopes), len(decided.facts))
+        actor = ticket.actor
+        for fact in decided.facts:
+            batch.envelopes.append(
+                Envelope(
+                    new_id(), actor.id, actor.role, ticket.id, ticket.digest, decided.policy, now, fact, ticket.imported
+                )
+            )
+            for reading in self._memory.affected(fact):
+                state = batch.states.get(reading)
+                if state is None and (state := self._memory.get(reading)) is None:
+                    continue
+                batch.states[reading] = reading.fold.evolve(state, fact)
+
+    def _drive(self, decision: Decision, batch: _Batch) -> Decided:
+        known, remembered, boundary = batch.states.get, self._memory.get, batch.boundary
+        try:
+            question: Question = next(decision)
+            while True:
+                answer, complete = [], True
+                for reading in question:
+                    state = known(reading)
+                    if state is None and (state := remembered(reading)) is None:
+                        batch.missing.add(reading)
+                        complete = False
+                    answer.append(state)
+                if not complete:
+                    raise _Missing
+                boundary.update(question)
+                question = decision.send(tuple(answer))
+        except StopIteration as stop:
+            decided: Decided = stop.value
+            return decided
+
+
+class WriteLoop:
+    """A writer in a thread of its own: everybody's commands, gathered while the last commit was in flight.
+
+    ``deliver`` is called once a batch, in the writer's thread, with the tickets whose outcomes are known.
+    """
+
+    def __init__(self, writer: Writer, deliver: Callable[[list[Ticket]], None] | None = None) -> None:
+        self._writer = writer
+        self._deliver = deliver or _tell_each
+        self._waiting: deque[Ticket] = deque()
+        self._wake = threading.Condition()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="write-loop", daemon=True)
+
+    def __enter__(self) -> "WriteLoop":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Finish what was submitted, then stop."""
+        with self._wake:
+            self._stopping = True
+            self._wake.notify()
+        self._thread.join()
+
+    def submit(self, *tickets: Ticket) -> None:
+        """Hand in commands; they are decided in this order.
+
+        Raises: StoreUnavailable when stopping or when too many are waiting; then none of them is taken.
+        """
+        with self._wake:
+            if self._stopping or len(self._waiting) + len(tickets) > WAITING_COMMANDS_MAX:
+                raise StoreUnavailable("the write loop is stopping or overloaded")
+            self._waiting.extend(tickets)
+            self._wake.notify()
+
+    def run(self, tickets: Sequence[Ticket]) -> None:
+        """Hand in commands and wait for all their outcomes. Raises: StoreUnavailable."""
+        done = threading.Semaphore(0)
+        for ticket in tickets:
+            ticket.done = lambda _: done.release()
+        self.submit(*tickets)
+        for _ in tickets:
+            done.acquire()
+
+    def _run(self) -> None:
+        while True:
+            with self._wake:
+                self._wake.wait_for(lambda: self._waiting or self._stopping)
+                if not self._waiting:
+                    return
+                count = min(len(self._waiting), BATCH_COMMANDS_MAX)
+                tickets = [self._waiting.popleft() for _ in range(count)]
+            try:
+                self._writer.run(tickets)
+            except Exception as error:
+                logger.exception("the write loop failed on a batch")
+                for ticket in tickets:
+                    ticket.outcome = error
+            self._deliver(tickets)
+
+
+def _tell_each(tickets: list[Ticket]) -> None:
+    for ticket in tickets:
+        if ticket.done is not None:
+            ticket.done(ticket)

@@ -1,0 +1,103 @@
+"""The district's public figures, counted from facts. What each one means is written here, once, and shown with it."""
+
+from datetime import date, datetime, time, timedelta, tzinfo
+from typing import Final, Literal
+
+import msgspec
+
+from domain.account import HoursConfirmed, HoursReversed
+from domain.fact import Fact
+from domain.hours import HoursLogged
+
+Basis = Literal["service", "recorded"]
+"""``service``: by the day of service, as the books stand at the position. ``recorded``: as the books stood then."""
+
+Dimension = Literal["community", "grid", "service", "month"]
+
+DEFINITIONS: Final = {
+    "households_served": (
+        "至少有一条已确认且未冲正的服务记录以其为服务对象的户数。",
+        "Households that at least one confirmed and unreversed service record names as its recipient.",
+    ),
+    "service_minutes": (
+        "已确认且未冲正的服务记录的服务时长（分钟）之和；未确认的不计。",
+        "Minutes of service of all confirmed and unreversed records; what is not confirmed does not count.",
+    ),
+    "service_records": (
+        "已确认且未冲正的服务记录数。",
+        "The number of confirmed and unreversed service records.",
+    ),
+}
+
+
+class Figure(msgspec.Struct, frozen=True):
+    """What one cell counts: the whole district, or one community, grid, service or month."""
+
+    households_served: int
+    service_minutes: int
+    service_records: int
+
+
+def end_of_day(day: date, zone: tzinfo) -> int:
+    """The first microsecond (Unix) after a day of the zone."""
+    midnight = datetime.combine(day + timedelta(days=1), time(), zone)
+    return int(midnight.timestamp()) * 1_000_000
+
+
+def grid_at(path: str, level: int) -> str:
+    """A grid path (joined by ``/``) cut to its first levels; empty where the service named no grid."""
+    return "/".join(path.split("/")[:level])
+
+
+class Tally:
+    """The same figures folded from the facts alone, for whoever recounts them.
+
+    Feed it the facts up to the position (for basis ``recorded``, up to the time) that the figures are wanted for.
+    """
+
+    def __init__(self) -> None:
+        self._logged: dict[str, HoursLogged] = {}
+        self._counting: dict[str, HoursLogged] = {}
+
+    def fold(self, fact: Fact) -> None:
+        match fact:
+            case HoursLogged():
+                self._logged[fact.record] = fact
+            case HoursConfirmed():
+                self._counting[fact.record] = self._logged.pop(fact.record)
+            case HoursReversed():
+                self._counting.pop(fact.record, None)
+            case _:
+                pass
+
+    def figures(self, *, until: date | None = None) -> Figure:
+        """The district's figures over services that began on or before a day (None: all)."""
+        return _count([x for x in self._counting.values() if until is None or x.started_at.date() <= until])
+
+    def cells(self, by: Dimension, *, level: int = 1, until: date | None = None) -> dict[str, Figure]:
+        """The figures by community, grid (to a level, prefixed with its community), service or month."""
+        groups: dict[str, list[HoursLogged]] = {}
+        for logged in self._counting.values():
+            if until is None or logged.started_at.date() <= until:
+                groups.setdefault(_key(logged, by, level), []).append(logged)
+        return {key: _count(group) for key, group in groups.items()}
+
+
+def _key(logged: HoursLogged, by: Dimension, level: int) -> str:
+    match by:
+        case "community":
+            return logged.community
+        case "grid":
+            return "/".join((logged.community, *logged.grid[:level]))
+        case "service":
+            return logged.service
+        case "month":
+            return f"{logged.started_at:%Y-%m}"
+
+
+def _count(records: list[HoursLogged]) -> Figure:
+    return Figure(
+        len({r.recipient_household for r in records if r.recipient_household is not None}),
+        sum(r.service_minutes for r in records),
+        len(records),
+    )

@@ -1,0 +1,671 @@
+"""Hours of service: logged by one person, then confirmed or rejected by another; a confirmed record may be reversed.
+
+Rules that hold under every policy: nobody confirms hours that they logged or that their own household earned;
+one volunteer's records can't overlap in time; only confirmed hours count; a record is settled once and reversed at
+most once. The policy adds limits. Every record lives under the version in force when its service began.
+"""
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Annotated, Any, Literal, Self
+
+import msgspec
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+
+from domain.account import (
+    ISSUANCE,
+    Account,
+    CappedMinutesReturned,
+    HoursConfirmed,
+    HoursReversed,
+    ImportReason,
+    MinutesCapped,
+    Reason,
+    household_account,
+    pool_account,
+    require_cover,
+)
+from domain.community import Community, CommunityRegistered, GridPath, GridRegistered, require_scope
+from domain.decision import Context, Decided, Decision, Fold, Question, Reading, read, read_all
+from domain.fact import Fact, Movement
+from domain.household import (
+    Household,
+    HouseholdRegistered,
+    MemberRegistered,
+    NotEnrolled,
+    Person,
+    UnknownMember,
+    VolunteerEnrolled,
+)
+from domain.identifiers import HouseholdId, PersonId, PlaceName, RecordId, ServiceName
+from domain.policy import Policy, PolicyAdopted, policy_book
+from domain.refusal import AgainstRule, AlreadyDone, NotAllowed, Unknown
+
+MINUTE = timedelta(minutes=1)
+
+
+class HoursLogged(Fact, frozen=True, omit_defaults=True, gc=False):
+    """One stretch of service was claimed; it counts for nothing until it is confirmed.
+
+    ``household`` earns, ``recipient_household`` was served (None: the community at large). Times carry the ledger's
+    own offset, so the days are plain to read. ``service_minutes`` are the claimed minutes after the policy's rounding.
+    """
+
+    type = "hours-logged.v1"
+    record: str
+    volunteer: str
+    household: str
+    community: str
+    service: str
+    started_at: datetime
+    ended_at: datetime
+    claimed_minutes: int
+    service_minutes: int
+    logged_by: str
+    recipient_household: str | None = None
+    grid: GridPath = ()
+
+    def tags(self) -> tuple[str, ...]:
+        first, last = days_of(self.started_at, self.ended_at)
+        day = f"day:{self.volunteer}:{first}"
+        if first == last:
+            return ("record:" + self.record, day)
+        return ("record:" + self.record, day, f"day:{self.volunteer}:{last}")
+
+
+class HoursRejected(Fact, frozen=True, omit_defaults=True, gc=False):
+    """A logged record was refused by whoever checked it; it never earns."""
+
+    type = "hours-rejected.v1"
+    record: str
+    rejected_by: str
+    reason: ImportReason
+
+    def tags(self) -> tuple[str, ...]:
+        return ("record:" + self.record,)
+
+
+Status = Literal["absent", "logged", "confirmed", "rejected", "reversed"]
+RecordFact = HoursLogged | HoursConfirmed | MinutesCapped | HoursRejected | HoursReversed | CappedMinutesReturned
+
+
+class ServiceRecord(msgspec.Struct, frozen=True, gc=False):
+    """Where one service record stands."""
+
+    record: str
+    status: Status = "absent"
+    logged: HoursLogged | None = None
+    confirmed: HoursConfirmed | None = None
+    capped: MinutesCapped | None = None
+
+    @staticmethod
+    def of(record: str) -> "Reading[ServiceRecord]":
+        return _record.of(record)
+
+    @property
+    def counts(self) -> bool:
+        """Still takes up the volunteer's time: not rejected and not reversed."""
+        return self.status in ("logged", "confirmed")
+
+    def require(self) -> HoursLogged:
+        """Raises: UnknownRecord."""
+        if self.logged is None:
+            raise UnknownRecord(self.record)
+        return self.logged
+
+
+def _evolve_record(state: ServiceRecord, fact: RecordFact) -> ServiceRecord:
+    match fact:
+        case HoursLogged():
+            return ServiceRecord(state.record, "logged", fact)
+        case HoursConfirmed():
+            return ServiceRecord(state.record, "confirmed", state.logged, fact)
+        case MinutesCapped():
+            return ServiceRecord(state.record, state.status, state.logged, state.confirmed, fact)
+        case HoursRejected():
+            return ServiceRecord(state.record, "rejected", state.logged)
+        case HoursReversed():
+            return ServiceRecord(state.record, "reversed", state.logged, state.confirmed, state.capped)
+        case CappedMinutesReturned():
+            return state
+
+
+_record = Fold[ServiceRecord](
+    "record",
+    ServiceRecord,
+    _evolve_record,
+    (HoursLogged, HoursConfirmed, MinutesCapped, HoursRejected, HoursReversed, CappedMinutesReturned),
+)
+
+
+class Span(msgspec.Struct, frozen=True, gc=False):
+    """When one record's service was."""
+
+    record: str
+    started_at: datetime
+    ended_at: datetime
+
+    def overlaps(self, started_at: datetime, ended_at: datetime) -> bool:
+        return self.started_at < ended_at and started_at < self.ended_at
+
+
+class VolunteerDay(msgspec.Struct, frozen=True):
+    """All service that one volunteer ever claimed for one day, whatever became of it."""
+
+    spans: tuple[Span, ...] = ()
+
+    @staticmethod
+    def of(volunteer: str, day: date) -> "Reading[VolunteerDay]":
+        return _day.of(f"{volunteer}:{day}")
+
+
+def _evolve_day(state: VolunteerDay, fact: HoursLogged) -> VolunteerDay:
+    return VolunteerDay((*state.spans, Span(fact.record, fact.started_at, fact.ended_at)))
+
+
+_day = Fold[VolunteerDay]("day", lambda _: VolunteerDay(), _evolve_day, (HoursLogged,))
+
+
+def days_of(started_at: datetime, ended_at: datetime) -> tuple[date, date]:
+    """The first and the last day that a service touches; one that ends at midnight doesn't touch the new day."""
+    first = started_at.date()
+    if ended_at.hour == 0 and ended_at.minute == 0:
+        return first, max(first, (ended_at - MINUTE).date())
+    return first, ended_at.date()
+
+
+def minutes_on(day: date, started_at: datetime, ended_at: datetime) -> int:
+    """How many whole minutes of a service fall on one day of its own zone."""
+    midnight = datetime(day.year, day.month, day.day, tzinfo=started_at.tzinfo)
+    since = max(started_at, midnight)
+    until = min(ended_at, midnight + timedelta(days=1))
+    return max(0, (until - since) // MINUTE)
+
+
+class LogHours(BaseModel):
+    """Log one stretch of service. Place and record number may be left out: the recipient's place (or else the
+    volunteer's own) and a new number are taken."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        json_schema_extra={
+            "example": {
+                "volunteer": "V00001",
+                "recipient_household": "H00002",
+                "service": "陪伴聊天",
+                "started_at": "2026-10-31T09:00:00+08:00",
+                "ended_at": "2026-10-31T10:30:00+08:00",
+            }
+        },
+    )
+
+    record: RecordId | None = None
+    volunteer: PersonId
+    recipient_household: HouseholdId | None = None
+    community: PlaceName | None = None
+    grid: Annotated[tuple[PlaceName, ...], Field(max_length=3)] = ()
+    service: ServiceName
+    started_at: AwareDatetime
+    ended_at: AwareDatetime
+    minutes: Annotated[int, Field(ge=1, le=1440, description="Less than the whole time where there was a break.")] | (
+        None
+    ) = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.started_at.second or self.started_at.microsecond or self.ended_at.second or self.ended_at.microsecond:
+            raise ValueError("时间须精确到整分钟 / times must be whole minutes")
+        if self.ended_at <= self.started_at:
+            raise ValueError("结束时间须晚于开始时间 / ended_at must be after started_at")
+        if self.minutes is not None and self.minutes > (self.ended_at - self.started_at) // MINUTE:
+            raise ValueError("时长不能超过起止时间 / minutes must fit between started_at and ended_at")
+        if self.grid and self.community is None:
+            raise ValueError("填写网格时须填写社区 / a grid needs its community")
+        return self
+
+
+class ConfirmHours(BaseModel):
+    """Confirm a logged record: the hours count and the minutes are credited."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    record: RecordId
+
+
+class RejectHours(BaseModel):
+    """Reject a logged record."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    record: RecordId
+    reason: Reason
+
+
+class ReverseHours(BaseModel):
+    """Undo a confirmed record, exactly and once."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    record: RecordId
+    reason: Reason
+
+
+class ImportHours(msgspec.Struct, frozen=True, gc=False):
+    """One row of a district's own books. ``started_at`` and ``ended_at`` are in the ledger's zone."""
+
+    record: str
+    volunteer: str
+    household: str
+    household_community: str
+    recipient_household: str | None
+    community: str
+    grid: GridPath
+    service: str
+    started_at: datetime
+    ended_at: datetime
+    minutes: int
+    confirmed_by: str | None
+    status: Literal["logged", "confirmed", "rejected", "reversed"]
+
+
+def log(command: LogHours, context: Context) -> Decision:
+    """Raises: RecordAlreadyLogged, NotEnrolled, NotYourself, OwnHouseholdServed, InTheFuture, TooLongAgo,
+    RecordTooShort, RecordTooLong, DayTooLong, RecordOverlaps, UnknownHousehold, UnknownCommunity, UnknownGrid,
+    OutsideCommunity, NoPolicyInForce."""
+    actor = context.actor
+    if actor.role == "volunteer" and actor.id != command.volunteer:
+        raise NotYourself(command.volunteer)
+    record_id = command.record or context.command_id
+    started_at, ended_at = (
+        command.started_at.astimezone(context.zone),
+        command.ended_at.astimezone(context.zone),
+    )
+    first, last = days_of(started_at, ended_at)
+    record, person, book, first_day, last_day = yield from read(
+        ServiceRecord.of(record_id),
+        Person.of(command.volunteer),
+        policy_book,
+        VolunteerDay.of(command.volunteer, first),
+        VolunteerDay.of(command.volunteer, last),
+    )
+    if record.status != "absent":
+        raise RecordAlreadyLogged(record_id)
+    if person.household is None:
+        raise UnknownMember(command.volunteer)
+    if not person.volunteer:
+        raise NotEnrolled(command.volunteer)
+    adopted = book.in_force(first)
+    _check_times(adopted.policy, started_at, ended_at, context)
+    place = yield from read(Household.of(command.recipient_household or person.household))
+    home = place.require()
+    community_id = command.community or home
+    grid = command.grid or (place.grid if community_id == home else ())
+    community = yield from read(Community.of(community_id))
+    community.require(grid)
+    if actor.role != "volunteer":
+        require_scope(context, community_id)
+    logged = HoursLogged(
+        record_id,
+        command.volunteer,
+        person.household,
+        community_id,
+        command.service,
+        started_at,
+        ended_at,
+        command.minutes or (ended_at - started_at) // MINUTE,
+        adopted.policy.service_minutes(command.minutes or (ended_at - started_at) // MINUTE),
+        actor.id,
+        command.recipient_household,
+        grid,
+    )
+    yield from _check_claim(logged, adopted.policy, first_day, last_day)
+    return Decided(adopted.version, (logged,))
+
+
+def _check_times(policy: Policy, started_at: datetime, ended_at: datetime, context: Context) -> None:
+    if ended_at > context.now:
+        raise InTheFuture(ended_at.isoformat())
+    oldest = context.now.astimezone(context.zone).date() - timedelta(days=policy.log_days_back_max)
+    if started_at.date() < oldest:
+        raise TooLongAgo(started_at.date().isoformat(), policy.log_days_back_max)
+
+
+def _check_claim(
+    logged: HoursLogged, policy: Policy, first_day: VolunteerDay, last_day: VolunteerDay
+) -> Generator[Question, Any, None]:
+    """The rules for every claim, logged or imported: own household, length, overlap, minutes a day."""
+    if logged.recipient_household == logged.household:
+        raise OwnHouseholdServed(logged.household)
+    minutes = logged.claimed_minutes
+    if minutes < policy.record_minutes_min:
+        raise RecordTooShort(minutes, policy.record_minutes_min)
+    if (logged.ended_at - logged.started_at) // MINUTE > policy.record_minutes_max:
+        raise RecordTooLong((logged.ended_at - logged.started_at) // MINUTE, policy.record_minutes_max)
+    first, last = days_of(logged.started_at, logged.ended_at)
+    spans = (*first_day.spans, *last_day.spans) if first != last else first_day.spans
+    clashing = [span for span in spans if span.overlaps(logged.started_at, logged.ended_at)]
+    for record in (yield from read_all(ServiceRecord.of(span.record) for span in clashing)):
+        if record.counts:
+            raise RecordOverlaps(logged.record, record.record)
+    for day, others in {first: first_day.spans, last: last_day.spans}.items():
+        own = minutes_on(day, logged.started_at, logged.ended_at)
+        if own + sum(minutes_on(day, s.started_at, s.ended_at) for s in others) <= policy.day_minutes_max:
+            continue
+        records = yield from read_all(ServiceRecord.of(span.record) for span in others)
+        counting = sum(
+            minutes_on(day, s.started_at, s.ended_at) for s, r in zip(others, records, strict=True) if r.counts
+        )
+        if own + counting > policy.day_minutes_max:
+            raise DayTooLong(day.isoformat(), own + counting, policy.day_minutes_max)
+
+
+def confirm(command: ConfirmHours, context: Context) -> Decision:
+    """Raises: UnknownRecord, RecordAlreadySettled, OutsideCommunity, ConfirmedByLogger, ConfirmedByOwnHousehold,
+    BalanceTooLow (the payer's), BalanceTooHigh (where the policy refuses at the cap)."""
+    record, book, confirmer = yield from read(
+        ServiceRecord.of(command.record), policy_book, Person.of(context.actor.id)
+    )
+    logged = record.require()
+    require_scope(context, logged.community)
+    if record.status != "logged":
+        raise RecordAlreadySettled(command.record, record.status)
+    adopted = book.in_force(logged.started_at.date())
+    confirmed, capped = yield from _confirmed(logged, adopted, confirmer)
+    return Decided(adopted.version, (confirmed,) if capped is None else (confirmed, capped))
+
+
+def _confirmed(
+    logged: HoursLogged, adopted: PolicyAdopted, confirmer: Person
+) -> Generator[Question, Any, tuple[HoursConfirmed, MinutesCapped | None]]:
+    """The movements that follow when ``confirmer`` vouches for a record: the credit, and what goes on to the pool."""
+    if confirmer.person == logged.logged_by or confirmer.person == logged.volunteer:
+        raise ConfirmedByLogger(logged.record, confirmer.person)
+    if confirmer.household == logged.household:
+        raise ConfirmedByOwnHousehold(logged.record, logged.household)
+    policy = adopted.policy
+    minutes = logged.service_minutes
+    source = _payer(policy, logged)
+    target = household_account(logged.household)
+    if source != ISSUANCE:
+        payer = yield from read(Account.of(source))
+        floor = policy.balance_minutes_min if source.startswith("household:") else 0
+        require_cover(payer, minutes, floor)
+    if policy.balance_minutes_max is None:
+        return HoursConfirmed(source, target, minutes, logged.record, confirmer.person), None
+    account, household = yield from read(Account.of(target), Household.of(logged.household))
+    excess = min(minutes, max(0, account.balance_minutes + minutes - policy.balance_minutes_max))
+    if not excess:
+        return HoursConfirmed(source, target, minutes, logged.record, confirmer.person), None
+    match policy.above_balance_max:
+        case "refuse":
+            raise RecordAboveCap(logged.record, account.balance_minutes, minutes, policy.balance_minutes_max)
+        case "honour":
+            return HoursConfirmed(source, target, minutes - excess, logged.record, confirmer.person, excess), None
+        case "pool":
+            pool = pool_account(household.require())
+            return (
+                HoursConfirmed(source, target, minutes, logged.record, confirmer.person),
+                MinutesCapped(target, pool, excess, logged.record),
+            )
+
+
+def _payer(policy: Policy, logged: HoursLogged) -> str:
+    """Which account pays: the recipient's household, the community's pool, or issuance."""
+    payer = policy.payer
+    if payer == "recipient":
+        if logged.recipient_household is not None:
+            return household_account(logged.recipient_household)
+        payer = policy.payer_without_recipient
+    return pool_account(logged.community) if payer == "pool" else ISSUANCE
+
+
+def reject(command: RejectHours, context: Context) -> Decision:
+    """Raises: UnknownRecord, RecordAlreadySettled, OutsideCommunity."""
+    record = yield from read(ServiceRecord.of(command.record))
+    require_scope(context, record.require().community)
+    if record.status != "logged":
+        raise RecordAlreadySettled(command.record, record.status)
+    return Decided(0, (HoursRejected(command.record, context.actor.id, command.reason),))
+
+
+def reverse(command: ReverseHours, context: Context) -> Decision:
+    """An exact reversal is never refused for what was spent since: it may leave a balance below the floor.
+
+    Raises: UnknownRecord, RecordNotConfirmed, RecordAlreadyReversed, OutsideCommunity.
+    """
+    record = yield from read(ServiceRecord.of(command.record))
+    require_scope(context, record.require().community)
+    if record.status == "reversed":
+        raise RecordAlreadyReversed(command.record)
+    if record.confirmed is None:
+        raise RecordNotConfirmed(command.record, record.status)
+    return Decided(0, _reversed(record.confirmed, record.capped, context.actor.id, command.reason))
+
+
+def _reversed(
+    confirmed: HoursConfirmed, capped: MinutesCapped | None, actor: str, reason: ImportReason
+) -> tuple[Movement, ...]:
+    """What was moved on to the pool comes back first, then the credit goes back to its payer."""
+    record = confirmed.record
+    undone = HoursReversed(confirmed.target, confirmed.source, confirmed.minutes, record, actor, reason)
+    if capped is None:
+        return (undone,)
+    return (CappedMinutesReturned(capped.target, capped.source, capped.minutes, record), undone)
+
+
+def import_hours(command: ImportHours, context: Context) -> Decision:
+    """One row of history: registers what is new in it, then logs and settles it under the rules of its day.
+
+    All rules hold but one: how far back a record may be logged. Nobody knows who kept the old books, so the
+    volunteer counts as having logged the hours; a row that the volunteer confirmed is refused.
+
+    Raises: as `log` and `confirm`, and MemberElsewhere.
+    """
+    first, last = days_of(command.started_at, command.ended_at)
+    record, person, book, first_day, last_day = yield from read(
+        ServiceRecord.of(command.record),
+        Person.of(command.volunteer),
+        policy_book,
+        VolunteerDay.of(command.volunteer, first),
+        VolunteerDay.of(command.volunteer, last),
+    )
+    if record.status != "absent":
+        raise RecordAlreadyLogged(command.record)
+    if person.household not in (None, command.household):
+        raise MemberElsewhere(command.volunteer, command.household)
+    if command.ended_at > context.now:
+        raise InTheFuture(command.ended_at.isoformat())
+    adopted = book.in_force(first)
+    community, home, household, recipient = yield from read(
+        Community.of(command.community),
+        Community.of(command.household_community),
+        Household.of(command.household),
+        Household.of(command.recipient_household or command.household),
+    )
+    facts: list[Fact] = []
+    if community.name is None or command.grid not in community.grids:
+        facts += _new_places(community, command.grid)
+    if home.name is None and home.community != community.community:
+        facts += _new_places(home, ())
+    if household.community is None:
+        facts.append(HouseholdRegistered(command.household, command.household_community))
+    if recipient.community is None and recipient.household != command.household:
+        facts.append(HouseholdRegistered(recipient.household, command.community, command.grid))
+    if person.household is None:
+        facts.append(MemberRegistered(command.volunteer, command.household))
+    if not person.volunteer:
+        facts.append(VolunteerEnrolled(command.volunteer))
+    logged = HoursLogged(
+        command.record,
+        command.volunteer,
+        command.household,
+        command.community,
+        command.service,
+        command.started_at,
+        command.ended_at,
+        command.minutes,
+        adopted.policy.service_minutes(command.minutes),
+        command.volunteer,
+        command.recipient_household,
+        command.grid,
+    )
+    yield from _check_claim(logged, adopted.policy, first_day, last_day)
+    facts.append(logged)
+    if command.confirmed_by is not None and command.status != "logged":
+        if command.status == "rejected":
+            facts.append(HoursRejected(command.record, command.confirmed_by, "imported"))
+        else:
+            confirmer = yield from read(Person.of(command.confirmed_by))
+            confirmed, capped = yield from _confirmed(logged, adopted, confirmer)
+            facts += [confirmed] if capped is None else [confirmed, capped]
+            if command.status == "reversed":
+                facts += _reversed(confirmed, capped, command.confirmed_by, "imported")
+    return Decided(adopted.version, tuple(facts))
+
+
+def _new_places(community: Community, grid: GridPath) -> list[Fact]:
+    facts: list[Fact] = []
+    if community.name is None:
+        facts.append(CommunityRegistered(community.community, community.community))
+    for depth in range(1, len(grid) + 1):
+        if grid[:depth] not in community.grids:
+            facts.append(GridRegistered(community.community, grid[:depth]))
+    return facts
+
+
+@dataclass(unsafe_hash=True)
+class UnknownRecord(Unknown):
+    record: str
+    zh = "没有编号为“{record}”的服务记录。"
+    en = "There is no service record “{record}”."
+
+
+@dataclass(unsafe_hash=True)
+class RecordAlreadyLogged(AlreadyDone):
+    record: str
+    zh = "服务记录“{record}”已经存在，内容不同的记录请用新编号。"
+    en = "The service record “{record}” exists already; another service needs a number of its own."
+
+
+@dataclass(unsafe_hash=True)
+class RecordAlreadySettled(AlreadyDone):
+    record: str
+    status: str
+    zh = "服务记录“{record}”已经处理（{status}），不能再次确认或驳回。"
+    en = "The service record “{record}” is {status} already and can't be settled again."
+
+
+@dataclass(unsafe_hash=True)
+class RecordNotConfirmed(AlreadyDone):
+    record: str
+    status: str
+    zh = "服务记录“{record}”的状态是 {status}，只有已确认的记录才能冲正。"
+    en = "The service record “{record}” is {status}; only a confirmed one can be reversed."
+
+
+@dataclass(unsafe_hash=True)
+class RecordAlreadyReversed(AlreadyDone):
+    record: str
+    zh = "服务记录“{record}”已经冲正过一次。"
+    en = "The service record “{record}” was reversed already."
+
+
+@dataclass(unsafe_hash=True)
+class NotYourself(NotAllowed):
+    volunteer: str
+    zh = "志愿者只能登记自己的服务，不能替“{volunteer}”登记。"
+    en = "A volunteer logs their own hours only, not those of “{volunteer}”."
+
+
+@dataclass(unsafe_hash=True)
+class ConfirmedByLogger(NotAllowed):
+    record: str
+    person: str
+    zh = "“{person}”登记或提供了服务记录“{record}”，不能由本人确认。"
+    en = "“{person}” logged or gave the service of record “{record}”; somebody else must confirm it."
+
+
+@dataclass(unsafe_hash=True)
+class ConfirmedByOwnHousehold(NotAllowed):
+    record: str
+    household: str
+    zh = "服务记录“{record}”的时间记在确认人自己的户“{household}”，须由户外的人确认。"
+    en = "Record “{record}” earns for the confirmer's own household “{household}”; somebody else must confirm it."
+
+
+@dataclass(unsafe_hash=True)
+class OwnHouseholdServed(AgainstRule):
+    household: str
+    zh = "为自己的户“{household}”服务不计时间。"
+    en = "Serving one's own household “{household}” earns no time."
+
+
+@dataclass(unsafe_hash=True)
+class MemberElsewhere(AgainstRule):
+    member: str
+    household: str
+    zh = "“{member}”登记在另一户，不在户“{household}”。"
+    en = "“{member}” is registered in another household than “{household}”."
+
+
+@dataclass(unsafe_hash=True)
+class InTheFuture(AgainstRule):
+    ended_at: str
+    zh = "服务到 {ended_at} 才结束，结束之后才能登记。"
+    en = "The service ends at {ended_at}; it can be logged once it has ended."
+
+
+@dataclass(unsafe_hash=True)
+class TooLongAgo(AgainstRule):
+    day: str
+    log_days_back_max: int
+    zh = "{day} 的服务已超过 {log_days_back_max} 天的补登期限。"
+    en = "A service of {day} is past the {log_days_back_max} days within which hours may be logged."
+
+
+@dataclass(unsafe_hash=True)
+class RecordTooShort(AgainstRule):
+    minutes: int
+    record_minutes_min: int
+    zh = "服务 {minutes} 分钟，少于每次最短 {record_minutes_min} 分钟。"
+    en = "{minutes} minutes of service are fewer than the shortest record of {record_minutes_min}."
+
+
+@dataclass(unsafe_hash=True)
+class RecordTooLong(AgainstRule):
+    minutes: int
+    record_minutes_max: int
+    zh = "服务 {minutes} 分钟，超过每次最长 {record_minutes_max} 分钟。"
+    en = "{minutes} minutes of service are more than the longest record of {record_minutes_max}."
+
+
+@dataclass(unsafe_hash=True)
+class DayTooLong(AgainstRule):
+    day: str
+    minutes: int
+    day_minutes_max: int
+    zh = "{day} 的服务共 {minutes} 分钟，超过每人每天 {day_minutes_max} 分钟。"
+    en = "Service on {day} would come to {minutes} minutes, more than {day_minutes_max} a volunteer a day."
+
+
+@dataclass(unsafe_hash=True)
+class RecordOverlaps(AgainstRule):
+    record: str
+    other: str
+    zh = "与同一志愿者的服务记录“{other}”时间重叠。"
+    en = "It overlaps in time with the same volunteer's record “{other}”."
+
+
+@dataclass(unsafe_hash=True)
+class RecordAboveCap(AgainstRule):
+    record: str
+    balance_minutes: int
+    minutes: int
+    balance_minutes_max: int
+    zh = "该户余额 {balance_minutes} 分钟，记录“{record}”再记 {minutes} 分钟会超过上限 {balance_minutes_max} 分钟。"
+    en = (
+        "The household holds {balance_minutes} minutes; the {minutes} of record “{record}” would exceed "
+        "the cap of {balance_minutes_max}."
+    )

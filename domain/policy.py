@@ -1,0 +1,124 @@
+"""The policy: the time bank's rule book, as numbered versions that are facts themselves.
+
+A service lives under the rules that were in force when it began, whenever it is logged or confirmed. So a new
+version takes effect on a later day than the one it is adopted on; only the first may reach back, to the day
+from which a district's history is brought in.
+"""
+
+from dataclasses import dataclass
+from datetime import date
+from typing import Annotated, Literal, assert_never
+
+import msgspec
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from domain.decision import Context, Decided, Decision, Fold, read
+from domain.fact import Fact
+from domain.refusal import AgainstRule
+
+Minutes = Annotated[int, Field(ge=0, le=60_000_000)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """One version of the rules. All amounts are whole minutes. Sources of each number: FIELD, "Rule books seen".
+
+    The defaults are the ones a district starts with here; each is a setting, none is a law.
+    """
+
+    record_minutes_min: Annotated[int, Field(ge=1, le=1440)] = 15
+    record_minutes_max: Annotated[int, Field(ge=1, le=1440)] = 480
+    log_days_back_max: Annotated[int, Field(ge=0, le=3660)] = 30
+    day_minutes_max: Annotated[int, Field(ge=1, le=1440)] = 600
+    rounding: Literal["down", "nearest", "up"] = "down"
+    rounding_step_minutes: Annotated[int, Field(ge=1, le=240)] = 1
+    payer: Literal["recipient", "pool", "issuance"] = "issuance"
+    payer_without_recipient: Literal["pool", "issuance"] = "issuance"
+    balance_minutes_min: Annotated[int, Field(ge=-60_000_000, le=0)] = 0
+    balance_minutes_max: Annotated[int, Field(ge=1, le=60_000_000)] | None = 90_000
+    above_balance_max: Literal["refuse", "pool", "honour"] = "pool"
+
+    def service_minutes(self, claimed_minutes: int) -> int:
+        """Claimed minutes rounded to the policy's step (N. California: quarter hours up, 52 min become 60)."""
+        step = self.rounding_step_minutes
+        match self.rounding:
+            case "down":
+                return claimed_minutes // step * step
+            case "nearest":
+                return (2 * claimed_minutes + step) // (2 * step) * step
+            case "up":
+                return -(-claimed_minutes // step) * step
+            case _:
+                assert_never(self.rounding)
+
+
+class PolicyAdopted(Fact, frozen=True, omit_defaults=True):
+    type = "policy-adopted.v1"
+    version: int
+    effective_on: date
+    policy: Policy
+
+    def tags(self) -> tuple[str, ...]:
+        return ("policy:book",)
+
+
+class PolicyBook(msgspec.Struct, frozen=True):
+    """All versions adopted so far, oldest first; their effective dates rise."""
+
+    versions: tuple[PolicyAdopted, ...] = ()
+
+    def in_force(self, day: date) -> PolicyAdopted:
+        """The version in force on a day. Raises: NoPolicyInForce before the first one's effective date."""
+        for adopted in reversed(self.versions):
+            if adopted.effective_on <= day:
+                return adopted
+        raise NoPolicyInForce(day.isoformat())
+
+
+def _evolve(book: PolicyBook, fact: PolicyAdopted) -> PolicyBook:
+    return PolicyBook((*book.versions, fact))
+
+
+policy_book = Fold[PolicyBook]("policy", lambda _: PolicyBook(), _evolve, (PolicyAdopted,)).of("book")
+
+
+class AdoptPolicy(BaseModel):
+    """Adopt a new version of the rules from a day on."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    effective_on: date
+    policy: Policy = Policy()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "AdoptPolicy":
+        if self.policy.record_minutes_min > self.policy.record_minutes_max:
+            raise ValueError("最短时长不能大于最长时长 / record_minutes_min must not exceed record_minutes_max")
+        return self
+
+
+def adopt(command: AdoptPolicy, context: Context) -> Decision:
+    """Raises: PolicyTooEarly."""
+    book = yield from read(policy_book)
+    if book.versions:
+        today = context.now.astimezone(context.zone).date()
+        earliest = max(today, book.versions[-1].effective_on)
+        if command.effective_on <= earliest:
+            raise PolicyTooEarly(command.effective_on.isoformat(), earliest.isoformat())
+    version = len(book.versions) + 1
+    return Decided(0, (PolicyAdopted(version, command.effective_on, command.policy),))
+
+
+@dataclass(unsafe_hash=True)
+class NoPolicyInForce(AgainstRule):
+    day: str
+    zh = "{day} 当天没有生效的规则，请先由管理员采用规则。"
+    en = "No policy was in force on {day}; an administrator must adopt one first."
+
+
+@dataclass(unsafe_hash=True)
+class PolicyTooEarly(AgainstRule):
+    effective_on: str
+    after: str
+    zh = "新规则的生效日 {effective_on} 必须晚于 {after}：已经开始的服务不受新规则影响。"
+    en = "A new policy must take effect after {after}, not on {effective_on}: services begun keep their rules."

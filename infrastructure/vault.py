@@ -1,0 +1,26 @@
+"""The vault: personal data, kept apart from the journal, which never forgets."""
+
+from collections.abc import Mapping
+
+from psycopg import Connection
+
+
+def remember(
+    connection: Connection[object],
+    ledger: str,
+    *,
+    names: Mapping[str, str] | None = None,
+    remarks: Mapping[str, str] | None = None,
+) -> None:
+    """Keep names by person and remarks by record; what is known already is overwritten."""
+    for table, key, value, given in (
+        ("vault_people", "person", "name", names),
+        ("vault_remarks", "record", "remark", remarks),
+    ):
+        if given:
+            connection.execute(
+                f"INSERT INTO {table} (ledger, {key}, {value})"
+                " SELECT %s, * FROM unnest(%s::text[], %s::text[])"
+                f" ON CONFLICT (ledger, {key}) DO UPDATE SET {value} = excluded.{value}",
+                (ledger, list(given), list(given.values())),
+            )

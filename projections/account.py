@@ -1,0 +1,233 @@
+"""Accounts: each one's balance and what it is made of, and the statement: every movement with its running balances."""
+
+from collections.abc import Sequence
+from typing import Any, Final, get_args
+
+import msgspec
+from psycopg import AsyncConnection, Cursor
+from psycopg.rows import class_row, scalar_row
+
+from domain.account import (
+    ISSUANCE,
+    AccountFact,
+    CappedMinutesReturned,
+    HoursConfirmed,
+    HoursReversed,
+    MinutesCapped,
+    MinutesGranted,
+    PoolFunded,
+    household_account,
+    pool_account,
+)
+from domain.community import CommunityRegistered
+from domain.fact import Movement, Recorded
+from domain.household import HouseholdRegistered
+from projections.projection import CopyValue, Projection, copy_rows, upsert_rows
+
+
+class AccountRow(msgspec.Struct):
+    """One account as of the projections' position. ``last_activity_microseconds`` is the recorded-at (Unix) of its
+    last movement. For a household: balance = earned - spent + granted - capped."""
+
+    account: str
+    community: str | None = None
+    grid: str = ""
+    balance_minutes: int = 0
+    earned_minutes: int = 0
+    spent_minutes: int = 0
+    granted_minutes: int = 0
+    capped_minutes: int = 0
+    last_position: int = 0
+    last_activity_microseconds: int | None = None
+
+
+ACCOUNT_COLUMNS: Final = AccountRow.__struct_fields__
+MOVEMENT_COLUMNS: Final = (
+    "position",
+    "kind",
+    "source",
+    "target",
+    "minutes",
+    "record",
+    "recorded_at_microseconds",
+    "source_balance_minutes",
+    "target_balance_minutes",
+)
+
+
+class Accounts(Projection):
+    """All accounts, held in memory while the projector runs (a district has some thousand)."""
+
+    name = "accounts"
+    version = 1
+    tables = """
+        CREATE TABLE accounts (
+            account text COLLATE "C" PRIMARY KEY,
+            community text,
+            grid text NOT NULL,
+            balance_minutes bigint NOT NULL,
+            earned_minutes bigint NOT NULL,
+            spent_minutes bigint NOT NULL,
+            granted_minutes bigint NOT NULL,
+            capped_minutes bigint NOT NULL,
+            last_position bigint NOT NULL,
+            last_activity_microseconds bigint
+        );
+        CREATE TABLE movements (
+            position bigint NOT NULL,
+            kind text NOT NULL,
+            source text NOT NULL,
+            target text NOT NULL,
+            minutes bigint NOT NULL,
+            record text,
+            recorded_at_microseconds bigint NOT NULL,
+            source_balance_minutes bigint NOT NULL,
+            target_balance_minutes bigint NOT NULL
+        );
+    """
+    indexes = """
+        ALTER TABLE movements ADD PRIMARY KEY (position);
+        CREATE INDEX movements_by_source ON movements (source, position) WHERE source <> 'issuance';
+        CREATE INDEX movements_by_target ON movements (target, position) WHERE target <> 'issuance';
+        CREATE INDEX accounts_by_community ON accounts (community, account);
+    """
+    fact_types = (HouseholdRegistered, CommunityRegistered, *get_args(AccountFact))
+
+    def __init__(self) -> None:
+        self.rows: dict[str, AccountRow] = {}
+        self._changed: dict[str, AccountRow] = {}
+        self._movements: list[Sequence[CopyValue]] = []
+
+    def load(self, cursor: Cursor[Any]) -> None:
+        cursor.execute(f"SELECT {', '.join(ACCOUNT_COLUMNS)} FROM accounts")
+        self.rows = {row[0]: AccountRow(*row) for row in cursor}
+        self._changed.clear()
+        self._movements.clear()
+
+    def fold(self, recorded: Recorded[Any]) -> None:
+        fact = recorded.envelope.fact
+        if isinstance(fact, Movement):
+            self._move(recorded, fact)
+        elif isinstance(fact, HouseholdRegistered):
+            row = self._row(household_account(fact.household))
+            row.community, row.grid = fact.community, "/".join(fact.grid)
+        elif isinstance(fact, CommunityRegistered):
+            self._row(pool_account(fact.community)).community = fact.community
+
+    def _row(self, account: str) -> AccountRow:
+        row = self.rows.get(account)
+        if row is None:
+            row = self.rows[account] = AccountRow(account)
+        self._changed[account] = row
+        return row
+
+    def _move(self, recorded: Recorded[Any], fact: Movement) -> None:
+        minutes = fact.minutes
+        source, target = self._row(fact.source), self._row(fact.target)
+        source.balance_minutes -= minutes
+        target.balance_minutes += minutes
+        match fact:
+            case HoursConfirmed():
+                source.spent_minutes += minutes
+                target.earned_minutes += minutes
+            case HoursReversed():
+                source.earned_minutes -= minutes
+                target.spent_minutes -= minutes
+            case MinutesCapped():
+                source.capped_minutes += minutes
+                target.granted_minutes += minutes
+            case CappedMinutesReturned():
+                source.granted_minutes -= minutes
+                target.capped_minutes -= minutes
+            case MinutesGranted() | PoolFunded():
+                source.spent_minutes += minutes
+                target.granted_minutes += minutes
+        for row in (source, target):
+            row.last_position = recorded.position
+            row.last_activity_microseconds = recorded.recorded_at_microseconds
+        self._movements.append(
+            (
+                recorded.position,
+                fact.type,
+                fact.source,
+                fact.target,
+                minutes,
+                getattr(fact, "record", None),
+                recorded.recorded_at_microseconds,
+                source.balance_minutes,
+                target.balance_minutes,
+            )
+        )
+
+    def write(self, cursor: Cursor[Any]) -> None:
+        copy_rows(cursor, "movements", MOVEMENT_COLUMNS, self._movements)
+        self._movements.clear()
+        rows = [[getattr(row, column) for column in ACCOUNT_COLUMNS] for row in self._changed.values()]
+        upsert_rows(cursor, "accounts", ACCOUNT_COLUMNS, "account", rows)
+        self._changed.clear()
+
+
+async def account(connection: AsyncConnection[Any], name: str) -> AccountRow | None:
+    """One account, or None where nothing is known of it."""
+    cursor = connection.cursor(row_factory=class_row(AccountRow))
+    await cursor.execute(f"SELECT {', '.join(ACCOUNT_COLUMNS)} FROM accounts WHERE account = %s", (name,))
+    return await cursor.fetchone()
+
+
+async def household_accounts(
+    connection: AsyncConnection[Any], *, community: str | None, after: str, limit: int
+) -> list[AccountRow]:
+    """Households in the order of their numbers, after a given one, of one community or of all."""
+    cursor = connection.cursor(row_factory=class_row(AccountRow))
+    await cursor.execute(
+        f"SELECT {', '.join(ACCOUNT_COLUMNS)} FROM accounts WHERE account > %s AND account < 'household;'"
+        " AND (%s::text IS NULL OR community = %s) ORDER BY account LIMIT %s",
+        (household_account(after), community, community, limit),
+    )
+    return await cursor.fetchall()
+
+
+class StatementRow(msgspec.Struct):
+    """One movement as one account sees it: ``change_minutes`` is negative where the account paid."""
+
+    position: int
+    kind: str
+    other_account: str
+    change_minutes: int
+    balance_minutes: int
+    record: str | None
+    recorded_at_microseconds: int
+
+
+async def statement(connection: AsyncConnection[Any], name: str, *, after: int, limit: int) -> list[StatementRow]:
+    """An account's movements in order, after a position. Issuance has no statement of its own."""
+    if name == ISSUANCE:
+        return []
+    cursor = connection.cursor(row_factory=class_row(StatementRow))
+    await cursor.execute(
+        """
+        SELECT position, kind, target AS other_account, -minutes AS change_minutes,
+               source_balance_minutes AS balance_minutes, record, recorded_at_microseconds
+        FROM movements WHERE source = %(name)s AND source <> 'issuance' AND position > %(after)s
+        UNION ALL
+        SELECT position, kind, source, minutes, target_balance_minutes, record, recorded_at_microseconds
+        FROM movements WHERE target = %(name)s AND target <> 'issuance' AND position > %(after)s
+        ORDER BY position LIMIT %(limit)s
+        """,
+        {"name": name, "after": after, "limit": limit},
+    )
+    return await cursor.fetchall()
+
+
+def all_balances(cursor: Cursor[Any]) -> dict[str, int]:
+    """Every account's balance in minutes, by account."""
+    cursor.execute("SELECT account, balance_minutes FROM accounts")
+    return dict(cursor.fetchall())
+
+
+async def total_minutes(connection: AsyncConnection[Any]) -> int:
+    """The sum over all accounts: zero, always."""
+    cursor = connection.cursor(row_factory=scalar_row)
+    await cursor.execute("SELECT coalesce(sum(balance_minutes), 0)::bigint FROM accounts")
+    total: int = (await cursor.fetchall())[0]
+    return total

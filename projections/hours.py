@@ -1,0 +1,195 @@
+"""Service records: one row each, with where it stands, who vouched for it, and when the journal learned of it."""
+
+from typing import Any, Final, get_args
+
+import msgspec
+from psycopg import AsyncConnection, Cursor
+from psycopg.rows import class_row
+
+from domain.account import CappedMinutesReturned, HoursConfirmed, HoursReversed, MinutesCapped
+from domain.fact import Recorded
+from domain.hours import HoursLogged, HoursRejected, RecordFact
+from projections.projection import CopyValue, Projection, copy_rows
+
+
+class HoursRow(msgspec.Struct):
+    """One service record. Times ending in ``_microseconds`` are recorded-at (Unix); ``worked_on`` is the ledger's day
+    on which the service began; ``grid`` is the path joined by ``/``."""
+
+    record: str
+    volunteer: str
+    household: str
+    recipient_household: str | None
+    community: str
+    grid: str
+    service: str
+    started_at: str
+    ended_at: str
+    worked_on: str
+    claimed_minutes: int
+    service_minutes: int
+    logged_by: str
+    imported: bool
+    logged_position: int
+    logged_at_microseconds: int
+    status: str = "logged"
+    settled_by: str | None = None
+    reason: str | None = None
+    credit_minutes: int = 0
+    settled_position: int | None = None
+    settled_at_microseconds: int | None = None
+    reversed_by: str | None = None
+    reversed_position: int | None = None
+    reversed_at_microseconds: int | None = None
+
+
+COLUMNS: Final = HoursRow.__struct_fields__
+SETTLED_COLUMNS: Final = COLUMNS[COLUMNS.index("status") :]
+
+
+class Hours(Projection):
+    name = "hours"
+    version = 1
+    tables = """
+        CREATE TABLE hours (
+            record text COLLATE "C" PRIMARY KEY,
+            volunteer text COLLATE "C" NOT NULL,
+            household text NOT NULL,
+            recipient_household text,
+            community text NOT NULL,
+            grid text NOT NULL,
+            service text NOT NULL,
+            started_at text NOT NULL,
+            ended_at text NOT NULL,
+            worked_on date NOT NULL,
+            claimed_minutes integer NOT NULL,
+            service_minutes integer NOT NULL,
+            logged_by text NOT NULL,
+            imported boolean NOT NULL,
+            logged_position bigint NOT NULL,
+            logged_at_microseconds bigint NOT NULL,
+            status text NOT NULL,
+            settled_by text,
+            reason text,
+            credit_minutes integer NOT NULL,
+            settled_position bigint,
+            settled_at_microseconds bigint,
+            reversed_by text,
+            reversed_position bigint,
+            reversed_at_microseconds bigint
+        );
+    """
+    indexes = """
+        CREATE UNIQUE INDEX hours_by_position ON hours (logged_position);
+        CREATE INDEX hours_by_volunteer ON hours (volunteer, logged_position);
+        CREATE INDEX hours_to_settle ON hours (community, logged_position) WHERE status = 'logged';
+    """
+    fact_types = get_args(RecordFact)
+
+    def __init__(self) -> None:
+        self._new: dict[str, HoursRow] = {}
+        self._settled: dict[str, list[CopyValue]] = {}
+
+    def load(self, cursor: Cursor[Any]) -> None:
+        del cursor
+        self._new.clear()
+        self._settled.clear()
+
+    def fold(self, recorded: Recorded[Any]) -> None:
+        fact = recorded.envelope.fact
+        match fact:
+            case HoursLogged():
+                self._new[fact.record] = HoursRow(
+                    fact.record,
+                    fact.volunteer,
+                    fact.household,
+                    fact.recipient_household,
+                    fact.community,
+                    "/".join(fact.grid),
+                    fact.service,
+                    fact.started_at.isoformat(timespec="minutes"),
+                    fact.ended_at.isoformat(timespec="minutes"),
+                    fact.started_at.date().isoformat(),
+                    fact.claimed_minutes,
+                    fact.service_minutes,
+                    fact.logged_by,
+                    recorded.envelope.imported,
+                    recorded.position,
+                    recorded.recorded_at_microseconds,
+                )
+            case HoursConfirmed():
+                self._settle(fact.record, "confirmed", fact.confirmed_by, None, fact.minutes, recorded)
+            case HoursRejected():
+                self._settle(fact.record, "rejected", fact.rejected_by, fact.reason, 0, recorded)
+            case HoursReversed():
+                self._reverse(fact, recorded)
+            case MinutesCapped() | CappedMinutesReturned():
+                pass
+
+    def _settle(
+        self, record: str, status: str, by: str, reason: str | None, credit_minutes: int, recorded: Recorded[Any]
+    ) -> None:
+        values = (status, by, reason, credit_minutes, recorded.position, recorded.recorded_at_microseconds)
+        row = self._new.get(record)
+        if row is None:
+            self._settled[record] = [record, *values, None, None, None]
+        else:
+            row.status, row.settled_by, row.reason, row.credit_minutes = values[:4]
+            row.settled_position, row.settled_at_microseconds = values[4:]
+
+    def _reverse(self, fact: HoursReversed, recorded: Recorded[Any]) -> None:
+        values = (fact.reversed_by, recorded.position, recorded.recorded_at_microseconds)
+        row = self._new.get(fact.record)
+        if row is not None:
+            row.status, row.reason = "reversed", fact.reason
+            row.reversed_by, row.reversed_position, row.reversed_at_microseconds = values
+            return
+        settled = self._settled.setdefault(fact.record, [fact.record] + [None] * len(SETTLED_COLUMNS))
+        settled[1], settled[3], settled[-3:] = "reversed", fact.reason, values
+
+    def write(self, cursor: Cursor[Any]) -> None:
+        copy_rows(cursor, "hours", COLUMNS, ([getattr(row, c) for c in COLUMNS] for row in self._new.values()))
+        self._new.clear()
+        if self._settled:
+            # What stays None here was settled in an earlier batch and is kept.
+            changes = ", ".join(f"{c} = coalesce(s.{c}, h.{c})" for c in SETTLED_COLUMNS)
+            cursor.execute(
+                "CREATE TEMPORARY TABLE IF NOT EXISTS hours_settled (record text, status text, settled_by text,"
+                " reason text, credit_minutes integer, settled_position bigint, settled_at_microseconds bigint,"
+                " reversed_by text, reversed_position bigint, reversed_at_microseconds bigint) ON COMMIT DELETE ROWS"
+            )
+            cursor.execute("TRUNCATE pg_temp.hours_settled")
+            copy_rows(cursor, "pg_temp.hours_settled", ("record", *SETTLED_COLUMNS), self._settled.values())
+            cursor.execute(f"UPDATE hours h SET {changes} FROM pg_temp.hours_settled s WHERE h.record = s.record")
+            self._settled.clear()
+
+
+SELECT: Final = "SELECT " + ", ".join(f"{c}::text" if c == "worked_on" else c for c in COLUMNS) + " FROM hours"
+
+
+async def record(connection: AsyncConnection[Any], number: str) -> HoursRow | None:
+    """One service record, or None."""
+    cursor = connection.cursor(row_factory=class_row(HoursRow))
+    await cursor.execute(f"{SELECT} WHERE record = %s", (number,))
+    return await cursor.fetchone()
+
+
+async def records(
+    connection: AsyncConnection[Any],
+    *,
+    community: str | None = None,
+    volunteer: str | None = None,
+    status: str | None = None,
+    after: int = 0,
+    limit: int = 100,
+) -> list[HoursRow]:
+    """Records in the order they were logged, after a logged position, that match every filter given."""
+    filters = {"community": community, "volunteer": volunteer, "status": status}
+    given = {column: value for column, value in filters.items() if value is not None}
+    where = "".join(f" AND {column} = %({column})s" for column in given)
+    cursor = connection.cursor(row_factory=class_row(HoursRow))
+    await cursor.execute(
+        f"{SELECT} WHERE logged_position > %(after)s{where} ORDER BY logged_position LIMIT %(limit)s",
+        {**given, "after": after, "limit": limit},
+    )
+    return await cursor.fetchall()

@@ -1,0 +1,73 @@
+"""The people of the households: who belongs where, and who gives service. Numbers only; names are in the vault."""
+
+from typing import Any, Final
+
+import msgspec
+from psycopg import AsyncConnection, Cursor
+from psycopg.rows import class_row
+
+from domain.fact import Recorded
+from domain.household import MemberRegistered, VolunteerEnrolled
+from projections.projection import Projection, copy_rows
+
+
+class PersonRow(msgspec.Struct):
+    person: str
+    household: str
+    volunteer: bool = False
+
+
+COLUMNS: Final = PersonRow.__struct_fields__
+
+
+class People(Projection):
+    name = "people"
+    version = 1
+    tables = """
+        CREATE TABLE people (
+            person text COLLATE "C" PRIMARY KEY, household text COLLATE "C" NOT NULL, volunteer boolean NOT NULL
+        );
+    """
+    indexes = "CREATE INDEX people_by_household ON people (household, person);"
+    fact_types = (MemberRegistered, VolunteerEnrolled)
+
+    def __init__(self) -> None:
+        self._new: dict[str, PersonRow] = {}
+        self._enrolled: list[str] = []
+
+    def load(self, cursor: Cursor[Any]) -> None:
+        del cursor
+        self._new.clear()
+        self._enrolled.clear()
+
+    def fold(self, recorded: Recorded[Any]) -> None:
+        fact = recorded.envelope.fact
+        if isinstance(fact, MemberRegistered):
+            self._new[fact.member] = PersonRow(fact.member, fact.household)
+        elif isinstance(fact, VolunteerEnrolled):
+            if fact.volunteer in self._new:
+                self._new[fact.volunteer].volunteer = True
+            else:
+                self._enrolled.append(fact.volunteer)
+
+    def write(self, cursor: Cursor[Any]) -> None:
+        if self._new:
+            copy_rows(cursor, "people", COLUMNS, ([r.person, r.household, r.volunteer] for r in self._new.values()))
+            self._new.clear()
+        if self._enrolled:
+            cursor.execute("UPDATE people SET volunteer = true WHERE person = ANY(%s)", (self._enrolled,))
+            self._enrolled.clear()
+
+
+async def person(connection: AsyncConnection[Any], number: str) -> PersonRow | None:
+    """One person, or None."""
+    cursor = connection.cursor(row_factory=class_row(PersonRow))
+    await cursor.execute(f"SELECT {', '.join(COLUMNS)} FROM people WHERE person = %s", (number,))
+    return await cursor.fetchone()
+
+
+async def members(connection: AsyncConnection[Any], household: str) -> list[PersonRow]:
+    """All members of one household, by number."""
+    cursor = connection.cursor(row_factory=class_row(PersonRow))
+    await cursor.execute(f"SELECT {', '.join(COLUMNS)} FROM people WHERE household = %s ORDER BY person", (household,))
+    return await cursor.fetchall()

@@ -1,0 +1,90 @@
+"""What every read model has: its tables, its fold, and how a batch of folded rows is written.
+
+A projection folds facts into rows in memory and writes them once a batch; the projector puts the rows of all of them
+and the checkpoint into one transaction. Everything in its tables can be thrown away and folded again.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar
+
+from psycopg import Cursor
+
+from domain.fact import Fact, Recorded
+
+CopyValue = str | int | None
+
+
+class Projection(ABC):
+    """One read model. ``tables`` and ``indexes`` are SQL that runs in the projections' own schema.
+
+    ``version`` goes up with every change of shape or meaning: the projector then folds everything again.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[int]
+    tables: ClassVar[str]
+    indexes: ClassVar[str] = ""
+    fact_types: ClassVar[tuple[type[Fact], ...]]
+    once_per_transaction: ClassVar[bool] = False
+    """True where only the last state counts: a rebuild then writes it at its end instead of after every batch."""
+
+    @abstractmethod
+    def load(self, cursor: Cursor[Any]) -> None:
+        """Start from what the tables hold; forget what was folded and not written."""
+
+    @abstractmethod
+    def fold(self, recorded: Recorded[Any]) -> None:
+        """Take in one fact of ``fact_types``. Never refuses: history is already true."""
+
+    @abstractmethod
+    def write(self, cursor: Cursor[Any]) -> None:
+        """Write what was folded since the last write."""
+
+
+def copy_rows(cursor: Cursor[Any], table: str, columns: Sequence[str], rows: Iterable[Sequence[CopyValue]]) -> None:
+    """COPY rows into a table in text format; texts are escaped, so any fact can be shown."""
+    with cursor.copy(f"COPY {table} ({', '.join(columns)}) FROM STDIN") as copy:
+        lines = []
+        for row in rows:
+            lines.append("\t".join(map(_field, row)))
+            if len(lines) >= 2_000:
+                lines.append("")
+                copy.write("\n".join(lines))
+                lines.clear()
+        if lines:
+            lines.append("")
+            copy.write("\n".join(lines))
+
+
+_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r", "\0": "\N{REPLACEMENT CHARACTER}"})
+
+
+def _field(value: CopyValue) -> str:
+    if value is None:
+        return "\\N"
+    text = value if type(value) is str else str(value)
+    return text if text.isalnum() else text.translate(_ESCAPES)
+
+
+def upsert_rows(
+    cursor: Cursor[Any],
+    table: str,
+    columns: Sequence[str],
+    key: str,
+    rows: Sequence[Sequence[CopyValue]],
+) -> None:
+    """Insert rows, or overwrite those that have the same key: in one COPY and one statement."""
+    if not rows:
+        return
+    stage = f"{table}_stage"
+    cursor.execute(
+        f"CREATE TEMPORARY TABLE IF NOT EXISTS {stage} (LIKE {table} INCLUDING DEFAULTS) ON COMMIT DELETE ROWS"
+    )
+    cursor.execute(f"TRUNCATE pg_temp.{stage}")
+    copy_rows(cursor, f"pg_temp.{stage}", columns, rows)
+    names = ", ".join(columns)
+    changes = ", ".join(f"{column} = excluded.{column}" for column in columns if column != key)
+    cursor.execute(
+        f"INSERT INTO {table} ({names}) SELECT {names} FROM pg_temp.{stage} ON CONFLICT ({key}) DO UPDATE SET {changes}"
+    )
