@@ -457,10 +457,17 @@ class _RowReader:
         return texts
 
     def _sound(self, row: int, cells: list[str]) -> HoursRow:
-        values = map(getitem, self._memos, self._texts(cells))
-        *who_and_what, day, start, end, minutes, confirmed_by, note, status = values
-        when = _span(day, start, end, minutes)
-        return HoursRow(row, *who_and_what, *when, confirmed_by, note, _settled(status, confirmed_by))
+        values: tuple[Any, ...] = (*map(getitem, self._memos, self._texts(cells)),)
+        record, volunteer, name, household, recipient, community, grid, service = values[:8]
+        day, start, end, minutes, confirmed_by, note, status = values[8:]
+        started_at, ended_at, minutes = _span(day, start, end, minutes)
+        status = _settled(status, confirmed_by)
+        # fmt: off
+        return HoursRow(
+            row, record, volunteer, name, household, recipient, community, grid, service,
+            started_at, ended_at, minutes, confirmed_by, note, status,
+        )
+        # fmt: on
 
     def _problems(self, row: int, cells: list[str], surplus: list[str], spoilt: _Spoilt) -> tuple[RowProblem, ...]:
         texts = dict(zip(_HEADERS, self._texts(cells), strict=True))

@@ -16,13 +16,14 @@ from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import msgspec
 from pydantic import BaseModel
 
-from domain.decision import Actor, Conflict, Context, Decided, Decision, Fold, Question, Reading
+from domain.decision import Actor, Context, Decided, Decision, Fold, Question, Reading
 from domain.fact import Envelope, Fact, Recorded
+from domain.journal import Conflict, FactStore, StoreUnavailable
 from domain.refusal import AlreadyDone, Refusal
 
 logger = logging.getLogger(__name__)
@@ -34,32 +35,6 @@ STATES_MAX: Final = 100_000
 """States kept in each of the memory's two generations."""
 
 Decide = Callable[[Any, Context], Decision]
-
-
-class StoreUnavailable(Exception):
-    """The journal could not be reached, or did not answer in time. Nothing is known to be recorded."""
-
-
-class FactStore(Protocol):
-    """What the writer needs of a journal."""
-
-    def read_boundary(
-        self, tags: Collection[str], head: int
-    ) -> tuple[Sequence[Recorded[Any]], Sequence[Recorded[Any]]]:
-        """Facts up to ``head`` that bear one of the tags, and all facts after ``head``; both in order."""
-
-    def append(
-        self,
-        envelopes: Sequence[Envelope[Any]],
-        boundary: Collection[Reading[Any]],
-        commands: Collection[str],
-        after: int,
-    ) -> tuple[int, int]:
-        """Record all, or nothing: returns the first position and recorded-at (microseconds).
-
-        Raises: Conflict when a fact after ``after`` belongs to the boundary or to one of the commands;
-        StoreUnavailable.
-        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,11 +303,9 @@ class Writer:
             return
         batch.commands[ticket.id] = (ticket.digest, len(batch.envelopes), len(decided.facts))
         actor = ticket.actor
-        for fact in decided.facts:
+        for policy, fact in decided.each():
             batch.envelopes.append(
-                Envelope(
-                    new_id(), actor.id, actor.role, ticket.id, ticket.digest, decided.policy, now, fact, ticket.imported
-                )
+                Envelope(new_id(), actor.id, actor.role, ticket.id, ticket.digest, policy, now, fact, ticket.imported)
             )
             for reading in self._memory.affected(fact):
                 state = batch.states.get(reading)

@@ -9,12 +9,13 @@ What a decision yields (a fold and a tag) is what gets read, cached and put into
 decision can't read one thing and be checked against another.
 """
 
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from typing import Any, Generic, Literal, NamedTuple, TypeVar, overload
 
 from domain.fact import Fact
+from domain.refusal import AgainstRule, Refusal
 
 S = TypeVar("S")
 A = TypeVar("A")
@@ -72,14 +73,18 @@ class Context(NamedTuple):
 
 
 class Decided(NamedTuple):
-    """The facts that follow from a command, and the policy version they were decided under (0: none read)."""
+    """The facts that follow from a command, and the policy version they were decided under (0: none read).
+
+    ``policies`` names a version for each fact where one command was decided under several.
+    """
 
     policy: int
     facts: tuple[Fact, ...]
+    policies: tuple[int, ...] = ()
 
-
-class Conflict(Exception):
-    """Another writer recorded something that a decision had read; it must be read and decided again."""
+    def each(self) -> Iterable[tuple[int, Fact]]:
+        """Every fact with the policy version it was decided under."""
+        return zip(self.policies or (self.policy,) * len(self.facts), self.facts, strict=True)
 
 
 Question = tuple[Reading[Any], ...]
@@ -137,3 +142,56 @@ def drive(decision: Decision, states: Mapping[Reading[Any], Any] | Callable[[Rea
     except StopIteration as stop:
         decided: Decided = stop.value
         return decided
+
+
+def together(decisions: Sequence[Decision]) -> Decision:
+    """Several decisions as one: each sees the facts of those before it, and all of them hold, or none does.
+
+    Raises: RowsRefused, which names every refused row, not the first only.
+    """
+    states: dict[Reading[Any], Any] = {}
+    facts: list[tuple[int, Fact]] = []
+    refused: list[tuple[int, Refusal]] = []
+    for row, decision in enumerate(decisions):
+        try:
+            question = next(decision)
+            while True:
+                fresh = yield question
+                for reading, state in zip(question, fresh, strict=True):
+                    states.setdefault(reading, _carried(reading, state, facts))
+                question = decision.send(tuple(states[reading] for reading in question))
+        except StopIteration as stop:
+            decided: Decided = stop.value
+        except Refusal as refusal:
+            refused.append((row, refusal))
+            continue
+        facts += decided.each()
+        for reading, state in states.items():
+            for fact in decided.facts:
+                if isinstance(fact, reading.fold.fact_types) and reading.tag in fact.tags():
+                    state = reading.fold.evolve(state, fact)
+            states[reading] = state
+    if refused:
+        raise RowsRefused(tuple(refused))
+    return Decided(0, tuple(fact for _, fact in facts), tuple(policy for policy, _ in facts))
+
+
+def _carried(reading: Reading[S], state: S, facts: Iterable[tuple[int, Fact]]) -> S:
+    """A state read late, carried over the facts that were decided before it was asked for."""
+    for _, fact in facts:
+        if isinstance(fact, reading.fold.fact_types) and reading.tag in fact.tags():
+            state = reading.fold.evolve(state, fact)
+    return state
+
+
+@dataclass(unsafe_hash=True)
+class RowsRefused(AgainstRule):
+    """Rows of a batch, each with its own refusal; nothing of the batch was recorded. Rows count from 0."""
+
+    rows: tuple[tuple[int, Refusal], ...]
+    zh = "整批没有登记：其中有不符合规则的行。"
+    en = "Nothing of the batch was recorded: rows in it are against the rules."
+
+    @property
+    def facts(self) -> dict[str, object]:
+        return {}

@@ -27,7 +27,7 @@ from domain.account import (
     require_cover,
 )
 from domain.community import Community, CommunityRegistered, GridPath, GridRegistered, require_scope
-from domain.decision import Context, Decided, Decision, Fold, Question, Reading, read, read_all
+from domain.decision import Context, Decided, Decision, Fold, Question, Reading, read, read_all, together
 from domain.fact import Fact, Movement
 from domain.household import (
     Household,
@@ -226,6 +226,14 @@ class LogHours(BaseModel):
         return self
 
 
+class LogManyHours(BaseModel):
+    """Log several stretches of service, such as a day's sheet: all of them, or none."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    hours: Annotated[tuple[LogHours, ...], Field(min_length=1, max_length=1000)]
+
+
 class ConfirmHours(BaseModel):
     """Confirm a logged record: the hours count and the minutes are credited."""
 
@@ -322,6 +330,12 @@ def log(command: LogHours, context: Context) -> Decision:
     )
     yield from _check_claim(logged, adopted.policy, first_day, last_day)
     return Decided(adopted.version, (logged,))
+
+
+def log_many(command: LogManyHours, context: Context) -> Decision:
+    """Raises: RowsRefused, with the refusals of `log` by row."""
+    rows = enumerate(command.hours)
+    return together([log(row, context._replace(command_id=f"{context.command_id}-{n}")) for n, row in rows])
 
 
 def _check_times(policy: Policy, started_at: datetime, ended_at: datetime, context: Context) -> None:

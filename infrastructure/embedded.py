@@ -61,7 +61,7 @@ _SOCKET_NAME = ".s.PGSQL.5432"
 _SOCKET_PATH_BYTES_MAX = 107  # sockaddr_un.sun_path, less its terminator
 _START_SECONDS_MAX = 600  # crash recovery is waited out
 _POLL_SECONDS = 0.02
-_WAL_SEGMENT_BYTES = 16 * 1024 * 1024
+_ROOM_BYTES_MIN = 2 * 16 * 1024 * 1024  # two segments of WAL: the server panics when it can't add the next
 
 _CONFIGURATION = """\
 # Written by the time bank at every start. To change a setting for good, use ALTER SYSTEM.
@@ -256,12 +256,15 @@ class EmbeddedPostgres:
     def _leave(self, users: "_Lock") -> None:
         """Give up the use, and stop the server if it was the last. To be called under the lock `start`."""
         with contextlib.closing(users):
-            if users.try_claim():
-                with contextlib.closing(self._lock("server")) as server:
-                    _stop_server(self.data_directory, server)
-            else:
+            if not users.try_claim():
                 # Others use it, or the guardian was quicker; in that case wait until it has finished.
                 users.share()
+                return
+            with contextlib.closing(self._lock("server")) as server:
+                _stop_server(self.data_directory, server)
+        # That let the guardian go. Wait for it, so that the directory can be removed now.
+        with contextlib.closing(self._lock("guardian")) as guardian:
+            guardian.claim()
 
     def _ensure_guardian(self) -> None:
         guardian = self._lock("guardian")
@@ -303,6 +306,7 @@ class EmbeddedPostgres:
             server.leave_to_children()
 
     def _launch(self, server: "_Lock") -> None:
+        _require_room(self.data_directory)
         account = _server_account(self._cluster)
         programs = _Programs(self.data_directory, account, server)
         if not self._cluster.exists():
@@ -477,9 +481,9 @@ class _Programs:
         )
 
     def _fail(self, reason: str) -> NoReturn:
-        room = os.statvfs(self.data_directory)
         # A server without room can't always say so: its log has no room either.
-        if os.strerror(errno.ENOSPC) in reason or room.f_bavail * room.f_frsize < _WAL_SEGMENT_BYTES:
+        _require_room(self.data_directory)
+        if os.strerror(errno.ENOSPC) in reason:
             raise DiskFull(self.data_directory)
         raise ServerFailed(self.data_directory, reason)
 
@@ -503,6 +507,12 @@ def _claim_directory(directory: Path) -> None:
     # First of all that is put there, so that a start that is killed at any moment can be repeated.
     (directory / _MARK).touch()
     (directory / "locks").mkdir(mode=0o700, exist_ok=True)
+
+
+def _require_room(directory: Path) -> None:
+    room = os.statvfs(directory)
+    if room.f_bavail * room.f_frsize < _ROOM_BYTES_MIN:
+        raise DiskFull(directory)
 
 
 def _explained(error: OSError, directory: Path) -> DatabaseUnavailable:
@@ -754,6 +764,7 @@ def _guard(guardian: int) -> None:
     users = _Lock(Path("locks/users"))
     users.claim()
     _stop_server(Path(), _Lock(Path("locks/server")))
+    os.chdir("/")
     # Before `users`: who gets that next looks whether there still is a guardian.
     os.close(guardian)
 

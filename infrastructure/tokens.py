@@ -43,4 +43,6 @@ def revoke_tokens(connection: Connection[object], ledger: str, person: str) -> i
     ).rowcount
 
 
-SELECT_ACTOR: Final = "SELECT person, role, community FROM tokens WHERE hash = %s AND ledger = %s AND revoked_at IS NULL"
+SELECT_ACTOR: Final = (
+    "SELECT person, role, community FROM tokens WHERE hash = %s AND ledger = %s AND revoked_at IS NULL"
+)

@@ -1,0 +1,40 @@
+"""What the rest of the time bank needs of a journal, whatever it is stored in."""
+
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any, Protocol
+
+from domain.decision import Reading
+from domain.fact import Envelope, Recorded
+
+
+class Conflict(Exception):
+    """Another writer recorded something that a decision had read; it must be read and decided again."""
+
+
+class StoreUnavailable(Exception):
+    """The journal could not be reached, or did not answer in time. Nothing is known to be recorded."""
+
+
+class FactStore(Protocol):
+    """The facts of one ledger."""
+
+    def read_boundary(
+        self, tags: Collection[str], head: int
+    ) -> tuple[Sequence[Recorded[Any]], Sequence[Recorded[Any]]]:
+        """Facts up to ``head`` that bear one of the tags, and all facts after ``head``; both in order."""
+
+    def append(
+        self,
+        envelopes: Sequence[Envelope[Any]],
+        boundary: Collection[Reading[Any]],
+        commands: Collection[str],
+        after: int,
+    ) -> tuple[int, int]:
+        """Record all, or nothing: returns the first position and recorded-at (microseconds).
+
+        Raises: Conflict when a fact after ``after`` belongs to the boundary or to one of the commands;
+        StoreUnavailable.
+        """
+
+    def scan(self, after: int = 0, to: int | None = None) -> Iterator[list[Recorded[Any]]]:
+        """All facts after a position, up to another (None: the head), in order, in batches."""

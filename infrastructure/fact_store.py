@@ -1,0 +1,59 @@
+"""The journal as the domain sees it: envelopes in, recorded envelopes out, conflicts named."""
+
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any
+
+from eventsourcing.dcb.api import DCBAppendCondition, DCBEvent, DCBQuery, DCBQueryItem
+from eventsourcing.persistence import IntegrityError, PersistenceError
+
+from domain.decision import Reading
+from domain.fact import Envelope, Recorded
+from domain.journal import Conflict, StoreUnavailable
+from infrastructure.codec import decode, encode, stored_type
+from infrastructure.journal import PostgresJournal, StoredFact
+
+
+class PostgresFactStore:
+    """Facts of one ledger, typed."""
+
+    def __init__(self, journal: PostgresJournal) -> None:
+        self.journal = journal
+
+    def read_boundary(
+        self, tags: Collection[str], head: int
+    ) -> tuple[Sequence[Recorded[Any]], Sequence[Recorded[Any]]]:
+        """See `FactStore`. Raises: StoreUnavailable, UnknownFactType, UnreadableFact."""
+        try:
+            cold, tail = self.journal.read_boundary(list(tags), head)
+        except PersistenceError as error:
+            raise StoreUnavailable(str(error)) from error
+        return [recorded(fact) for fact in cold], [recorded(fact) for fact in tail]
+
+    def append(
+        self,
+        envelopes: Sequence[Envelope[Any]],
+        boundary: Collection[Reading[Any]],
+        commands: Collection[str],
+        after: int,
+    ) -> tuple[int, int]:
+        """See `FactStore`. Raises: Conflict, StoreUnavailable."""
+        events = [DCBEvent(stored_type(e.fact), encode(e), e.tags()) for e in envelopes]
+        items = [DCBQueryItem([t.type for t in fold.fact_types], [tag]) for fold, tag in boundary]
+        items += [DCBQueryItem([], ["command:" + command]) for command in commands]
+        try:
+            appended = self.journal.append_facts(events, DCBAppendCondition(DCBQuery(items), after))
+        except IntegrityError as error:
+            raise Conflict from error
+        except PersistenceError as error:
+            raise StoreUnavailable(str(error)) from error
+        return appended.first_position, appended.recorded_at_microseconds
+
+    def scan(self, after: int = 0, to: int | None = None, batch: int = 5000) -> Iterator[list[Recorded[Any]]]:
+        """All facts after a position, in order, in batches. Raises: UnknownFactType, UnreadableFact."""
+        for facts in self.journal.scan(after, to, batch=batch, with_tags=False):
+            yield [recorded(fact) for fact in facts]
+
+
+def recorded(fact: StoredFact) -> Recorded[Any]:
+    """A stored fact, decoded. Raises: UnknownFactType, UnreadableFact."""
+    return Recorded(fact.position, fact.recorded_at_microseconds, decode(fact.type, fact.data, fact.position))
