@@ -63,7 +63,8 @@ class HoursRow(msgspec.Struct, frozen=True, gc=False):
     """One service record as the file claims it; times are aware, in the zone given to `open_hours_file`.
 
     ``row`` counts as a person sees it: the first row of the file is 1, and a cell with line breaks is one row.
-    ``minutes`` is the claimed service, at most the time from ``started_at`` to ``ended_at``.
+    ``minutes`` is the claimed service, at most the time from ``started_at`` to ``ended_at``. ``community`` and ``grid``
+    are where the service was; ``household_community`` is where the volunteer's household is, if the file says so.
     """
 
     row: int
@@ -81,6 +82,7 @@ class HoursRow(msgspec.Struct, frozen=True, gc=False):
     confirmed_by: str | None
     note: str
     status: Status
+    household_community: str | None = None
 
 
 class RowProblem(msgspec.Struct, frozen=True):
@@ -174,6 +176,7 @@ _HEADERS: Final[Mapping[str, tuple[str, ...]]] = {
     "confirmed_by": ("确认人", "confirmed_by", "确认人编号", "confirmer"),
     "note": ("备注", "note", "notes", "remark", "remarks"),
     "status": ("状态", "status", "记录状态"),
+    "household_community": ("户所在社区", "household_community"),
 }
 _REQUIRED = ("record", "volunteer", "household", "community", "service", "date", "start")
 
@@ -355,23 +358,21 @@ class _Day(NamedTuple):
     steady: bool
 
 
-def _length_minutes(start: int, end: int | None, minutes: int | None) -> int:
-    """Minutes on the clock from start to end; an end not after the start is on the next day."""
-    if end is None:
-        if minutes is None:
-            raise _Unfit(_END_OR_MINUTES, "end")
-        return minutes
-    length = end - start if end > start else end - start + _DAY_MINUTES
-    if minutes is not None and minutes > length:
-        raise _Unfit(_MINUTES_OVER, "minutes")
-    return length
+_SOME_DAY = _Day(datetime(2000, 1, 1, tzinfo=UTC), steady=True)
 
 
 def _span(day: _Day, start: int, end: int | None, minutes: int | None) -> tuple[datetime, datetime, int]:
-    """When the service started and ended, and its minutes."""
-    length = _length_minutes(start, end, minutes)
+    """When the service started and ended, and its minutes; an end not after the start is on the next day."""
     midnight, steady = day
+    if end is None:
+        if minutes is None:
+            raise _Unfit(_END_OR_MINUTES, "end")
+        length = minutes
+    else:
+        length = end - start if end > start else end - start + _DAY_MINUTES
     if steady:
+        if minutes is not None and minutes > length:
+            raise _Unfit(_MINUTES_OVER, "minutes")
         return midnight + _MINUTES[start], midnight + _MINUTES[start + length], minutes or length
     # The clock changes on that day or the next, so the minutes on the wall are not the minutes served.
     started_at = _existing(midnight + _MINUTES[start], "start")
@@ -437,14 +438,16 @@ class _RowReader:
             "confirmed_by": _read_id_or_none,
             "note": _read_note,
             "status": _read_status,
+            "household_community": lambda text: _read_name(text) if _plain(text) else None,
         }
         self._memos = tuple(_Memo(readers[field]) for field in _HEADERS)
 
     def read(self, row: int, cells: list[str], spoilt: _Spoilt) -> HoursRow | tuple[RowProblem, ...]:
         """The row's record, or all that is wrong with it; `spoilt` are the fields that Excel spoilt, and how."""
-        surplus = [cell for cell in cells[self._width :] if cell.strip()]
-        if len(cells) < self._width:
-            cells = cells + [""] * (self._width - len(cells))
+        surplus: list[str] = []
+        if len(cells) != self._width:
+            surplus = [cell for cell in cells[self._width :] if cell.strip()]
+            cells = cells[: self._width] + [""] * (self._width - len(cells))
         if not spoilt and not surplus:
             try:
                 return self._sound(row, cells)
@@ -453,19 +456,19 @@ class _RowReader:
         return self._problems(row, cells, surplus, spoilt)
 
     def _texts(self, cells: list[str]) -> tuple[str, ...]:
-        texts: tuple[str, ...] = self._pick((*cells[: self._width], ""))
+        texts: tuple[str, ...] = self._pick((*cells, ""))
         return texts
 
     def _sound(self, row: int, cells: list[str]) -> HoursRow:
         values: tuple[Any, ...] = (*map(getitem, self._memos, self._texts(cells)),)
         record, volunteer, name, household, recipient, community, grid, service = values[:8]
-        day, start, end, minutes, confirmed_by, note, status = values[8:]
+        day, start, end, minutes, confirmed_by, note, status, household_community = values[8:]
         started_at, ended_at, minutes = _span(day, start, end, minutes)
         status = _settled(status, confirmed_by)
         # fmt: off
         return HoursRow(
             row, record, volunteer, name, household, recipient, community, grid, service,
-            started_at, ended_at, minutes, confirmed_by, note, status,
+            started_at, ended_at, minutes, confirmed_by, note, status, household_community,
         )
         # fmt: on
 
@@ -493,9 +496,7 @@ class _RowReader:
                 read[field] = memo[text]
         with noting("end"):
             if {"start", "end", "minutes"} <= read.keys():
-                _length_minutes(read["start"], read["end"], read["minutes"])
-                if "date" in read:
-                    _span(read["date"], read["start"], read["end"], read["minutes"])
+                _span(read.get("date", _SOME_DAY), read["start"], read["end"], read["minutes"])
         with noting("status"):
             if {"status", "confirmed_by"} <= read.keys():
                 _settled(read["status"], read["confirmed_by"])
@@ -848,7 +849,7 @@ class HoursFile:
                     f"{self.path.name} 超过 {self._rows_max} 行，请分成几个文件",
                     f"{self.path.name} has more than {self._rows_max} rows; split it into several files",
                 )
-            if any(cells) and "".join(cells).strip():
+            if cells and (cells[0].strip() or "".join(cells).strip()):
                 yield cells, read(row, cells, spoilt)
 
 
@@ -912,15 +913,15 @@ def _columns(path: Path, header: Sequence[str]) -> tuple[dict[str, int], tuple[s
             )
         else:
             columns[field] = index
-    missing = [field for field in _REQUIRED if field not in columns]
+    missing = [_HEADERS[field][:2] for field in _REQUIRED if field not in columns]
     if "end" not in columns and "minutes" not in columns:
-        missing.append("end")
+        missing.append(("结束时间或时长（分钟）", "end or minutes"))
     if missing:
         unknown = "、".join(ignored)
         raise HoursFileError(
-            f"{path.name} 缺少列：{'、'.join(_HEADERS[field][0] for field in missing)}；第一行须为表头"
+            f"{path.name} 缺少列：{'、'.join(zh for zh, _ in missing)}；第一行须为表头"
             + (f"，未识别的列：{unknown}" if ignored else ""),
-            f"{path.name} lacks the columns {', '.join(_HEADERS[field][1] for field in missing)}; "
+            f"{path.name} lacks the columns {', '.join(en for _, en in missing)}; "
             "the first row must be the header" + (f"; not recognised: {unknown}" if ignored else ""),
         )
     return columns, tuple(ignored)

@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 HEADER = (
     "记录编号,志愿者编号,志愿者姓名,户编号,服务对象户编号,社区,网格,服务项目,"
-    "服务日期,开始时间,结束时间,时长（分钟）,确认人,备注,状态"
+    "服务日期,开始时间,结束时间,时长（分钟）,确认人,备注,状态,户所在社区"
 )
 CONFIRMED, REJECTED, REVERSED, PENDING = "已确认", "已驳回", "已冲正", "待确认"
 MARKER = "sample.json"
@@ -353,7 +353,7 @@ class _District:
                 f"R{year}-{number:06},{_volunteer_code(record.volunteer)},{volunteer.name},{home},{recipient},"
                 f"{self.communities[record.community]},{self.grids[record.community][record.grid]},"
                 f"{SERVICES[record.service].name},{self.day_texts[day]},{clock[start]},{clock[end]},{record.minutes},"
-                f"{staff},{remarks[self._below(len(remarks))]},{record.status}\n"
+                f"{staff},{remarks[self._below(len(remarks))]},{record.status},{self.communities[volunteer.community]}\n"
             )
 
     def summary(self, files: tuple[str, ...], records: list[_Record]) -> SampleSummary:

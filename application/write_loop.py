@@ -221,11 +221,13 @@ class Writer:
                 self._memory.head += len(batch.envelopes)
             # Otherwise others recorded facts in between that touch no boundary of ours: the next batch reads
             # the whole tail, theirs and ours, in order.
+        answered: set[str] = set()
         for ticket in tickets:
             if ticket.outcome is None:
                 _, start, count = batch.commands[ticket.id]
                 facts = tuple(envelope.fact for envelope in batch.envelopes[start : start + count])
-                ticket.outcome = Accepted(first_position + start, recorded_at, facts)
+                ticket.outcome = Accepted(first_position + start, recorded_at, facts, ticket.id in answered)
+                answered.add(ticket.id)
 
     def _load_first(self, tickets: Sequence[Ticket], now: datetime) -> Answers:
         """Load what the decisions ask for first, and what was recorded under the commands' ids before."""

@@ -122,11 +122,7 @@ def read_all(readings: Iterable[Reading[S]]) -> Generator[Question, Any, tuple[S
 
 def fold_facts(reading: Reading[S], facts: Iterable[Fact]) -> S:
     """The state of one reading after the given facts: those of its types that bear its tag."""
-    state = reading.fold.start(reading.tag)
-    for fact in facts:
-        if isinstance(fact, reading.fold.fact_types) and reading.tag in fact.tags():
-            state = reading.fold.evolve(state, fact)
-    return state
+    return _evolved(reading, reading.fold.start(reading.tag), (f for f in facts if reading.tag in f.tags()))
 
 
 def drive(decision: Decision, states: Mapping[Reading[Any], Any] | Callable[[Reading[Any]], Any]) -> Decided:
@@ -150,7 +146,9 @@ def together(decisions: Sequence[Decision]) -> Decision:
     Raises: RowsRefused, which names every refused row, not the first only.
     """
     states: dict[Reading[Any], Any] = {}
+    readings_by_tag: dict[str, list[Reading[Any]]] = {}
     facts: list[tuple[int, Fact]] = []
+    facts_by_tag: dict[str, list[Fact]] = {}
     refused: list[tuple[int, Refusal]] = []
     for row, decision in enumerate(decisions):
         try:
@@ -158,7 +156,10 @@ def together(decisions: Sequence[Decision]) -> Decision:
             while True:
                 fresh = yield question
                 for reading, state in zip(question, fresh, strict=True):
-                    states.setdefault(reading, _carried(reading, state, facts))
+                    if reading not in states:
+                        # Read late: what the rows before it decided isn't in it yet.
+                        states[reading] = _evolved(reading, state, facts_by_tag.get(reading.tag, ()))
+                        readings_by_tag.setdefault(reading.tag, []).append(reading)
                 question = decision.send(tuple(states[reading] for reading in question))
         except StopIteration as stop:
             decided: Decided = stop.value
@@ -166,20 +167,19 @@ def together(decisions: Sequence[Decision]) -> Decision:
             refused.append((row, refusal))
             continue
         facts += decided.each()
-        for reading, state in states.items():
-            for fact in decided.facts:
-                if isinstance(fact, reading.fold.fact_types) and reading.tag in fact.tags():
-                    state = reading.fold.evolve(state, fact)
-            states[reading] = state
+        for fact in decided.facts:
+            for tag in fact.tags():
+                facts_by_tag.setdefault(tag, []).append(fact)
+                for reading in readings_by_tag.get(tag, ()):
+                    states[reading] = _evolved(reading, states[reading], (fact,))
     if refused:
         raise RowsRefused(tuple(refused))
     return Decided(0, tuple(fact for _, fact in facts), tuple(policy for policy, _ in facts))
 
 
-def _carried(reading: Reading[S], state: S, facts: Iterable[tuple[int, Fact]]) -> S:
-    """A state read late, carried over the facts that were decided before it was asked for."""
-    for _, fact in facts:
-        if isinstance(fact, reading.fold.fact_types) and reading.tag in fact.tags():
+def _evolved(reading: Reading[S], state: S, facts: Iterable[Fact]) -> S:
+    for fact in facts:
+        if isinstance(fact, reading.fold.fact_types):
             state = reading.fold.evolve(state, fact)
     return state
 

@@ -1,6 +1,6 @@
 """The district's public figures, counted from facts. What each one means is written here, once, and shown with it."""
 
-from datetime import date, datetime, time, timedelta, tzinfo
+from datetime import date, datetime, time, tzinfo
 from typing import Final, Literal
 
 import msgspec
@@ -38,21 +38,15 @@ class Figure(msgspec.Struct, frozen=True):
     service_records: int
 
 
-def end_of_day(day: date, zone: tzinfo) -> int:
-    """The first microsecond (Unix) after a day of the zone."""
-    midnight = datetime.combine(day + timedelta(days=1), time(), zone)
-    return int(midnight.timestamp()) * 1_000_000
-
-
-def grid_at(path: str, level: int) -> str:
-    """A grid path (joined by ``/``) cut to its first levels; empty where the service named no grid."""
-    return "/".join(path.split("/")[:level])
+def last_instant(day: date, zone: tzinfo) -> datetime:
+    """The last microsecond of a day in the zone."""
+    return datetime.combine(day, time.max, zone)
 
 
 class Tally:
     """The same figures folded from the facts alone, for whoever recounts them.
 
-    Feed it the facts up to the position (for basis ``recorded``, up to the time) that the figures are wanted for.
+    Feed it the facts up to the position that the figures are wanted for.
     """
 
     def __init__(self) -> None:
@@ -64,7 +58,9 @@ class Tally:
             case HoursLogged():
                 self._logged[fact.record] = fact
             case HoursConfirmed():
-                self._counting[fact.record] = self._logged.pop(fact.record)
+                logged = self._logged.pop(fact.record, None)
+                if logged is not None:
+                    self._counting[fact.record] = logged
             case HoursReversed():
                 self._counting.pop(fact.record, None)
             case _:

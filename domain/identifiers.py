@@ -25,8 +25,7 @@ _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _MOBILE = re.compile(r"(?<![0-9])(?:(?:00)?86 ?)?1[3-9][0-9] ?[0-9]{4} ?[0-9]{4}(?![0-9])")
 _IDENTITY_18 = re.compile(r"(?<![0-9])[0-9]{17}[0-9Xx](?![0-9])")
 _IDENTITY_15 = re.compile(r"(?<![0-9])[0-9]{15}(?![0-9])")
-_PERSONAL_DIGITS_MIN = 11
-_MASKABLE = re.compile(r"[0-9](?: ?[0-9]){10,}[Xx]?")
+_LONG_NUMBER = re.compile(r"[0-9](?: ?[0-9]){10,}[Xx]?")
 # Provinces (GB/T 2260), residence permits of Hong Kong, Macao and Taiwan (8…), of foreigners (9…).
 _PROVINCE = re.compile(r"1[1-5]|2[1-3]|3[1-7]|4[1-6]|5[0-4]|6[1-5]|71|8[1-3]|9[0-9]")
 _IDENTITY_WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
@@ -70,7 +69,7 @@ def looks_personal(text: str) -> bool:
     longer run of digits is neither, and a serial number that starts with a year is no identity card.
     """
     text = unicodedata.normalize("NFKC", text)
-    if sum(map(text.count, "0123456789")) < _PERSONAL_DIGITS_MIN:
+    if _LONG_NUMBER.search(text) is None:
         return False
     return (
         _MOBILE.search(text) is not None
@@ -83,7 +82,7 @@ def masked(text: str) -> str:
     """The text with the middle of every long number starred out, where it looks personal; else unchanged."""
     if not looks_personal(text):
         return text
-    return _MASKABLE.sub(
+    return _LONG_NUMBER.sub(
         lambda found: found[0][:3] + "*" * (len(found[0]) - 5) + found[0][-2:],
         unicodedata.normalize("NFKC", text),
     )

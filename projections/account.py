@@ -5,7 +5,7 @@ from typing import Any, Final, get_args
 
 import msgspec
 from psycopg import AsyncConnection, Cursor
-from psycopg.rows import class_row, scalar_row
+from psycopg.rows import class_row
 
 from domain.account import (
     ISSUANCE,
@@ -219,15 +219,24 @@ async def statement(connection: AsyncConnection[Any], name: str, *, after: int, 
     return await cursor.fetchall()
 
 
-def all_balances(cursor: Cursor[Any]) -> dict[str, int]:
-    """Every account's balance in minutes, by account."""
-    cursor.execute("SELECT account, balance_minutes FROM accounts")
+def balances_at(cursor: Cursor[Any], position: int) -> dict[str, int]:
+    """Every account's balance in minutes after a position, by account; accounts that never moved are left out."""
+    cursor.execute(
+        """
+        SELECT DISTINCT ON (account) account, balance_minutes
+        FROM (
+            SELECT source AS account, position, source_balance_minutes AS balance_minutes FROM movements
+            UNION ALL
+            SELECT target, position, target_balance_minutes FROM movements
+        ) AS sides
+        WHERE position <= %s ORDER BY account, position DESC
+        """,
+        (position,),
+    )
     return dict(cursor.fetchall())
 
 
-async def total_minutes(connection: AsyncConnection[Any]) -> int:
-    """The sum over all accounts: zero, always."""
-    cursor = connection.cursor(row_factory=scalar_row)
-    await cursor.execute("SELECT coalesce(sum(balance_minutes), 0)::bigint FROM accounts")
-    total: int = (await cursor.fetchall())[0]
-    return total
+def balances(cursor: Cursor[Any]) -> dict[str, int]:
+    """Every account's balance in minutes as the accounts' own rows have it; accounts that never moved are left out."""
+    cursor.execute("SELECT account, balance_minutes FROM accounts WHERE last_position > 0")
+    return dict(cursor.fetchall())

@@ -16,8 +16,8 @@ _KEYS: Final[dict[Dimension, str]] = {
 _WHERE: Final[dict[Basis, str]] = {
     "service": "status = 'confirmed' AND (%(until)s::date IS NULL OR worked_on <= %(until)s)",
     "recorded": (
-        "status IN ('confirmed', 'reversed') AND settled_at_microseconds < %(before_microseconds)s"
-        " AND (reversed_at_microseconds IS NULL OR reversed_at_microseconds >= %(before_microseconds)s)"
+        "status IN ('confirmed', 'reversed') AND settled_position <= %(position)s"
+        " AND (reversed_position IS NULL OR reversed_position > %(position)s)"
     ),
 }
 
@@ -27,14 +27,14 @@ def figures(
     *,
     basis: Basis = "service",
     until: date | None = None,
-    before_microseconds: int = 0,
+    position: int = 0,
     by: Dimension | None = None,
     level: int = 1,
 ) -> dict[str, Figure]:
     """Figures by key of a dimension; for the whole district (``by`` None) under the one key ``""``.
 
-    ``until`` bounds the day of service for basis ``service``; ``before_microseconds`` (Unix) bounds the recorded-at
-    for basis ``recorded``.
+    ``until`` bounds the day of service for basis ``service``; ``position`` bounds what the journal held for basis
+    ``recorded``.
     """
     key = "''" if by is None else _KEYS[by]
     # Two plain aggregations, since count(DISTINCT …) sorts every row.
@@ -47,7 +47,7 @@ def figures(
         ) AS per_household
         GROUP BY key ORDER BY key
         """,
-        {"until": until, "before_microseconds": before_microseconds, "level": level},
+        {"until": until, "position": position, "level": level},
     )
     cells = {key: Figure(households, minutes, records) for key, households, minutes, records in cursor.fetchall()}
     return cells or ({"": Figure(0, 0, 0)} if by is None else {})

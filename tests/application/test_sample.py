@@ -24,7 +24,7 @@ from application.sample import SampleSummary, write_sample
 ROOT = Path(__file__).parents[2]
 HEADER = [
     *("记录编号", "志愿者编号", "志愿者姓名", "户编号", "服务对象户编号", "社区", "网格", "服务项目"),
-    *("服务日期", "开始时间", "结束时间", "时长（分钟）", "确认人", "备注", "状态"),
+    *("服务日期", "开始时间", "结束时间", "时长（分钟）", "确认人", "备注", "状态", "户所在社区"),
 ]
 TO_A_HOUSEHOLD = {
     *("助餐", "助浴", "助洁", "助医陪诊", "陪伴聊天", "代购代办"),
@@ -52,6 +52,7 @@ class Row(NamedTuple):
     confirmed_by: str
     note: str
     status: str
+    home_community: str
 
     @property
     def start(self) -> datetime:
@@ -93,7 +94,7 @@ def sample(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 def assert_importable(sample: Sample) -> None:
     """Every rule that the ledger's policy holds a record to."""
-    homes: dict[str, str] = {}
+    homes: dict[str, tuple[str, str]] = {}
     names: dict[str, str] = {}
     stretches: dict[str, list[tuple[datetime, datetime]]] = defaultdict(list)
     day_minutes: Counter[tuple[str, date]] = Counter()
@@ -103,7 +104,8 @@ def assert_importable(sample: Sample) -> None:
         assert 15 <= minutes <= 8 * 60
         assert date(2022, 3, 1) <= row.start.date() <= date(2026, 10, 31)
         assert row.end <= datetime(2026, 11, 1)  # noqa: DTZ001 - local wall clock, as in the files
-        assert homes.setdefault(row.volunteer, row.home) == row.home
+        home = (row.home, row.home_community)
+        assert homes.setdefault(row.volunteer, home) == home
         assert names.setdefault(row.volunteer, row.name) == row.name
         assert row.recipient != row.home
         assert row.service in (TO_A_HOUSEHOLD if row.recipient else TO_THE_COMMUNITY)
@@ -246,7 +248,7 @@ def test_the_bytes_are_those_of_every_machine(tmp_path: Path) -> None:
     """A golden digest: whoever changes it changes everybody's sample, and says so in the changelog."""
     write_sample(tmp_path, households_served=20, hours=400, seed=7)
     digest = hashlib.sha256((tmp_path / "sample.json").read_bytes()).hexdigest()
-    assert digest == "b8e698ec76450ca98e7ca0884cf5eae34be42a215e1ccba105b2b7dd32eb877d"
+    assert digest == "00aae5de1dd1d7c20f86d91d6604963ec4b556827f4ded1106cc728b2e48647a"
 
 
 def test_another_seed_gives_another_sample(tmp_path: Path) -> None:

@@ -1,0 +1,62 @@
+"""The district's public figures, and what they mean."""
+
+from datetime import date, datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel, Field
+from starlette.responses import Response
+
+from api.answers import MinPosition, answer
+from api.identity import Anyone
+from api.wiring import Service
+from domain.figures import Basis, Dimension
+
+router = APIRouter(prefix="/v1", tags=["公开数字 figures"])
+
+
+class Cell(BaseModel):
+    key: str
+    households_served: int
+    service_minutes: int
+    service_records: int
+
+
+class Figures(BaseModel):
+    """Counted from the facts. What each figure means is said beside it, under ``definitions``."""
+
+    ledger: str
+    synthetic: bool = Field(description="True where the data is made up and no real person is in it.")
+    as_of: date
+    basis: Basis
+    position: int = Field(description="Counted from the journal's facts up to this position.")
+    households_served: int
+    service_minutes: int
+    service_records: int
+    by: Dimension | None
+    cells: list[Cell]
+    definitions: dict[str, str]
+    notice: str | None
+
+
+@router.get("/figures", response_model=Figures, summary="公开数字 Public figures")
+async def read_figures(
+    request: Request,
+    _: Anyone,
+    as_of: Annotated[date | None, Query(description="Up to and including this day; today if left out.")] = None,
+    basis: Annotated[
+        Basis,
+        Query(
+            description="`service`: services up to that day, as the books stand now. `recorded`: the books as they "
+            "stood at the end of that day."
+        ),
+    ] = "service",
+    by: Annotated[Dimension | None, Query(description="Also by community, grid, service or month.")] = None,
+    level: Annotated[int, Query(ge=1, le=3, description="For grids: 1 base, 2 meta, 3 building.")] = 1,
+    min_position: MinPosition = None,
+) -> Response:
+    """Households served and hours of service, in total and by one dimension, as of any day. Public."""
+    service: Service = request.app.state.service
+    await service.fresh(min_position)
+    today = datetime.now(service.bank.zone).date()
+    return answer(await service.figures(as_of or today, basis, by, level, min_position or 0))

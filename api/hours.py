@@ -1,0 +1,165 @@
+"""Service records: logged, confirmed, rejected, reversed, read."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Body, Query, Request
+from pydantic import BaseModel, ConfigDict
+from starlette.responses import Response
+
+from api.answers import AfterPosition, IdempotencyKey, Limit, MinPosition, Number, Written, answer, page, written
+from api.identity import Reader, Staff, Writer
+from api.problems import Problem
+from api.wiring import Service
+from domain.account import Reason
+from domain.community import OutsideCommunity
+from domain.decision import Actor
+from domain.hours import (
+    ConfirmHours,
+    HoursLogged,
+    LogHours,
+    LogManyHours,
+    RejectHours,
+    ReverseHours,
+    Status,
+    UnknownRecord,
+    confirm,
+    log,
+    log_many,
+    reject,
+    reverse,
+)
+from projections import hours, household
+from projections.hours import HoursRow
+
+router = APIRouter(prefix="/v1/hours", tags=["服务记录 hours"])
+
+
+class WithReason(BaseModel):
+    """Why a record is rejected or reversed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    reason: Reason
+
+
+class HoursPage(BaseModel):
+    items: list[dict[str, object]]
+    next: int | None
+    position: int
+
+
+@router.post("", status_code=201, response_model=Written, summary="登记服务 Log hours")
+async def log_hours(
+    request: Request, caller: Writer, command: LogHours, idempotency_key: IdempotencyKey = None
+) -> Response:
+    """Log one stretch of service. A volunteer logs their own; staff log for volunteers of their community."""
+    service: Service = request.app.state.service
+    accepted = await service.execute(log, command, caller, idempotency_key)
+    return written(accepted, record=accepted.facts[0].record)  # type: ignore[attr-defined]
+
+
+@router.post("/batch", status_code=201, response_model=Written, summary="批量登记 Log a sheet")
+async def log_many_hours(
+    request: Request, caller: Writer, command: LogManyHours, idempotency_key: IdempotencyKey = None
+) -> Response:
+    """Log up to 1,000 stretches of service: all of them, or none, with every refused row named (`errors`)."""
+    service: Service = request.app.state.service
+    accepted = await service.execute(log_many, command, caller, idempotency_key)
+    return written(accepted, records=[fact.record for fact in accepted.facts if isinstance(fact, HoursLogged)])
+
+
+@router.post("/{record}/confirmation", status_code=201, response_model=Written, summary="确认 Confirm")
+async def confirm_hours(
+    request: Request, caller: Staff, record: Number, idempotency_key: IdempotencyKey = None
+) -> Response:
+    """Confirm a logged record: the hours count, and the household is credited. Never one's own, nor one's household's."""
+    service: Service = request.app.state.service
+    accepted = await service.execute(confirm, ConfirmHours(record=record), caller, idempotency_key)
+    return written(accepted, record=record)
+
+
+@router.post("/{record}/rejection", status_code=201, response_model=Written, summary="驳回 Reject")
+async def reject_hours(
+    request: Request,
+    caller: Staff,
+    record: Number,
+    command: Annotated[WithReason, Body()],
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
+    """Reject a logged record; it never earns."""
+    service: Service = request.app.state.service
+    refused = RejectHours(record=record, reason=command.reason)
+    return written(await service.execute(reject, refused, caller, idempotency_key), record=record)
+
+
+@router.post("/{record}/reversal", status_code=201, response_model=Written, summary="冲正 Reverse")
+async def reverse_hours(
+    request: Request,
+    caller: Staff,
+    record: Number,
+    command: Annotated[WithReason, Body()],
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
+    """Undo a confirmed record, exactly and once."""
+    service: Service = request.app.state.service
+    undone = ReverseHours(record=record, reason=command.reason)
+    return written(await service.execute(reverse, undone, caller, idempotency_key), record=record)
+
+
+@router.get("/{record}", response_model=dict[str, object], summary="查询一条记录 Read one record")
+async def read_hours(request: Request, caller: Reader, record: Number, min_position: MinPosition = None) -> Response:
+    """One service record and where it stands."""
+    service: Service = request.app.state.service
+    await service.fresh(min_position)
+    async with service.pool.connection() as connection:
+        row = await hours.record(connection, record)
+        if row is None:
+            raise UnknownRecord(record)
+        if not await _may_read(service, caller, row):
+            # Whoever may not read it isn't told either that it exists.
+            raise UnknownRecord(record)
+    return answer(row)
+
+
+async def _may_read(service: Service, caller: Actor, row: HoursRow) -> bool:
+    """Auditors read all, staff their community's, volunteers what they gave or what their household gave or received."""
+    if caller.role in ("auditor", "admin"):
+        return True
+    if caller.role == "staff":
+        return caller.community in (None, row.community)
+    if caller.id == row.volunteer:
+        return True
+    async with service.pool.connection() as connection:
+        person = await household.person(connection, caller.id)
+    return person is not None and person.household in (row.household, row.recipient_household)
+
+
+@router.get("", response_model=HoursPage, summary="记录列表 List records")
+async def list_hours(
+    request: Request,
+    caller: Reader,
+    community: Annotated[str | None, Query(max_length=64)] = None,
+    volunteer: Annotated[str | None, Query(max_length=64)] = None,
+    status: Annotated[Status | None, Query()] = None,
+    after: AfterPosition = 0,
+    limit: Limit = 100,
+    min_position: MinPosition = None,
+) -> Response:
+    """Records in the order they were logged, by community, volunteer and status."""
+    service: Service = request.app.state.service
+    if caller.role == "volunteer":
+        if volunteer not in (None, caller.id):
+            raise Problem(
+                403, "not-yourself", "志愿者只能查询自己的记录。", "A volunteer reads their own records only."
+            )
+        volunteer = caller.id
+    elif caller.role == "staff" and caller.community is not None:
+        if community not in (None, caller.community):
+            raise OutsideCommunity(community or "", caller.community)
+        community = caller.community
+    position = await service.fresh(min_position)
+    async with service.pool.connection() as connection:
+        rows = await hours.records(
+            connection, community=community, volunteer=volunteer, status=status, after=after, limit=limit
+        )
+    return page(rows, limit, rows[-1].logged_position if rows else None, position)

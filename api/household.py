@@ -1,0 +1,208 @@
+"""Households and their people: registered, and what their accounts hold."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel, Field
+from starlette.responses import Response
+
+from api.answers import (
+    After,
+    AfterPosition,
+    IdempotencyKey,
+    Limit,
+    MinPosition,
+    Number,
+    Written,
+    answer,
+    page,
+    written,
+)
+from api.identity import Inspector, Reader, Staff
+from api.wiring import Service
+from domain.account import household_account
+from domain.community import OutsideCommunity
+from domain.decision import Actor
+from domain.household import (
+    EnrolVolunteer,
+    RegisterHousehold,
+    RegisterMember,
+    UnknownHousehold,
+    UnknownMember,
+    enrol_volunteer,
+    register_household,
+    register_member,
+)
+from projections import account, household
+from projections.account import AccountRow
+
+router = APIRouter(prefix="/v1", tags=["户与成员 households"])
+
+
+class Balance(BaseModel):
+    """A household's account: balance = earned - spent + granted - capped, all in minutes."""
+
+    household: str
+    community: str
+    balance_minutes: int
+    earned_minutes: int
+    spent_minutes: int
+    granted_minutes: int
+    capped_minutes: int = Field(description="What went on to the community's pool above the policy's cap.")
+    last_position: int
+    last_activity_microseconds: int | None = Field(description="Recorded-at of the last movement; Unix time.")
+    position: int = Field(description="The answer holds everything up to this position of the journal.")
+
+
+class BalancePage(BaseModel):
+    items: list[Balance]
+    next: str | None
+    position: int
+
+
+class Statement(BaseModel):
+    items: list[dict[str, object]]
+    next: int | None
+    position: int
+
+
+class People(BaseModel):
+    items: list[dict[str, object]]
+
+
+@router.post("/households", status_code=201, response_model=Written, summary="登记户 Register a household")
+async def add_household(
+    request: Request, caller: Staff, command: RegisterHousehold, idempotency_key: IdempotencyKey = None
+) -> Response:
+    """Register a household in a community, at a grid of it if known."""
+    service: Service = request.app.state.service
+    return written(await service.execute(register_household, command, caller, idempotency_key))
+
+
+@router.post("/members", status_code=201, response_model=Written, summary="登记成员 Register a member")
+async def add_member(
+    request: Request, caller: Staff, command: RegisterMember, idempotency_key: IdempotencyKey = None
+) -> Response:
+    """Register a person in a household. The name goes to the vault; the journal holds the number only."""
+    service: Service = request.app.state.service
+    accepted = await service.execute(register_member, command, caller, idempotency_key)
+    if command.name is not None:
+        await service.remember_name(command.member, command.name)
+    return written(accepted)
+
+
+@router.post("/volunteers", status_code=201, response_model=Written, summary="注册志愿者 Enrol a volunteer")
+async def add_volunteer(
+    request: Request, caller: Staff, command: EnrolVolunteer, idempotency_key: IdempotencyKey = None
+) -> Response:
+    """Enrol a registered member as a volunteer."""
+    service: Service = request.app.state.service
+    return written(await service.execute(enrol_volunteer, command, caller, idempotency_key))
+
+
+@router.get("/households", response_model=BalancePage, summary="各户余额 List balances")
+async def list_households(
+    request: Request,
+    caller: Inspector,
+    community: Annotated[str | None, Query(max_length=64)] = None,
+    after: After = "",
+    limit: Limit = 100,
+    min_position: MinPosition = None,
+) -> Response:
+    """Households with their balances, in the order of their numbers. Staff see their own community's."""
+    service: Service = request.app.state.service
+    if caller.role == "staff" and caller.community is not None:
+        if community not in (None, caller.community):
+            raise OutsideCommunity(community or "", caller.community)
+        community = caller.community
+    position = await service.fresh(min_position)
+    async with service.pool.connection() as connection:
+        rows = await account.household_accounts(connection, community=community, after=after, limit=limit)
+    items = [_balance(row, position) for row in rows]
+    return page(items, limit, items[-1]["household"] if items else None, position)
+
+
+@router.get("/households/{household}/balance", response_model=Balance, summary="户余额 Balance")
+async def read_balance(
+    request: Request, caller: Reader, household: Number, min_position: MinPosition = None
+) -> Response:
+    """What a household's account holds. Volunteers read their own household's, staff their community's."""
+    service: Service = request.app.state.service
+    position = await service.fresh(min_position)
+    return answer(_balance(await _readable(service, caller, household), position))
+
+
+@router.get("/households/{household}/statement", response_model=Statement, summary="户流水 Statement")
+async def read_statement(
+    request: Request,
+    caller: Reader,
+    household: Number,
+    after: AfterPosition = 0,
+    limit: Limit = 100,
+    min_position: MinPosition = None,
+) -> Response:
+    """Every movement of a household's account, with its position in the journal and the running balance."""
+    service: Service = request.app.state.service
+    position = await service.fresh(min_position)
+    await _readable(service, caller, household)
+    async with service.pool.connection() as connection:
+        rows = await account.statement(connection, household_account(household), after=after, limit=limit)
+    return page(rows, limit, rows[-1].position if rows else None, position)
+
+
+@router.get("/households/{household}/members", response_model=People, summary="户成员 Members")
+async def read_members(request: Request, caller: Reader, household: Number) -> Response:
+    """The people of a household, by number."""
+    service: Service = request.app.state.service
+    await _readable(service, caller, household)
+    return answer({"items": await _members(service, household)})
+
+
+@router.get("/volunteers/{volunteer}", response_model=dict[str, object], summary="志愿者 Volunteer")
+async def read_volunteer(request: Request, caller: Reader, volunteer: Number) -> Response:
+    """To which household a volunteer's hours go. Volunteers read themselves, staff their community's."""
+    service: Service = request.app.state.service
+    async with service.pool.connection() as connection:
+        person = await household.person(connection, volunteer)
+    if person is None or (caller.role == "volunteer" and caller.id != volunteer):
+        raise UnknownMember(volunteer)
+    await _readable(service, caller, person.household)
+    return answer(person)
+
+
+async def _members(service: Service, number: str) -> list[household.PersonRow]:
+    async with service.pool.connection() as connection:
+        return await household.members(connection, number)
+
+
+async def _readable(service: Service, caller: Actor, number: str) -> AccountRow:
+    """A household's account, for those who may read it; to others it doesn't exist. Raises: UnknownHousehold."""
+    async with service.pool.connection() as connection:
+        row = await account.account(connection, household_account(number))
+        own = caller.role == "volunteer" and await household.person(connection, caller.id)
+    if row is None or row.community is None:
+        raise UnknownHousehold(number)
+    match caller.role:
+        case "auditor" | "admin":
+            return row
+        case "staff" if caller.community in (None, row.community):
+            return row
+        case "volunteer" if own and own.household == number:
+            return row
+        case _:
+            raise UnknownHousehold(number)
+
+
+def _balance(row: AccountRow, position: int) -> dict[str, object]:
+    return {
+        "household": row.account.removeprefix("household:"),
+        "community": row.community,
+        "balance_minutes": row.balance_minutes,
+        "earned_minutes": row.earned_minutes,
+        "spent_minutes": row.spent_minutes,
+        "granted_minutes": row.granted_minutes,
+        "capped_minutes": row.capped_minutes,
+        "last_position": row.last_position,
+        "last_activity_microseconds": row.last_activity_microseconds,
+        "position": position,
+    }

@@ -1,0 +1,329 @@
+"""Where the parts are put together: settings to database, journal, writer, projector and service."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import date
+from typing import Any, Final, Self
+from zoneinfo import ZoneInfo
+
+import msgspec
+import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg_pool import AsyncConnectionPool
+
+from api.identity import Identity
+from api.problems import Problem
+from application.write_loop import Accepted, Decide, Ticket, WriteLoop, Writer, command_id, new_id
+from domain.decision import Actor, fold_facts
+from domain.figures import DEFINITIONS, Basis, Dimension, last_instant
+from domain.journal import StoreUnavailable
+from domain.ledger import LedgerOpened, OpenLedger, ledger, open_ledger
+from domain.policy import AdoptPolicy, adopt, policy_book
+from infrastructure.embedded import EmbeddedPostgres
+from infrastructure.fact_store import PostgresFactStore
+from infrastructure.journal import CHANNEL, PostgresJournal, open_datastore
+from infrastructure.projector import Projector, ProjectorThread, schema_of
+from infrastructure.schema import SERVICE_ROLE, migrate
+from infrastructure.settings import Settings
+from infrastructure.vault import remember
+from projections.account import Accounts
+from projections.community import Communities
+from projections.figures import figures
+from projections.hours import Hours
+from projections.household import People
+from projections.projection import Projection
+
+READ_WAIT_SECONDS_MAX: Final = 5.0
+READ_CONNECTIONS_MAX: Final = 8
+FIGURES_SECONDS: Final = 1.0
+FIGURES_KEPT_MAX: Final = 1_000
+SYSTEM: Final = Actor("system", "admin")
+
+
+class LedgerNotOpen(Exception):
+    """The database holds no ledger of that name yet."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"账本“{name}”还没有开立，请先运行 timebank db open，或用 timebank demo 试用示例。 / "
+            f"The ledger “{name}” is not open; run `timebank db open`, or try the sample with `timebank demo`."
+        )
+
+
+def projections() -> Sequence[Projection]:
+    """All read models, fresh."""
+    return (Communities(), People(), Hours(), Accounts())
+
+
+@contextmanager
+def database(settings: Settings) -> Iterator[str]:
+    """The database's address for its owner, migrated: the embedded one, started if need be, or the one that is set.
+
+    Raises: DatabaseUnavailable, SchemaError, psycopg.OperationalError.
+    """
+    if settings.database_url is not None:
+        address = settings.database_url.get_secret_value()
+        migrate(address)
+        yield address
+        return
+    with EmbeddedPostgres(settings.data) as server:
+        migrate(server.url)
+        yield server.url
+
+
+def service_address(owner_address: str) -> str:
+    """The same database for the service, which has no right to change a fact; as the owner where there's no such role."""
+    with psycopg.connect(owner_address) as connection:
+        row = connection.execute(
+            "SELECT pg_has_role(oid, 'USAGE') FROM pg_roles WHERE rolname = %s", (SERVICE_ROLE,)
+        ).fetchone()
+    if row is None or not row[0]:
+        return owner_address
+    options = conninfo_to_dict(owner_address).get("options") or ""
+    return make_conninfo(owner_address, options=f"{options} -c role={SERVICE_ROLE}".strip())
+
+
+@dataclass(slots=True)
+class Timebank:
+    """One ledger on one database: what the commands and the service both stand on."""
+
+    settings: Settings
+    address: str
+    owner_address: str
+    store: PostgresFactStore
+    opened: LedgerOpened
+
+    @property
+    def name(self) -> str:
+        return self.settings.ledger
+
+    @property
+    def zone(self) -> ZoneInfo:
+        return ZoneInfo(self.opened.zone)
+
+    def projector(self) -> Projector:
+        def scan(after: int, batch: int) -> Iterator[list[Any]]:
+            return self.store.scan(after, batch=batch)
+
+        return Projector(self.address, self.name, CHANNEL, scan, projections)
+
+    def reading(self) -> psycopg.Connection[Any]:
+        """A connection for queries on the projections."""
+        return psycopg.connect(self.read_address, autocommit=True)
+
+    @property
+    def read_address(self) -> str:
+        options = conninfo_to_dict(self.address).get("options") or ""
+        path = f"-c search_path={schema_of(self.name)},public"
+        return make_conninfo(self.address, options=f"{options} {path}".strip())
+
+    def run(self, *tickets: Ticket) -> list[Accepted]:
+        """Decide and record commands at once, without a write loop. Raises: Refusal, StoreUnavailable."""
+        Writer(self.store, self.zone).run(tickets)
+        return [_accepted(ticket) for ticket in tickets]
+
+
+@contextmanager
+def timebank(
+    settings: Settings, opening: OpenLedger | None = None, policy: AdoptPolicy | None = None
+) -> Iterator[Timebank]:
+    """Connect to the ledger that the settings name; with ``opening`` and ``policy`` open it where it isn't open yet.
+
+    Raises: LedgerNotOpen, and as `database`.
+    """
+    with database(settings) as owner_address, ExitStack() as stack:
+        address = service_address(owner_address)
+        datastore = stack.enter_context(open_datastore(address))
+        store = PostgresFactStore(PostgresJournal(datastore, settings.ledger))
+        opened = _opened(store)
+        if opened is None and opening is not None:
+            Writer(store, ZoneInfo(opening.zone)).run(tickets := [Ticket(open_ledger, opening, SYSTEM, _new_command())])
+            _accepted(tickets[0])
+            opened = _opened(store)
+        if opened is None:
+            raise LedgerNotOpen(settings.ledger)
+        bank = Timebank(settings, address, owner_address, store, opened)
+        if policy is not None and opening is not None:
+            # Its id makes it happen once, however often the ledger is opened this way.
+            bank.run(Ticket(adopt, policy, SYSTEM, command_id(SYSTEM.id, "first policy")))
+        yield bank
+
+
+def _opened(store: PostgresFactStore) -> LedgerOpened | None:
+    cold, tail = store.read_boundary([ledger.tag], 0)
+    facts = [recorded.envelope.fact for recorded in (*cold, *tail[:1000])]
+    return fold_facts(ledger, facts).opened
+
+
+def _new_command() -> str:
+    return new_id().replace("-", "")
+
+
+def _accepted(ticket: Ticket) -> Accepted:
+    if isinstance(ticket.outcome, Accepted):
+        return ticket.outcome
+    raise ticket.outcome or StoreUnavailable("the command has no outcome")
+
+
+def _wake(future: asyncio.Future[None]) -> None:
+    if not future.done():  # its caller may have gone away
+        future.set_result(None)
+
+
+def public_figures(
+    bank: Timebank, connection: psycopg.Connection[Any], *, as_of: date, basis: Basis, by: Dimension | None, level: int
+) -> dict[str, Any]:
+    """The district's figures with what they mean, counted in one snapshot that names its position."""
+    connection.autocommit = False
+    connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+    with connection.transaction(), connection.cursor() as cursor:
+        position = cursor.execute("SELECT position FROM checkpoint").fetchall()[0][0]
+        asked: dict[str, Any] = {"basis": basis, "until": as_of, "position": position}
+        if basis == "recorded":
+            asked["position"] = min(position, bank.store.journal.position_at(last_instant(as_of, bank.zone)))
+        total = figures(cursor, **asked)[""]
+        cells = {} if by is None else figures(cursor, **asked, by=by, level=level)
+    return {
+        "ledger": bank.opened.name,
+        "synthetic": bank.opened.synthetic,
+        "as_of": as_of,
+        "basis": basis,
+        "position": asked["position"],
+        **msgspec.to_builtins(total),
+        "by": by,
+        "cells": [{"key": key, **msgspec.to_builtins(cell)} for key, cell in cells.items()],
+        "definitions": {name: f"{zh} / {en}" for name, (zh, en) in DEFINITIONS.items()},
+        "notice": "合成数据，没有真实的人。 / Synthetic data; no real person is in it."
+        if bank.opened.synthetic
+        else None,
+    }
+
+
+class Service:
+    """A running service: the write loop, the projector and the read connections around one `Timebank`."""
+
+    def __init__(self, bank: Timebank) -> None:
+        self.bank = bank
+        self.position = 0
+        """Everything up to here is in the projections."""
+        self._waiters: list[tuple[int, asyncio.Future[None]]] = []
+        self._counting = asyncio.Lock()
+        self._figures: dict[tuple[object, ...], tuple[float, dict[str, Any]]] = {}
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        bank, enter = self.bank, self._stack
+        self._loop = asyncio.get_running_loop()
+        self.pool = await enter.enter_async_context(
+            AsyncConnectionPool(
+                bank.read_address,
+                min_size=2,
+                max_size=READ_CONNECTIONS_MAX,
+                open=False,
+                kwargs={"autocommit": True},
+                check=AsyncConnectionPool.check_connection,
+            )
+        )
+        self.identity = Identity(self.pool, bank.name)
+        projector = bank.projector()
+        await asyncio.to_thread(projector.prepare)
+        enter.enter_context(ProjectorThread(projector, self._projected))
+        self._write_loop = enter.enter_context(WriteLoop(Writer(bank.store, bank.zone), self._deliver))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+
+    async def execute(self, decide: Decide, command: Any, actor: Actor, key: str | None) -> Accepted:
+        """Have a command decided and recorded. Raises: Refusal; Problem 503."""
+        ticket = Ticket(decide, command, actor, _new_command() if key is None else command_id(actor.id, key))
+        answer: asyncio.Future[None] = self._loop.create_future()
+        ticket.done = lambda _: _wake(answer)
+        try:
+            self._write_loop.submit(ticket)
+            await answer
+            return _accepted(ticket)
+        except StoreUnavailable as error:
+            raise Problem(
+                503,
+                "ledger-unavailable",
+                "账本暂时无法写入，请稍后用同一个 Idempotency-Key 重试。",
+                "The ledger can't be written to for the moment; try again later with the same Idempotency-Key.",
+                headers={"Retry-After": "1"},
+            ) from error
+
+    async def fresh(self, min_position: int | None) -> int:
+        """Wait until the projections hold a position; returns the one that they do hold. Raises: Problem 503."""
+        if min_position is None or min_position <= self.position:
+            return self.position
+        reached: asyncio.Future[None] = self._loop.create_future()
+        self._waiters.append((min_position, reached))
+        try:
+            await asyncio.wait_for(reached, READ_WAIT_SECONDS_MAX)
+        except TimeoutError:
+            raise Problem(
+                503,
+                "not-yet-projected",
+                f"还没有汇总到位置 {min_position}（现在是 {self.position}），请稍后再查。",
+                f"The figures don't hold position {min_position} yet (now {self.position}); ask again shortly.",
+                headers={"Retry-After": "1"},
+                position=self.position,
+            ) from None
+        finally:
+            self._waiters = [waiter for waiter in self._waiters if waiter[1] is not reached]
+        return self.position
+
+    async def remember_name(self, person: str, name: str) -> None:
+        """Keep a person's name in the vault."""
+
+        def keep() -> None:
+            with psycopg.connect(self.bank.address) as connection:
+                remember(connection, self.bank.name, names={person: name})
+
+        await asyncio.to_thread(keep)
+
+    async def policies(self) -> list[dict[str, object]]:
+        """Every adopted version of the rules, oldest first."""
+        cold, tail = await asyncio.to_thread(self.bank.store.read_boundary, [policy_book.tag], self.position)
+        book = fold_facts(policy_book, [recorded.envelope.fact for recorded in (*cold, *tail)])
+        return [msgspec.to_builtins(adopted) for adopted in book.versions]
+
+    async def figures(
+        self, as_of: date, basis: Basis, by: Dimension | None, level: int, min_position: int
+    ) -> dict[str, object]:
+        """The public figures; counted at most once a second for the same question, unless a fresher one is needed."""
+        question = (as_of, basis, by, level)
+        async with self._counting:
+            kept = self._figures.get(question)
+            fresh_until = time.monotonic() - FIGURES_SECONDS
+            if kept is None or kept[1]["position"] < max(min_position, self.position if kept[0] < fresh_until else 0):
+                counted = await asyncio.to_thread(self._count_figures, as_of, basis, by, level)
+                if len(self._figures) >= FIGURES_KEPT_MAX:
+                    self._figures.clear()
+                self._figures[question] = kept = (time.monotonic(), counted)
+            return kept[1]
+
+    def _count_figures(self, as_of: date, basis: Basis, by: Dimension | None, level: int) -> dict[str, Any]:
+        with self.bank.reading() as connection:
+            return public_figures(self.bank, connection, as_of=as_of, basis=basis, by=by, level=level)
+
+    def _deliver(self, tickets: list[Ticket]) -> None:
+        """Called in the write loop's thread, once a batch."""
+        self._call(lambda: [ticket.done(ticket) for ticket in tickets if ticket.done is not None])
+
+    def _projected(self, position: int) -> None:
+        """Called in the projector's thread."""
+        self._call(lambda: self._reached(position))
+
+    def _reached(self, position: int) -> None:
+        self.position = max(self.position, position)
+        for wanted, reached in self._waiters:
+            if wanted <= self.position:
+                _wake(reached)
+
+    def _call(self, callback: Callable[[], object]) -> None:
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(callback)

@@ -1,0 +1,111 @@
+"""Replay: the whole ledger counted again from its facts, with the same fold that decisions use."""
+
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+import msgspec
+
+from domain.account import Account, evolve
+from domain.fact import Movement, Recorded
+from domain.figures import Dimension, Figure, Tally
+from domain.journal import FactStore
+
+DIMENSIONS: Final[tuple[Dimension, ...]] = ("community", "service", "month")
+
+
+class Counted(msgspec.Struct):
+    """What a ledger comes to: balances in minutes by account (those that ever moved), and the figures."""
+
+    balances: dict[str, int]
+    figures: Figure
+    cells: dict[Dimension, dict[str, Figure]]
+
+
+class Replay:
+    """A fold over facts in their order. ``facts`` counts all of them, ``movements`` those that move minutes."""
+
+    def __init__(self) -> None:
+        self.position = 0
+        self.recorded_at_microseconds = 0
+        self.facts = 0
+        self.movements = 0
+        self._accounts: dict[str, Account] = {}
+        self._tally = Tally()
+
+    def fold(self, batch: Iterable[Recorded[Any]]) -> None:
+        """Raises: GapInJournal where a position is missing or out of order."""
+        accounts, tally = self._accounts, self._tally
+        position = self.position
+        for recorded in batch:
+            fact = recorded.envelope.fact
+            position += 1
+            if recorded.position != position:
+                raise GapInJournal(position, recorded.position)
+            if isinstance(fact, Movement):
+                self.movements += 1
+                for name in (fact.source, fact.target):
+                    accounts[name] = evolve(accounts.get(name) or Account(name), fact)  # type: ignore[arg-type]
+            tally.fold(fact)
+            self.recorded_at_microseconds = recorded.recorded_at_microseconds
+        self.facts += position - self.position
+        self.position = position
+
+    @property
+    def total_minutes(self) -> int:
+        """The sum over all accounts; anything but zero means that minutes were made or lost."""
+        return sum(account.balance_minutes for account in self._accounts.values())
+
+    def counted(self) -> Counted:
+        return Counted(
+            {name: account.balance_minutes for name, account in sorted(self._accounts.items())},
+            self._tally.figures(),
+            {by: self._tally.cells(by) for by in DIMENSIONS},
+        )
+
+
+class GapInJournal(Exception):
+    """The journal's positions are not dense: a fact is missing, or facts are out of order."""
+
+    def __init__(self, expected: int, found: int) -> None:
+        self.expected, self.found = expected, found
+        super().__init__(
+            f"账本缺少位置 {expected} 的事实（读到 {found}）。 / "
+            f"The journal lacks the fact at position {expected} (found {found})."
+        )
+
+
+def replay(store: FactStore, to: int | None = None, progress: Callable[[int], None] | None = None) -> Replay:
+    """Fold the journal from its first fact to a position (None: the head).
+
+    Raises: GapInJournal, and what the store raises for facts that can't be read.
+    """
+    fold = Replay()
+    for batch in store.scan(0, to):
+        fold.fold(batch)
+        if progress is not None:
+            progress(fold.position)
+    return fold
+
+
+class Difference(msgspec.Struct):
+    """One place where the replay and the projections disagree."""
+
+    what: str
+    replayed: object
+    projected: object
+
+
+def differences(replayed: Counted, projected: Counted) -> list[Difference]:
+    """Every account and every cell that is not the same in both, in the order of their names."""
+    found: list[Difference] = []
+
+    def compare(kind: str, ours: dict[str, Any], theirs: dict[str, Any]) -> None:
+        for key in sorted(ours.keys() | theirs.keys()):
+            if ours.get(key) != theirs.get(key):
+                found.append(Difference(f"{kind} {key}".strip(), ours.get(key), theirs.get(key)))
+
+    compare("balance", replayed.balances, projected.balances)
+    compare("figures", {"": replayed.figures}, {"": projected.figures})
+    for by in DIMENSIONS:
+        compare(by, dict(replayed.cells[by]), dict(projected.cells[by]))
+    return found

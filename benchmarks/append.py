@@ -1,0 +1,160 @@
+"""Appending facts: the journal beside the library's own recorder and beside binary COPY into a table without any index.
+
+    python -m benchmarks.append postgresql:///?host=/run/postgresql
+
+prints one JSON line a batch size. All three write the same facts to the same server in the same run, turn by turn in
+databases of their own, and every batch is one durable commit. So bare COPY is one COPY a batch too: one COPY for
+everything would also be measuring how seldom it has to wait for the disk. Its rows are packed beforehand, so it is the
+server's own speed; the journal and the library pack theirs while the clock runs. Peak memory is this process's.
+"""
+
+import json
+import random
+import resource
+import struct
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from statistics import median
+from uuid import UUID
+
+import psycopg
+from eventsourcing.dcb.api import DCBEvent
+from eventsourcing.dcb.postgres_tt import PostgresDCBRecorderTT
+from psycopg.conninfo import make_conninfo
+from psycopg.sql import SQL, Identifier
+
+from infrastructure.journal import PostgresJournal, open_datastore
+from infrastructure.schema import migrate
+
+ROUNDS = 3
+FACTS_PER_ROUND = {1: 300, 10: 2_000, 100: 10_000, 1_000: 20_000}  # by batch size; a second's work at most
+BARE_TABLE = (
+    "CREATE TABLE bare (ledger text, position bigint, recorded_at timestamptz, type text, tags text[], data bytea)"
+)
+
+Batches = Sequence[Sequence[DCBEvent]]
+
+
+def main() -> None:
+    server_url = sys.argv[1]
+    for record in measure(server_url):
+        print(json.dumps(record), flush=True)
+
+
+def measure(server_url: str) -> Iterator[dict[str, object]]:
+    """One record a batch size, from new databases on the server that are dropped afterwards."""
+    with ExitStack() as stack:
+        writers = {
+            "journal": stack.enter_context(journal_writer(server_url)),
+            "library": stack.enter_context(library_writer(server_url)),
+            "bare_copy": stack.enter_context(bare_copy_writer(server_url)),
+        }
+        dice = random.Random(7)  # noqa: S311 -- sample data
+        for batch, total in FACTS_PER_ROUND.items():
+            speeds: dict[str, list[float]] = {name: [] for name in writers}
+            for _ in range(ROUNDS):
+                batches = [[sample_fact(dice) for _ in range(batch)] for _ in range(total // batch)]
+                for name, prepare in writers.items():
+                    write_all = prepare(batches)
+                    started = time.perf_counter()
+                    write_all()
+                    speeds[name].append(total / (time.perf_counter() - started))
+            journal, library, bare_copy = (median(speeds[name]) for name in writers)
+            yield {
+                "benchmark": "append",
+                "batch": batch,
+                "journal_facts_per_second": round(journal),
+                "library_facts_per_second": round(library),
+                "bare_copy_facts_per_second": round(bare_copy),
+                "ratio_to_library": round(journal / library, 2),
+                "ratio_to_bare_copy": round(journal / bare_copy, 2),
+                "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+            }
+
+
+def sample_fact(dice: random.Random) -> DCBEvent:
+    """Shaped like confirmed hours: four tags and 450 bytes."""
+    day = f"2026-{dice.randrange(1, 13):02}-{dice.randrange(1, 29):02}"
+    return DCBEvent(
+        type="hours-confirmed.v1",
+        tags=[
+            f"record:{UUID(int=time.time_ns() // 1_000_000 << 80 | dice.getrandbits(80))}",
+            f"day:V{dice.randrange(4_000):04}:{day}",
+            f"account:household:H{dice.randrange(6_000):05}",
+            f"command:{dice.getrandbits(128):032x}",
+        ],
+        data=dice.randbytes(225).hex().encode(),
+    )
+
+
+@contextmanager
+def journal_writer(server_url: str) -> Iterator[Callable[[Batches], Callable[[], None]]]:
+    with new_database(server_url, "timebank_bench_journal") as url:
+        migrate(url)
+        with open_datastore(url) as datastore:
+            journal = PostgresJournal(datastore, "bench")
+            yield lambda batches: lambda: append_all(journal.append, batches)
+
+
+@contextmanager
+def library_writer(server_url: str) -> Iterator[Callable[[Batches], Callable[[], None]]]:
+    with new_database(server_url, "timebank_bench_library") as url, open_datastore(url) as datastore:
+        recorder = PostgresDCBRecorderTT(datastore)
+        recorder.create_table()
+        yield lambda batches: lambda: append_all(recorder.append, batches)
+
+
+@contextmanager
+def bare_copy_writer(server_url: str) -> Iterator[Callable[[Batches], Callable[[], None]]]:
+    with new_database(server_url, "timebank_bench_bare") as url, psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(BARE_TABLE)
+
+        def copy_all(packed_batches: Sequence[bytes]) -> None:
+            for packed in packed_batches:
+                with connection.cursor().copy("COPY bare FROM STDIN (FORMAT BINARY)") as copy:
+                    copy.write(packed)
+
+        def prepare(batches: Batches) -> Callable[[], None]:
+            packed_batches = [pack_for_copy(batch) for batch in batches]
+            return lambda: copy_all(packed_batches)
+
+        yield prepare
+
+
+def append_all(append: Callable[[Sequence[DCBEvent]], int], batches: Batches) -> None:
+    for batch in batches:
+        append(batch)
+
+
+def pack_for_copy(events: Sequence[DCBEvent]) -> bytes:
+    """A whole binary COPY of the six columns."""
+
+    def field(value: bytes) -> bytes:
+        return struct.pack("!i", len(value)) + value
+
+    parts = [b"PGCOPY\n\xff\r\n\0" + bytes(8)]
+    for position, event in enumerate(events, 1):
+        tags = struct.pack("!5i", 1, 0, 25, len(event.tags), 1) + b"".join(field(tag.encode()) for tag in event.tags)
+        parts.append(struct.pack("!h", 6) + field(b"bench") + struct.pack("!iqiq", 8, position, 8, 0))
+        parts.append(field(event.type.encode()) + field(tags) + field(event.data))
+    parts.append(struct.pack("!h", -1))
+    return b"".join(parts)
+
+
+@contextmanager
+def new_database(server_url: str, name: str) -> Iterator[str]:
+    """A database of that name, new, and dropped in the end."""
+    drop = SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(Identifier(name))
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        connection.execute(drop)
+        connection.execute(SQL("CREATE DATABASE {}").format(Identifier(name)))
+        try:
+            yield make_conninfo(server_url, dbname=name)
+        finally:
+            connection.execute(drop)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,206 @@
+-- The journal: facts that never change, numbered without gaps within each ledger.
+--
+-- Every function that reads by index forbids sequential scans and JIT for itself. A journal grows faster than its
+-- statistics, and a plan cached while the table was small would otherwise be kept when it no longer is.
+
+CREATE TABLE ledgers (
+    ledger      text        PRIMARY KEY CHECK (length(ledger) BETWEEN 1 AND 200),
+    head        bigint      NOT NULL DEFAULT 0,
+    recorded_at timestamptz NOT NULL DEFAULT clock_timestamp()
+) WITH (fillfactor = 10);  -- one hot row, updated by every append: leave room to do so within its page
+
+COMMENT ON TABLE ledgers IS 'One row a ledger. An append locks it, so commits have the order of positions.';
+
+CREATE TABLE facts (
+    ledger      text        NOT NULL,
+    position    bigint      NOT NULL,
+    recorded_at timestamptz NOT NULL,
+    type        text        NOT NULL,
+    tags        text[]      NOT NULL,
+    data        bytea       NOT NULL,
+    PRIMARY KEY (ledger, position)
+);
+
+COMMENT ON COLUMN facts.recorded_at IS 'Given by the database under the ledger''s lock; never goes back.';
+COMMENT ON COLUMN facts.data IS 'The exact bytes that evidence is computed over (JSON in UTF-8).';
+
+CREATE VIEW facts_readable AS
+    SELECT ledger, position, recorded_at, type, tags, convert_from(data, 'UTF8')::jsonb AS data FROM facts;
+
+-- Where each tag occurs. The key is a hash of tag and ledger: half the size of the text, and any length of tag fits.
+-- Whoever reads by it compares the fact's own tags. docs/decisions/0002-journal-index.md has the figures.
+CREATE TABLE fact_tags (
+    tag_key  bigint NOT NULL,
+    position bigint NOT NULL,
+    ledger   text   NOT NULL
+);
+
+CREATE INDEX fact_tags_by_key ON fact_tags (tag_key, position);
+
+
+-- What the database itself refuses ------------------------------------------------------------------------------
+
+CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION '% on % is refused: the journal is append-only', TG_OP, TG_TABLE_NAME
+        USING ERRCODE = 'insufficient_privilege', HINT = 'Record a reversal as a new fact.';
+END
+$$;
+
+CREATE TRIGGER refuse_change BEFORE UPDATE OR DELETE OR TRUNCATE ON facts
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER refuse_change BEFORE UPDATE OR DELETE OR TRUNCATE ON fact_tags
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER refuse_change BEFORE DELETE OR TRUNCATE ON ledgers
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+
+-- ALWAYS: session_replication_role must not be a way round them.
+ALTER TABLE facts ENABLE ALWAYS TRIGGER refuse_change;
+ALTER TABLE fact_tags ENABLE ALWAYS TRIGGER refuse_change;
+ALTER TABLE ledgers ENABLE ALWAYS TRIGGER refuse_change;
+
+-- A head only rises, and its time is the database's own: no client can choose when something was recorded.
+CREATE FUNCTION advance_ledger() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF TG_OP = 'INSERT' THEN
+        NEW.head := 0;
+        NEW.recorded_at := clock_timestamp();
+    ELSIF NEW.ledger <> OLD.ledger OR NEW.head < OLD.head THEN
+        RAISE EXCEPTION 'ledger % at % can''t become % at %: a head never goes down',
+            OLD.ledger, OLD.head, NEW.ledger, NEW.head USING ERRCODE = 'insufficient_privilege';
+    ELSE
+        NEW.recorded_at := greatest(OLD.recorded_at, clock_timestamp());
+    END IF;
+    RETURN NEW;
+END
+$$;
+
+CREATE TRIGGER advance_ledger BEFORE INSERT OR UPDATE ON ledgers
+    FOR EACH ROW EXECUTE FUNCTION advance_ledger();
+
+-- New facts are exactly those up to the head that their transaction has just set, next to the last one before.
+-- The owner's rights are for fact_tags, which nobody else may write.
+CREATE FUNCTION admit_facts() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path FROM CURRENT SET enable_seqscan = off SET jit = off AS $$
+DECLARE
+    added record;
+BEGIN
+    FOR added IN
+        SELECT ledger, min(position) AS first, max(position) AS last, count(*) AS facts,
+            min(recorded_at) AS earliest, max(recorded_at) AS latest
+        FROM new_facts GROUP BY ledger
+    LOOP
+        PERFORM FROM ledgers
+        WHERE ledger = added.ledger AND head = added.last AND added.facts = added.last - added.first + 1
+            AND recorded_at = added.earliest AND recorded_at = added.latest
+            AND (added.first = 1 OR EXISTS (
+                SELECT FROM facts WHERE facts.ledger = added.ledger AND facts.position = added.first - 1));
+        IF NOT FOUND THEN
+            RAISE EXCEPTION 'positions % to % of ledger % are not its next ones',
+                added.first, added.last, added.ledger
+                USING ERRCODE = 'insufficient_privilege', HINT = 'Facts are added by append_facts().';
+        END IF;
+    END LOOP;
+    INSERT INTO fact_tags (tag_key, position, ledger)
+    SELECT hashtextextended(tag, hashtextextended(ledger, 0)), position, ledger
+    FROM new_facts, unnest(tags) AS tag;
+    RETURN NULL;
+END
+$$;
+
+CREATE TRIGGER admit_facts AFTER INSERT ON facts REFERENCING NEW TABLE AS new_facts
+    FOR EACH STATEMENT EXECUTE FUNCTION admit_facts();
+
+-- At commit the head is a fact that exists: a head raised without facts would be a gap.
+CREATE FUNCTION head_exists() RETURNS trigger LANGUAGE plpgsql
+    SET search_path FROM CURRENT SET enable_seqscan = off AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM facts WHERE ledger = NEW.ledger AND position = NEW.head) THEN
+        RAISE EXCEPTION 'ledger % has no fact at its head %', NEW.ledger, NEW.head
+            USING ERRCODE = 'insufficient_privilege', HINT = 'Facts are added by append_facts().';
+    END IF;
+    RETURN NULL;
+END
+$$;
+
+CREATE CONSTRAINT TRIGGER head_exists AFTER UPDATE ON ledgers DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW WHEN (NEW.head <> OLD.head) EXECUTE FUNCTION head_exists();
+
+
+-- What infrastructure/journal.py calls ---------------------------------------------------------------------------
+
+CREATE TYPE new_fact AS (type text, tags text[], data bytea);
+
+-- Locks the ledger's row, then adds the facts after its head and tells listeners. Adds nothing and returns no row if
+-- the ledger is missing, or if its head is past `checked`, up to which the caller knows that nothing conflicts
+-- (null: no matter).
+CREATE FUNCTION append_facts(in_ledger text, checked bigint, added new_fact[])
+    RETURNS TABLE (last_position bigint, last_recorded_at timestamptz) LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE ledgers SET head = head + cardinality(added)
+    WHERE ledger = in_ledger AND (checked IS NULL OR head <= checked)
+    RETURNING head, recorded_at INTO last_position, last_recorded_at;
+    IF FOUND THEN
+        INSERT INTO facts (ledger, position, recorded_at, type, tags, data)
+        SELECT in_ledger, last_position - cardinality(added) + n, last_recorded_at, type, tags, data
+        FROM unnest(added) WITH ORDINALITY AS fact (type, tags, data, n);
+        PERFORM pg_notify('timebank_facts', in_ledger);
+        RETURN NEXT;
+    END IF;
+END
+$$;
+
+-- Facts with after < position <= upto in order, of any type or of the given ones.
+CREATE FUNCTION facts_between(in_ledger text, after bigint, upto bigint, in_types text[])
+    RETURNS SETOF facts LANGUAGE plpgsql STABLE SET enable_seqscan = off SET jit = off AS $$
+BEGIN
+    RETURN QUERY SELECT * FROM facts
+    WHERE ledger = in_ledger AND position > after AND position <= upto
+        AND (in_types IS NULL OR type = ANY (in_types))
+    ORDER BY position;
+END
+$$;
+
+-- Facts with after < position <= upto that have one of the tags at least, each once, in order. One index probe a tag,
+-- whatever the planner believes (OFFSET 0 keeps it from merging the probes into a scan).
+CREATE FUNCTION facts_tagged(in_ledger text, in_tags text[], after bigint, upto bigint)
+    RETURNS SETOF facts LANGUAGE plpgsql STABLE SET enable_seqscan = off SET jit = off AS $$
+BEGIN
+    RETURN QUERY
+    SELECT fact.* FROM (
+        SELECT found.position, array_agg(tag) AS tags
+        FROM unnest(in_tags) AS tag CROSS JOIN LATERAL (
+            SELECT fact_tags.position FROM fact_tags
+            WHERE tag_key = hashtextextended(tag, hashtextextended(in_ledger, 0))
+                AND fact_tags.position > after AND fact_tags.position <= upto
+            OFFSET 0
+        ) AS found
+        GROUP BY found.position
+    ) AS hit CROSS JOIN LATERAL (
+        SELECT * FROM facts
+        WHERE facts.ledger = in_ledger AND facts.position = hit.position AND facts.tags && hit.tags
+        OFFSET 0
+    ) AS fact
+    ORDER BY fact.position;
+END
+$$;
+
+-- The last position recorded at or before the time: times never go back, so halving finds it without an index.
+CREATE FUNCTION position_at(in_ledger text, at timestamptz) RETURNS bigint
+    LANGUAGE plpgsql STABLE SET enable_seqscan = off AS $$
+DECLARE
+    low bigint := 0;
+    high bigint := coalesce((SELECT head FROM ledgers WHERE ledger = in_ledger), 0);
+    middle bigint;
+BEGIN
+    WHILE low < high LOOP
+        middle := (low + high + 1) / 2;
+        IF (SELECT recorded_at <= at FROM facts WHERE ledger = in_ledger AND position = middle) THEN
+            low := middle;
+        ELSE
+            high := middle - 1;
+        END IF;
+    END LOOP;
+    RETURN low;
+END
+$$;
