@@ -145,7 +145,7 @@ class BodyLimit:
                 found = problems.Problem(
                     411 if chunked else 413,
                     "length-required" if chunked else "body-too-large",
-                    f"请求内容须注明长度，且不超过 {BODY_BYTES_MAX} 字节；更多记录请分批提交，或用 timebank import 导入。",
+                    f"请求须注明长度，且不超过 {BODY_BYTES_MAX} 字节；更多记录请分批提交，或用 timebank import。",
                     f"A body needs a Content-Length of at most {BODY_BYTES_MAX} bytes; send more in several batches, "
                     "or use `timebank import`.",
                 )

@@ -72,7 +72,7 @@ async def log_many_hours(
 async def confirm_hours(
     request: Request, caller: Staff, record: Number, idempotency_key: IdempotencyKey = None
 ) -> Response:
-    """Confirm a logged record: the hours count, and the household is credited. Never one's own, nor one's household's."""
+    """Confirm a logged record: the hours count, and the household is credited. Never one's own household's."""
     service: Service = request.app.state.service
     accepted = await service.execute(confirm, ConfirmHours(record=record), caller, idempotency_key)
     return written(accepted, record=record)
@@ -122,7 +122,7 @@ async def read_hours(request: Request, caller: Reader, record: Number, min_posit
 
 
 async def _may_read(service: Service, caller: Actor, row: HoursRow) -> bool:
-    """Auditors read all, staff their community's, volunteers what they gave or what their household gave or received."""
+    """Auditors read all, staff their community's, volunteers what their household gave or received."""
     if caller.role in ("auditor", "admin"):
         return True
     if caller.role == "staff":

@@ -75,7 +75,7 @@ def database(settings: Settings) -> Iterator[str]:
 
 
 def service_address(owner_address: str) -> str:
-    """The same database for the service, which has no right to change a fact; as the owner where there's no such role."""
+    """The same database for the service, which may not change a fact; as the owner where there is no such role."""
     with psycopg.connect(owner_address) as connection:
         row = connection.execute(
             "SELECT pg_has_role(oid, 'USAGE') FROM pg_roles WHERE rolname = %s", (SERVICE_ROLE,)
@@ -230,6 +230,7 @@ class Service:
         self.identity = Identity(self.pool, bank.name)
         projector = bank.projector()
         await asyncio.to_thread(projector.prepare)
+        self.position = await asyncio.to_thread(projector.catch_up)
         enter.enter_context(ProjectorThread(projector, self._projected))
         self._write_loop = enter.enter_context(WriteLoop(Writer(bank.store, bank.zone), self._deliver))
         return self

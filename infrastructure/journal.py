@@ -37,18 +37,20 @@ from eventsourcing.persistence import (
     OperationalError,
     ProgrammingError,
 )
-from eventsourcing.postgres import PostgresDatastore
+from eventsourcing.postgres import ConnectionPool, PostgresDatastore
 from psycopg.abc import Buffer
 from psycopg.adapt import Dumper
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import Format
-from psycopg.rows import tuple_row
+from psycopg.rows import DictRow, dict_row, tuple_row
 from psycopg.types.numeric import Int8BinaryLoader
 
 CHANNEL = "timebank_facts"  # NOTIFY's channel; its payload is the ledger
 
 _MICROSECONDS_1970_TO_2000 = 946_684_800_000_000  # PostgreSQL counts time from 2000-01-01
 _WINDOW = 2_000  # facts read at a time, and the longest tail that is matched without its tags being looked up
+_COPY_FACTS_MIN = 500  # from this many facts on, COPY is faster than one statement
+_COPY_CHUNK_FACTS = 64
 _RECONNECT_DELAY_SECONDS_MAX = 5.0
 
 _log = logging.getLogger(__name__)
@@ -87,26 +89,30 @@ def open_datastore(
     Close it when done. Connections that died while idle are replaced before use. A session that stops in the middle
     of a transaction is ended after ten seconds, so that it can't hold a ledger's lock for ever.
     """
-    settings = {name: str(value) for name, value in conninfo_to_dict(connection_string).items() if value is not None}
-    datastore = PostgresDatastore(
-        dbname=settings.pop("dbname", ""),
-        host=settings.pop("host", ""),
-        port=settings.pop("port", ""),
-        user=settings.pop("user", ""),
-        password=settings.pop("password", ""),
-        connect_timeout=connect_timeout_seconds,
-        idle_in_transaction_session_timeout=10,
-        pool_size=pool_size,
-        max_overflow=max_overflow,
-        pre_ping=True,
+    options = conninfo_to_dict(connection_string).get("options") or ""
+    datastore = PostgresDatastore("", "", "", "", "", idle_in_transaction_session_timeout=10)
+    # In place of the library's pool, which knows five settings only and checks a connection by a round trip.
+    datastore.pool = ConnectionPool(
+        make_conninfo(
+            connection_string,
+            options=f"{options} -c lock_timeout={round(lock_timeout_seconds * 1000)}"
+            r" -c default_transaction_isolation=read\ committed",
+        ),
+        connection_class=psycopg.Connection[DictRow],
+        kwargs={"row_factory": dict_row},
+        min_size=pool_size,
+        max_size=pool_size + max_overflow,
+        open=False,
+        configure=datastore.after_connect_func(),
+        check=_check_open,
+        timeout=connect_timeout_seconds,
     )
-    settings["options"] = (
-        f"{settings.get('options', '')} -c lock_timeout={round(lock_timeout_seconds * 1000)}"
-        r" -c default_transaction_isolation=read\ committed"
-    )
-    # The library hands on five settings only; its pool's keyword arguments take all the rest.
-    cast("dict[str, Any]", datastore.pool.kwargs).update(settings)
     return datastore
+
+
+def _check_open(connection: psycopg.Connection[Any]) -> None:
+    """Raises OperationalError if the server has closed the idle connection: a look at the socket, no round trip."""
+    connection.pgconn.consume_input()
 
 
 class PostgresJournal(DCBRecorder):
@@ -135,27 +141,52 @@ class PostgresJournal(DCBRecorder):
         """
         if not events:
             raise ProgrammingError("an append needs one event at least")
+        write = self._copy if len(events) >= _COPY_FACTS_MIN else self._insert
+        checked = None if condition is None else condition.after or 0
         with self._cursor() as cursor:
-            packed = self._pack(cursor, events)
-            checked = None if condition is None else condition.after or 0
-            # Nearly always nobody else has written since the caller looked: one round trip then does it all.
-            appended = self._append_unless_moved(cursor, checked, packed)
-            if appended is None:
-                with cursor.connection.transaction():
-                    self._refuse_if_condition_fails(cursor, condition, self._lock(cursor))
-                    appended = self._append_unless_moved(cursor, None, packed)
+            try:
+                # Nearly always nobody else has written since the caller looked.
+                appended = write(cursor, events, checked)
+                if appended is None:
+                    with cursor.connection.transaction():
+                        self._refuse_if_condition_fails(cursor, condition, self._lock(cursor))
+                        appended = write(cursor, events, None)
+            except UnicodeEncodeError as error:
+                raise DataError(f"a type or tag is not valid Unicode: {error}") from error
         if appended is None:
             raise InternalError(f"ledger {self.ledger} vanished during an append")
         last_position, recorded_at = appended
         return Appended(last_position - len(events) + 1, last_position, recorded_at + _MICROSECONDS_1970_TO_2000)
 
-    def _append_unless_moved(self, cursor: _Cursor, checked: int | None, packed: "_Packed") -> tuple[int, int] | None:
+    def _insert(self, cursor: _Cursor, events: Sequence[DCBEvent], checked: int | None) -> tuple[int, int] | None:
+        """Append in one round trip, unless the head has moved past `checked`: None then, as from `_copy`."""
+        if not self._new_fact_oid:
+            cursor.execute("SELECT 'new_fact'::regtype::oid::bigint")
+            (self._new_fact_oid,) = cast("tuple[int]", cursor.fetchone())
         cursor.execute(
             "SELECT last_position, last_recorded_at FROM append_facts(%s::text, %s::bigint, %s)",
-            (self.ledger, checked, packed),
+            (self.ledger, checked, _Packed(_pack_facts(events, self._new_fact_oid))),
             prepare=True,
         )
         return cast("tuple[int, int] | None", cursor.fetchone())
+
+    def _copy(self, cursor: _Cursor, events: Sequence[DCBEvent], checked: int | None) -> tuple[int, int] | None:
+        """Append by COPY: some round trips more, but the server writes while the next rows are being packed."""
+        with cursor.connection.transaction():
+            cursor.execute(
+                "SELECT last_position, last_recorded_at FROM take_positions(%s, %s::bigint, %s)",
+                (self.ledger, checked, len(events)),
+                prepare=True,
+            )
+            taken = cast("tuple[int, int] | None", cursor.fetchone())
+            if taken is not None:
+                last_position, recorded_at = taken
+                rows = _pack_rows(self.ledger, last_position - len(events) + 1, recorded_at, events)
+                columns = "ledger, position, recorded_at, type, tags, data"
+                with cursor.copy(f"COPY facts ({columns}) FROM STDIN (FORMAT BINARY)") as copy:
+                    for packed in rows:
+                        copy.write(packed)
+            return taken
 
     def _lock(self, cursor: _Cursor) -> int:
         """Hold the ledger's lock until the transaction ends; returns its head. Makes the ledger's row if need be."""
@@ -170,15 +201,6 @@ class PostgresJournal(DCBRecorder):
         after = condition.after or 0
         for fact in self.matching(_Matcher(condition.fail_if_events_match), after, head, cursor):
             raise IntegrityError(f"position {fact.position} ({fact.type}) matches the condition after {after}")
-
-    def _pack(self, cursor: _Cursor, events: Sequence[DCBEvent]) -> "_Packed":
-        if not self._new_fact_oid:
-            cursor.execute("SELECT 'new_fact'::regtype::oid::bigint")
-            (self._new_fact_oid,) = cast("tuple[int]", cursor.fetchone())
-        try:
-            return _Packed(_pack_facts(events, self._new_fact_oid))
-        except UnicodeEncodeError as error:
-            raise DataError(f"a type or tag is not valid Unicode: {error}") from error
 
     # Reading
 
@@ -365,11 +387,11 @@ class JournalSubscription(DCBSubscription[PostgresJournal]):
         raise StopIteration
 
     def _listen(self) -> None:
-        pool = self._recorder.datastore.pool
+        conninfo = cast("str", self._recorder.datastore.pool.conninfo)
         delays = _reconnect_delays()
         while not self._stopped.is_set():
             try:
-                with psycopg.connect(**{**cast("dict[str, Any]", pool.kwargs), "autocommit": True}) as connection:
+                with psycopg.connect(conninfo, autocommit=True) as connection:
                     connection.execute(f"LISTEN {CHANNEL}")
                     delays = _reconnect_delays()
                     self._notified.set()  # something may have been recorded while nobody listened
@@ -439,7 +461,9 @@ _TEXT, _TEXT_ARRAY, _BYTEA = 25, 1009, 17  # type oids, the same in every Postgr
 _ARRAY = struct.Struct("!iiiii")  # dimensions, has nulls, element type, length, lower bound
 _COLUMN = struct.Struct("!ii")  # type, length
 _ROW_START = struct.Struct("!iii")  # columns, then the first column's type and length
-_COPY_HEADER_LENGTH = 19
+_COPY_HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+_COPY_END = b"\xff\xff"
+_COPY_ROW = struct.Struct("!iqiqi")  # length and position, length and time, length of the type
 _COPIED_ROW_START = struct.Struct("!hiqiqi")  # columns, length and position, length and time, length of the type
 _LENGTH = struct.Struct("!i")
 
@@ -487,12 +511,35 @@ def _pack_facts(events: Sequence[DCBEvent], new_fact_oid: int) -> bytes:
     return b"".join(parts)
 
 
+def _pack_rows(ledger: str, position: int, recorded_at: int, events: Sequence[DCBEvent]) -> Iterator[bytes]:
+    """A binary COPY into facts, in chunks of some rows; the first row gets the position."""
+    packed_ledger = ledger.encode()
+    ledger_start = struct.pack("!hi", 6, len(packed_ledger)) + packed_ledger
+    parts = [_COPY_HEADER]
+    for n, event in enumerate(events):
+        type_ = event.type.encode()
+        tags = _pack_texts(event.tags)
+        parts += (
+            ledger_start,
+            _COPY_ROW.pack(8, position + n, 8, recorded_at, len(type_)),
+            type_,
+            len(tags).to_bytes(4, "big"),
+            tags,
+            len(event.data).to_bytes(4, "big"),
+            event.data,
+        )
+        if n % _COPY_CHUNK_FACTS == 0:
+            yield b"".join(parts)
+            parts.clear()
+    yield b"".join(parts) + _COPY_END
+
+
 def _parse_copied(copied: bytes, with_tags: bool) -> list[StoredFact]:
     """The rows of a binary COPY of position, recorded_at, type, data and perhaps tags."""
     facts: list[StoredFact] = []
     types: dict[bytes, str] = {}
     read_start, read_length, start_length = _COPIED_ROW_START.unpack_from, _LENGTH.unpack_from, _COPIED_ROW_START.size
-    at, end = _COPY_HEADER_LENGTH, len(copied) - 2  # the last two bytes say that there are no more rows
+    at, end = len(_COPY_HEADER), len(copied) - len(_COPY_END)
     while at < end:
         _, _, position, _, recorded_at, type_length = read_start(copied, at)
         at += start_length

@@ -174,6 +174,13 @@ async def account(connection: AsyncConnection[Any], name: str) -> AccountRow | N
     return await cursor.fetchone()
 
 
+def balance(cursor: Cursor[Any], name: str) -> AccountRow | None:
+    """As `account`, for whoever has a plain cursor."""
+    cursor.execute(f"SELECT {', '.join(ACCOUNT_COLUMNS)} FROM accounts WHERE account = %s", (name,))
+    row = cursor.fetchone()
+    return None if row is None else AccountRow(*row)
+
+
 async def household_accounts(
     connection: AsyncConnection[Any], *, community: str | None, after: str, limit: int
 ) -> list[AccountRow]:

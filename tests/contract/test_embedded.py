@@ -307,6 +307,31 @@ def test_a_killed_server_is_started_again_for_a_new_user_beside_the_old(data: Pa
         assert kept_rows(server.url) == [("青秀",)]
 
 
+def test_a_server_that_is_just_stopping_is_waited_for_and_started_again(data: Path) -> None:
+    with EmbeddedPostgres(data) as server:
+        write_row(server.url)
+        os.kill(postmaster(data), signal.SIGINT)
+        with EmbeddedPostgres(data):
+            assert kept_rows(server.url) == [("青秀",)]
+
+
+def test_a_server_that_does_not_end_when_asked_is_ended_without_loss(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedded, "_STOP_SECONDS_MAX", 0)
+    with EmbeddedPostgres(data) as server:
+        write_row(server.url)
+        with psycopg.connect(server.url) as connection:
+            answer = connection.execute(
+                "SELECT pid FROM pg_stat_activity WHERE backend_type = 'checkpointer'"
+            ).fetchone()
+        assert answer is not None
+        os.kill(answer[0], signal.SIGSTOP)
+    assert not working_in(data / "postgres")
+    with EmbeddedPostgres(data) as server:
+        assert kept_rows(server.url) == [("青秀",)]
+
+
 def test_the_next_start_adopts_what_a_killed_guardian_left_and_stops_it(data: Path, users: Callable[..., User]) -> None:
     user = users()
     user.said()

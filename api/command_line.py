@@ -1,0 +1,651 @@
+"""The command line. Answers go to stdout, as text or with --json as one document; everything else goes to stderr."""
+
+import contextlib
+import json
+import logging
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from datetime import date, datetime
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any, Final, NoReturn
+
+import msgspec
+import psycopg
+import typer
+import uvicorn
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from api.app import create_app
+from api.wiring import LedgerNotOpen, Timebank, database, public_figures, timebank
+from application.hours_file import HoursFileError
+from application.hours_import import HoursImport, ImportReport, SyntheticFile
+from application.replay import DIMENSIONS, Counted, GapInJournal, differences, replay
+from application.sample import write_sample
+from domain.account import household_account, pool_account
+from domain.decision import Role
+from domain.figures import Basis, Dimension
+from domain.household import UnknownHousehold
+from domain.identifiers import check_id
+from domain.journal import Conflict, StoreUnavailable
+from domain.ledger import OpenLedger
+from domain.policy import AdoptPolicy
+from domain.refusal import Refusal
+from infrastructure.codec import UnknownFactType, UnreadableFact
+from infrastructure.embedded import DatabaseUnavailable
+from infrastructure.projector import RebuildRunning
+from infrastructure.schema import SchemaError, known_migrations, schema_version
+from infrastructure.settings import BadSetting, Settings, read_settings
+from infrastructure.tokens import issue_token, revoke_tokens
+from infrastructure.vault import remember
+from projections.account import balance, balances, balances_at
+from projections.figures import figures as count_figures
+
+DEMO_NAME: Final = "青秀区时间银行（合成示例 synthetic sample）"
+DEMO_FIRST_DAY: Final = date(2022, 1, 1)
+DEMO_PEOPLE: Final[dict[Role, tuple[str, str | None]]] = {
+    "volunteer": ("V00001", None),
+    "staff": ("S0101", "新竹社区"),
+    "auditor": ("A001", None),
+    "admin": ("D001", None),
+}
+SHUTDOWN_SECONDS: Final = 10
+
+app = typer.Typer(
+    name="timebank",
+    help="时间银行：志愿服务时间的账本。 The time bank: a ledger of volunteer time.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+token_app = typer.Typer(help="访问令牌：谁可以做什么。 Tokens: who may do what.", no_args_is_help=True)
+database_app = typer.Typer(help="数据库与账本。 The database and the ledger.", no_args_is_help=True)
+app.add_typer(token_app, name="token")
+app.add_typer(database_app, name="db")
+
+Json = Annotated[bool, typer.Option("--json", help="以一个 JSON 文档作答。 Answer with one JSON document.")]
+
+EXPECTED: Final = (
+    BadSetting,
+    Conflict,
+    DatabaseUnavailable,
+    GapInJournal,
+    HoursFileError,
+    LedgerNotOpen,
+    RebuildRunning,
+    Refusal,
+    SchemaError,
+    StoreUnavailable,
+    SyntheticFile,
+    UnknownFactType,
+    UnreadableFact,
+)
+"""Errors that say themselves, in Chinese and English, what happened and what to do."""
+
+
+def main() -> None:
+    """Run the command line; every error that a person can mend is one line on stderr, and exit status 1."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a terminal of another encoding must not stop a Chinese word
+            stream.reconfigure(errors="replace")
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    # Being told to end is no reason to leave anything running: unwind as Ctrl-C does.
+    signal.signal(signal.SIGTERM, _leave)
+    try:
+        app()
+    except EXPECTED as error:
+        _fail(str(error))
+    except psycopg.OperationalError as error:
+        reason = " ".join(str(error).split())
+        _fail(f"无法连接数据库：{reason} / The database can't be reached: {reason}")
+    except OSError as error:
+        _fail(f"读写失败：{error} / Reading or writing failed: {error}")
+
+
+def _leave(signal_number: int, _: FrameType | None) -> None:
+    raise SystemExit(128 + signal_number)
+
+
+def _fail(message: str) -> NoReturn:
+    print(f"timebank: {message}", file=sys.stderr)  # noqa: T201
+    sys.exit(1)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)  # noqa: T201
+
+
+def _answer(content: Any, as_json: bool, show: Callable[[Console], None]) -> None:
+    if as_json:
+        typer.echo(msgspec.json.format(msgspec.json.encode(content), indent=2).decode())
+    else:
+        show(Console(highlight=False, soft_wrap=not sys.stdout.isatty()))
+
+
+@contextlib.contextmanager
+def _progress(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    """A bar on stderr where that is a terminal; a line before the work otherwise."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        _say(what + " …")
+        yield lambda _: None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=False) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda done: bar.update(task, completed=done)
+
+
+def hours_of(minutes: int) -> str:
+    """Minutes as hours for people: ``1,234.5``."""
+    return f"{minutes / 60:,.1f}"
+
+
+# ── The demo and the service ─────────────────────────────────────────────────────────────────────────────────────
+
+
+@app.command()
+def demo(
+    households_served: Annotated[int, typer.Option(min=1, help="被服务的户数。 Households served.")] = 1898,
+    hours: Annotated[int, typer.Option(min=1, help="服务总小时。 Hours of service.")] = 430_000,
+    seed: Annotated[int, typer.Option(help="随机种子。 Seed of the synthetic district.")] = 7,
+    serve_it: Annotated[bool, typer.Option("--serve/--no-serve", help="启动服务。 Serve the API.")] = True,
+) -> None:
+    """生成并导入合成示例区，显示数字，启动服务。 Make and import a synthetic district, show its figures, serve it.
+
+    第二次运行直接使用已有数据。 A second run starts on the data already there.
+    """
+    settings = read_settings()
+    if serve_it:
+        _require_free_port(settings)
+    opening = OpenLedger(name=DEMO_NAME, synthetic=True)
+    with timebank(settings, opening, AdoptPolicy(effective_on=DEMO_FIRST_DAY)) as bank:
+        if not bank.opened.synthetic:
+            _fail(
+                f"账本“{bank.name}”是真实账本，示例不会写入；请另设 TIMEBANK_DATA 或 TIMEBANK_LEDGER。 / "
+                f"The ledger “{bank.name}” is a real one and stays untouched; "
+                "set another TIMEBANK_DATA or TIMEBANK_LEDGER."
+            )
+        _import_sample(bank, settings.data / "sample", households_served, hours, seed)
+        projector = bank.projector()
+        with contextlib.closing(projector):
+            head = bank.store.journal.head()
+            with _progress("汇总 Folding the figures", head) as told:
+                projector.prepare(told)
+                projector.catch_up(told)
+        _figures(bank, False, None, "service", None, 1)
+        _print_demo_tokens(bank)
+        if serve_it:
+            _serve(bank)
+
+
+def _import_sample(bank: Timebank, directory: Path, households_served: int, hours: int, seed: int) -> None:
+    """Write and import the sample, unless all of it is in the ledger: what a killed run left out is added."""
+    arguments = {"households_served": households_served, "hours": hours, "seed": seed}
+    done = directory / "imported.json"
+    if (
+        done.exists()
+        and json.loads(done.read_text()) == {**arguments, "ledger": bank.name}
+        and bank.store.journal.head() > 2
+    ):
+        return
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    done.unlink(missing_ok=True)
+    with _progress("生成合成数据 Writing the synthetic district", None) as told:
+        summary = write_sample(directory, **arguments, progress=lambda now, _: told(now))
+    for number, name in enumerate(summary.files, 1):
+        hours_import = HoursImport(bank.store, bank.zone, directory / name, ledger_is_synthetic=True)
+        what = f"导入 Importing {number}/{len(summary.files)}"
+        with _progress(what, hours_import.file.rows_estimate) as told:
+            report = hours_import.run(progress=told)
+        if report.rows_refused:
+            _fail(f"示例有 {report.rows_refused} 行被拒绝 / {report.rows_refused} rows of the sample were refused")
+        _keep_in_vault(bank, hours_import)
+    done.write_text(json.dumps({**arguments, "ledger": bank.name}))
+
+
+def _print_demo_tokens(bank: Timebank) -> None:
+    typer.echo("示例令牌，每个角色一个（重新运行即换新） Demo tokens, one a role (made anew each time):")
+    with psycopg.connect(bank.address) as connection:
+        for role, (person, community) in DEMO_PEOPLE.items():
+            revoke_tokens(connection, bank.name, person)
+            issued = issue_token(connection, bank.name, person, role, community)
+            typer.echo(f"  {role:<10} {issued.token}   {person} {community or ''}".rstrip())
+    typer.echo()
+
+
+@app.command()
+def serve() -> None:
+    """启动服务（API 与说明页），直到 Ctrl-C。 Serve the API and its documentation until Ctrl-C."""
+    settings = read_settings()
+    _require_free_port(settings)
+    with timebank(settings) as bank:
+        _serve(bank)
+
+
+def _serve(bank: Timebank) -> None:
+    settings = bank.settings
+    # Two threads share this process: the writer must not wait 5 ms for its turn each time it has heard from the disk.
+    sys.setswitchinterval(0.001)
+    config = uvicorn.Config(
+        create_app(bank),
+        host=settings.host,
+        port=settings.port,
+        loop="uvloop",
+        http="httptools",
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+    )
+    address = f"http://{settings.host}:{settings.port}"
+    _say(f"服务已启动，按 Ctrl-C 停止： / Serving; stop with Ctrl-C:\n  {address}/docs\n  {address}/v1/figures")
+    # uvicorn stops in good order on a signal, and then raises it once more for whoever started it.
+    with contextlib.suppress(KeyboardInterrupt):
+        uvicorn.Server(config).run()
+    _say("服务已停止。 / Stopped.")
+
+
+def _require_free_port(settings: Settings) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.host, settings.port))
+        except OSError as error:
+            _fail(
+                f"无法使用端口 {settings.host}:{settings.port}（{error.strerror}），请设置其他端口，如 PORT=8001。 / "
+                f"The port {settings.host}:{settings.port} can't be used ({error.strerror}); choose another, "
+                "such as PORT=8001."
+            )
+
+
+# ── Files in ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@app.command()
+def sample(
+    directory: Annotated[Path, typer.Argument(help="写入的目录。 Where to write.")],
+    households_served: Annotated[int, typer.Option(min=1, help="被服务的户数。 Households served.")] = 1898,
+    hours: Annotated[int, typer.Option(min=1, help="服务总小时。 Hours of service.")] = 430_000,
+    seed: Annotated[int, typer.Option(help="随机种子，相同则文件相同。 Same seed, same files.")] = 7,
+    as_json: Json = False,
+) -> None:
+    """生成合成示例区的服务记录文件。 Write the files of a synthetic district (no real person in them)."""
+    try:
+        with _progress("生成合成数据 Writing the synthetic district", None) as told:
+            summary = write_sample(
+                directory,
+                households_served=households_served,
+                hours=hours,
+                seed=seed,
+                progress=lambda done, _: told(done),
+            )
+    except (ValueError, FileExistsError) as error:
+        _fail(str(error))
+
+    def show(console: Console) -> None:
+        console.print(f"合成数据，没有真实的人。 Synthetic data; no real person is in it. → {directory}")
+        for name in summary.files:
+            console.print(f"  {directory / name}")
+        console.print(
+            f"  {summary.records:,} 条记录 records, {hours_of(summary.service_minutes)} 小时 hours, "
+            f"{summary.households_served:,} 户被服务 households served"
+        )
+
+    _answer(summary, as_json, show)
+
+
+@app.command(name="import")
+def import_(
+    file: Annotated[Path, typer.Argument(help="CSV 或 XLSX 文件。 A CSV or XLSX file.")],
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="只检查，不写入。 Check every row and write nothing.")
+    ] = False,
+    skip_bad: Annotated[
+        bool,
+        typer.Option("--skip-bad", help="写入合格的行，其余另存。 Record the good rows; save the refused ones."),
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """导入服务记录文件：默认整个文件全部写入或全部不写。 Import a file of service records: all of it, or nothing.
+
+    被拒绝的行逐行列出（行号、列、原因），并另存为 FILE.refused.csv 供更正后再导入。
+    Refused rows are listed (row, column, reason) and saved as FILE.refused.csv, to be corrected and imported again.
+    同一文件再次导入不会重复。 Importing the same file again adds nothing.
+    """
+    with timebank(read_settings()) as bank:
+        hours_import = HoursImport(bank.store, bank.zone, file, ledger_is_synthetic=bank.opened.synthetic)
+        refused_path = None if dry_run and not skip_bad else file.with_name(file.stem + ".refused.csv")
+        with _progress(f"检查 Checking {file.name}", hours_import.file.rows_estimate) as told:
+            report = hours_import.run(dry_run=dry_run, skip_bad=skip_bad, refused_path=refused_path, progress=told)
+        if not dry_run:
+            _keep_in_vault(bank, hours_import)
+    _answer(report, as_json, lambda console: _show_import(console, report))
+    if report.rows_refused and not skip_bad:
+        raise typer.Exit(1)
+
+
+def _keep_in_vault(bank: Timebank, hours_import: HoursImport) -> None:
+    with psycopg.connect(bank.address) as connection:
+        remember(connection, bank.name, names=hours_import.names, remarks=hours_import.remarks)
+
+
+def _show_import(console: Console, report: ImportReport) -> None:
+    shown = 50
+    if report.problems:
+        table = Table(title="被拒绝的行 Refused rows", box=None)
+        for heading in ("行 row", "列 field", "内容 value", "原因 reason"):
+            table.add_column(heading, overflow="fold")
+        for problem in report.problems[:shown]:
+            table.add_row(str(problem.row), problem.field, problem.value, f"{problem.reason_zh} {problem.reason_en}")
+        console.print(table)
+        if len(report.problems) > shown:
+            console.print(f"… 还有 {len(report.problems) - shown} 个问题 more problems")
+    outcome = "只检查，未写入 checked only, nothing written" if report.dry_run else "已写入 recorded"
+    if report.rows_refused and not report.dry_run and report.position is None:
+        outcome = "全部未写入 nothing was recorded"
+    console.print(
+        f"{report.file}: {report.rows:,} 行 rows; {report.rows_imported:,} 新 new, "
+        f"{report.rows_already_there:,} 已有 already there, {report.rows_refused:,} 被拒绝 refused — {outcome}"
+    )
+    console.print(
+        f"已确认且未冲正 confirmed and unreversed: {report.service_records:,} 条 records, "
+        f"{hours_of(report.service_minutes)} 小时 hours; {report.facts:,} 个事实 facts"
+    )
+    if report.refused_file:
+        console.print(f"被拒绝的行另存于 Refused rows are saved in: {report.refused_file}")
+
+
+# ── Answers out ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@app.command()
+def figures(
+    as_of: Annotated[
+        str | None, typer.Option(help="截至哪一天（YYYY-MM-DD），默认今天。 Up to and including this day; today.")
+    ] = None,
+    basis: Annotated[
+        Basis,
+        typer.Option(
+            help="service：按服务日期；recorded：按当时账本。 By day of service, or as the books stood then.",
+        ),
+    ] = "service",
+    by: Annotated[
+        Dimension | None,
+        typer.Option(
+            help="再按社区、网格、服务或月份分列。 Also by this dimension.",
+        ),
+    ] = None,
+    level: Annotated[int, typer.Option(min=1, max=3, help="网格层级：1 基础、2 元、3 楼栋。 Grid level.")] = 1,
+    as_json: Json = False,
+) -> None:
+    """公开数字：服务户数、服务时长，总计或分列，截至任何一天。 The public figures, as of any day."""
+    with timebank(read_settings()) as bank:
+        with contextlib.closing(bank.projector()) as projector:
+            projector.prepare()
+            projector.catch_up()
+        _figures(bank, as_json, _day(as_of), basis, by, level)
+
+
+def _day(text: str | None) -> date | None:
+    try:
+        return None if text is None else date.fromisoformat(text)
+    except ValueError:
+        _fail(f"日期应写作 2026-10-31，不是“{text}”。 / A day is written 2026-10-31, not “{text}”.")
+
+
+def _figures(bank: Timebank, as_json: bool, as_of: date | None, basis: Basis, by: Dimension | None, level: int) -> None:
+    with bank.reading() as connection:
+        day = as_of or datetime.now(bank.zone).date()
+        found = public_figures(bank, connection, as_of=day, basis=basis, by=by, level=level)
+
+    def show(console: Console) -> None:
+        console.print(f"\n{found['ledger']}   截至 as of {found['as_of']}，账本位置 position {found['position']:,}")
+        if found["notice"]:
+            console.print(found["notice"])
+        console.print(
+            f"  服务户数 households served   {found['households_served']:>12,}\n"
+            f"  服务时长 hours of service    {hours_of(found['service_minutes']):>12}"
+            f"   ({found['service_minutes']:,} 分钟 minutes)\n"
+            f"  服务记录 service records     {found['service_records']:>12,}"
+        )
+        for meaning in found["definitions"].values():
+            console.print(f"  · {meaning}")
+        if found["cells"]:
+            table = Table(box=None)
+            table.add_column(str(found["by"]))
+            for heading in ("户 households", "小时 hours", "记录 records"):
+                table.add_column(heading, justify="right")
+            for cell in found["cells"]:
+                table.add_row(
+                    cell["key"],
+                    f"{cell['households_served']:,}",
+                    hours_of(cell["service_minutes"]),
+                    f"{cell['service_records']:,}",
+                )
+            console.print(table)
+        console.print()
+
+    _answer(found, as_json, show)
+
+
+@app.command(name="balance")
+def show_balance(
+    household: Annotated[str, typer.Argument(help="户编号，如 H00001。 A household's number.")] = "",
+    pool: Annotated[str | None, typer.Option(help="改查社区的公共时间池。 A community's pool instead.")] = None,
+    as_json: Json = False,
+) -> None:
+    """查询一户（或一个社区时间池）的余额。 The balance of a household, or of a community's pool."""
+    if bool(household) == (pool is not None):
+        raise typer.BadParameter("请给出户编号，或 --pool 社区。 Give a household's number, or --pool COMMUNITY.")
+    with timebank(read_settings()) as bank:
+        with contextlib.closing(bank.projector()) as projector:
+            projector.prepare()
+            projector.catch_up()
+        name = household_account(household) if pool is None else pool_account(pool)
+        with bank.reading() as connection, connection.cursor() as cursor:
+            row = balance(cursor, name)
+    if row is None:
+        raise UnknownHousehold(household or pool or "")
+
+    def show(console: Console) -> None:
+        console.print(f"{row.account}   {row.community or ''} {row.grid}".rstrip())
+        for label, minutes in (
+            ("余额 balance", row.balance_minutes),
+            ("存入 earned", row.earned_minutes),
+            ("支出 spent", row.spent_minutes),
+            ("获拨 granted", row.granted_minutes),
+            ("超限转出 capped", row.capped_minutes),
+        ):
+            console.print(f"  {label:<18}{minutes:>12,} 分钟 min   {hours_of(minutes):>10} 小时 h")
+
+    _answer(row, as_json, show)
+
+
+@app.command(name="replay")
+def replay_(
+    to: Annotated[int | None, typer.Option(min=0, help="重放到这个位置。 Replay up to this position.")] = None,
+    as_of: Annotated[
+        str | None,
+        typer.Option(help="重放到这一时刻，如 2026-10-31T18:00:00+08:00。 Replay up to this time."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """从第一条事实起重算全部余额和数字，并与汇总表核对；有任何差异则以非零状态结束。
+
+    Count all balances and figures again from the first fact, and compare them with the projections; any difference
+    is listed, and the exit status is 1.
+    """
+    if to is not None and as_of is not None:
+        raise typer.BadParameter("--to 与 --as-of 只能选一个。 Give --to or --as-of, not both.")
+    with timebank(read_settings()) as bank:
+        with contextlib.closing(bank.projector()) as projector:
+            projector.prepare()
+            head = projector.catch_up()
+        if as_of is not None:
+            to = bank.store.journal.position_at(_instant(as_of, bank))
+        position = head if to is None else min(to, head)
+        with _progress("重放 Replaying", position) as told:
+            counted_again = replay(bank.store, position, told)
+        replayed = counted_again.counted()
+        found = differences(replayed, _projected(bank, position))
+    total_minutes = counted_again.total_minutes
+    content = {
+        "position": position,
+        "facts": counted_again.facts,
+        "movements": counted_again.movements,
+        "total_minutes": total_minutes,
+        "conserved": total_minutes == 0,
+        "figures": replayed.figures,
+        "differences": found,
+        "balances": replayed.balances,
+    }
+
+    def show(console: Console) -> None:
+        held = sum(minutes for name, minutes in replayed.balances.items() if name.startswith("household:"))
+        pooled = sum(minutes for name, minutes in replayed.balances.items() if name.startswith("pool:"))
+        issued = -replayed.balances.get("issuance", 0)
+        console.print(f"重放到位置 replayed to position {position:,}: {counted_again.facts:,} 个事实 facts")
+        console.print(
+            f"  发行 issued {issued:,} = 各户 held {held:,} + 时间池 pooled {pooled:,}（分钟 minutes）\n"
+            f"  所有账户合计 all accounts sum to {total_minutes}\n"
+            f"  服务户数 households served {replayed.figures.households_served:,}；服务时长 hours "
+            f"{hours_of(replayed.figures.service_minutes)}；记录 records {replayed.figures.service_records:,}"
+        )
+        if found:
+            for difference in found[:50]:
+                console.print(f"  ✗ {difference.what}: {difference.replayed} ≠ {difference.projected}")
+            console.print(f"与汇总表有 {len(found)} 处不同 {len(found)} differences from the projections")
+        else:
+            agreeing = f"{len(replayed.balances):,} 个账户和全部数字与汇总表一致"
+            console.print(f"  {agreeing} accounts and all figures agree with the projections")
+
+    _answer(content, as_json, show)
+    if found or total_minutes:
+        raise typer.Exit(1)
+
+
+def _instant(text: str, bank: Timebank) -> datetime:
+    try:
+        instant = datetime.fromisoformat(text)
+    except ValueError:
+        _fail(f"时间应写作 2026-10-31T18:00:00，不是“{text}”。 / A time is written 2026-10-31T18:00:00, not “{text}”.")
+    return instant if instant.tzinfo is not None else instant.replace(tzinfo=bank.zone)
+
+
+def _projected(bank: Timebank, position: int) -> Counted:
+    """What the projections say as of a position, in one snapshot: the accounts' own rows where it is their own."""
+    with bank.reading() as connection:
+        connection.autocommit = False
+        connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        with connection.transaction(), connection.cursor() as cursor:
+            current = cursor.execute("SELECT position FROM checkpoint").fetchall()[0][0] == position
+            return Counted(
+                balances(cursor) if current else balances_at(cursor, position),
+                count_figures(cursor, basis="recorded", position=position)[""],
+                {by: count_figures(cursor, basis="recorded", position=position, by=by) for by in DIMENSIONS},
+            )
+
+
+# ── Running an installation ──────────────────────────────────────────────────────────────────────────────────────
+
+
+@app.command()
+def rebuild(as_json: Json = False) -> None:
+    """从账本重建全部汇总表；服务可照常运行。 Fold all projections anew, while the service runs."""
+    with timebank(read_settings()) as bank, contextlib.closing(bank.projector()) as projector:
+        with _progress("重建汇总表 Rebuilding", bank.store.journal.head()) as told:
+            position = projector.rebuild(told)
+    _answer(
+        {"position": position},
+        as_json,
+        lambda console: console.print(f"已重建到位置 rebuilt up to position {position:,}"),
+    )
+
+
+@token_app.command("add")
+def add_token(
+    role: Annotated[Role, typer.Option(help="角色。 The role.")],
+    person: Annotated[
+        str, typer.Option(help="人员编号（志愿者用其志愿者编号）。 The person's number (a volunteer's own number).")
+    ],
+    community: Annotated[
+        str | None, typer.Option(help="工作人员只能处理这个社区；省略则为全区。 Bounds staff to one community.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """发一个令牌；只显示这一次，系统只存其哈希值。 Make a token: shown this once, stored as a hash only.
+
+    令牌只写到标准输出，请妥善转交本人。 Hand it to its person only.
+    """
+    flaw = check_id(person)
+    if flaw is not None:
+        _fail(f"人员编号“{person}”{flaw.zh}。 / The person's number {flaw}.")
+    if role != "staff" and community is not None:
+        raise typer.BadParameter("--community 只用于 staff。 --community is for staff only.")
+    with timebank(read_settings()) as bank, psycopg.connect(bank.address) as connection:
+        issued = issue_token(connection, bank.name, person, role, community)
+    content = {"token": issued.token, "person": person, "role": role, "community": community}
+    _answer(content, as_json, lambda console: console.print(issued.token, soft_wrap=True))
+
+
+@token_app.command("revoke")
+def revoke_token(
+    person: Annotated[str, typer.Option(help="人员编号。 The person's number.")], as_json: Json = False
+) -> None:
+    """停用一个人的全部令牌（最多 5 秒后生效）。 Revoke all tokens of a person (within 5 seconds)."""
+    with timebank(read_settings()) as bank, psycopg.connect(bank.address) as connection:
+        revoked = revoke_tokens(connection, bank.name, person)
+    _answer(
+        {"person": person, "revoked": revoked},
+        as_json,
+        lambda console: console.print(f"已停用 revoked: {revoked}"),
+    )
+
+
+@database_app.command("open")
+def open_database(
+    name: Annotated[str, typer.Option(help="时间银行的名称。 The time bank's name.")],
+    policy_from: Annotated[
+        str, typer.Option(help="首版规则的生效日，早于最早的历史记录。 First day of the first policy.")
+    ],
+    zone: Annotated[str, typer.Option(help="时区。 Time zone.")] = "Asia/Shanghai",
+    synthetic: Annotated[bool, typer.Option("--synthetic", help="只放合成数据。 For synthetic data only.")] = False,
+    as_json: Json = False,
+) -> None:
+    """开立账本并采用首版规则。 Open the ledger and adopt the first policy.
+
+    再次运行不会改变已开立的账本。 Running it again changes nothing.
+    """
+    day = _day(policy_from)
+    if day is None:
+        raise typer.BadParameter("--policy-from")
+    opening = OpenLedger(name=name, zone=zone, synthetic=synthetic)
+    with timebank(read_settings(), opening, AdoptPolicy(effective_on=day)) as bank:
+        content = {"ledger": bank.name, "name": bank.opened.name, "position": bank.store.journal.head()}
+    _answer(content, as_json, lambda console: console.print(f"账本已开立 open: {content['name']}"))
+
+
+@database_app.command("status")
+def database_status(as_json: Json = False) -> None:
+    """数据库版本与账本位置。 The database's version and the ledger's position."""
+    settings = read_settings()
+    with database(settings) as address, psycopg.connect(address) as connection:
+        ledgers = connection.execute("SELECT ledger, head FROM ledgers ORDER BY ledger").fetchall()
+        server = connection.execute("SHOW server_version").fetchall()[0][0]
+        content = {
+            "server_version": server,
+            "schema_version": schema_version(address),
+            "schema_version_of_program": len(known_migrations()),
+            "embedded": settings.database_url is None,
+            "ledgers": dict(ledgers),
+        }
+
+    def show(console: Console) -> None:
+        for key, value in content.items():
+            console.print(f"{key}: {value}")
+
+    _answer(content, as_json, show)
