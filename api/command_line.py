@@ -1,6 +1,7 @@
 """The command line. Answers go to stdout, as text or with --json as one document; everything else goes to stderr."""
 
 import contextlib
+import gc
 import json
 import logging
 import signal
@@ -93,6 +94,9 @@ def main() -> None:
         if hasattr(stream, "reconfigure"):  # a terminal of another encoding must not stop a Chinese word
             stream.reconfigure(errors="replace")
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    # States and rows by the hundred thousand, hardly any of them in cycles: the collector need not look that often.
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 100)
     # Being told to end is no reason to leave anything running: unwind as Ctrl-C does.
     signal.signal(signal.SIGTERM, _leave)
     try:

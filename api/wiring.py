@@ -153,9 +153,8 @@ def timebank(
 
 
 def _opened(store: PostgresFactStore) -> LedgerOpened | None:
-    cold, tail = store.read_boundary([ledger.tag], 0)
-    facts = [recorded.envelope.fact for recorded in (*cold, *tail[:1000])]
-    return fold_facts(ledger, facts).opened
+    cold, _ = store.read_boundary([ledger.tag], store.head())
+    return fold_facts(ledger, [recorded.envelope.fact for recorded in cold]).opened
 
 
 def _new_command() -> str:

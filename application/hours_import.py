@@ -93,24 +93,24 @@ class ImportReport(msgspec.Struct):
 class PendingStore:
     """A fact store that holds back what is appended, so that many batches can be recorded as one, or not at all.
 
-    Reads see the journal as it stood at the first one, and what was held back since.
+    Reads see the journal as it stood at the beginning, and what was held back since.
     """
 
     def __init__(self, store: FactStore) -> None:
         self._store = store
-        self._base: int | None = None
+        self._base = store.head()
         self._by_tag: dict[str, list[Recorded[Any]]] = {}
         self._boundary: set[Reading[Any]] = set()
         self._commands: set[str] = set()
         self.envelopes: list[Envelope[Any]] = []
 
+    def head(self) -> int:
+        return self._base + len(self.envelopes)
+
     def read_boundary(
         self, tags: Collection[str], head: int
     ) -> tuple[Sequence[Recorded[Any]], Sequence[Recorded[Any]]]:
-        if self._base is None:
-            cold, tail = self._store.read_boundary(tags, head)
-            self._base = tail[-1].position if tail else head
-            return cold, tail
+        del head
         cold, _ = self._store.read_boundary(tags, self._base)
         pending = [recorded for tag in tags for recorded in self._by_tag.get(tag, ())]
         if not pending:
@@ -126,8 +126,7 @@ class PendingStore:
         after: int,
     ) -> tuple[int, int]:
         del after
-        base = self._base or 0
-        first = base + len(self.envelopes) + 1
+        first = self.head() + 1
         for position, envelope in enumerate(envelopes, first):
             recorded = Recorded(position, 0, envelope)
             for tag in envelope.tags():
@@ -147,7 +146,7 @@ class PendingStore:
         """
         if not self.envelopes:
             return None
-        first, _ = self._store.append(self.envelopes, self._boundary, self._commands, self._base or 0)
+        first, _ = self._store.append(self.envelopes, self._boundary, self._commands, self._base)
         return first + len(self.envelopes) - 1
 
 
@@ -208,6 +207,8 @@ class HoursImport:
             self.file.path.name, dry_run, self.file.synthetic, ignored_columns=list(self.file.ignored_columns)
         )
         by_status: Counter[str] = Counter()
+        self.names.clear()  # another attempt may decide otherwise
+        self.remarks.clear()
         writer = Writer(pending, self._zone, states_max=100_000_000)
         refused = RefusedRows(refused_path, self.file) if refused_path is not None else None
         rows = iter(self.file)

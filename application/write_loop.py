@@ -108,8 +108,8 @@ class Memory:
     one moves back to the young.
     """
 
-    def __init__(self, states_max: int) -> None:
-        self.head = 0
+    def __init__(self, states_max: int, head: int) -> None:
+        self.head = head
         self._states_max = states_max
         self._young: dict[Reading[Any], Any] = {}
         self._old: dict[Reading[Any], Any] = {}
@@ -123,9 +123,12 @@ class Memory:
             self.put(reading, state)
         return state
 
-    def put(self, reading: Reading[Any], state: Any) -> None:
+    def forget(self) -> None:
+        """Start a new generation if the young one is full: between batches only, since a batch needs all its states."""
         if len(self._young) >= self._states_max:
             self._old, self._young = self._young, {}
+
+    def put(self, reading: Reading[Any], state: Any) -> None:
         self._young[reading] = state
         if reading.fold not in self._folds:
             self._folds.add(reading.fold)
@@ -157,6 +160,10 @@ class _Batch:
     missing: set[Reading[Any]] = field(default_factory=set)
 
 
+_Begun = tuple[Decision, Question]
+"""A decision that has asked its first question."""
+
+
 class _Missing(Exception):
     """A decision asked for a state that isn't loaded yet."""
 
@@ -176,7 +183,7 @@ class Writer:
         self._zone = zone
         self._clock = clock
         self._states_max = states_max
-        self._memory = Memory(states_max)
+        self._memory: Memory | None = None
 
     def run(self, tickets: Sequence[Ticket]) -> None:
         """Decide the tickets in order, record all their facts at once, and set each one's outcome.
@@ -196,29 +203,33 @@ class Writer:
                 failure = error
                 if attempt >= 3:
                     break
-        self._memory = Memory(self._states_max)
+        self._memory = None
         for ticket in tickets:
             ticket.outcome = failure
 
     def _attempt(self, tickets: Sequence[Ticket]) -> None:
         now = self._clock()
-        answers = self._load_first(tickets, now)
+        memory = self._memory
+        if memory is None:
+            memory = self._memory = Memory(self._states_max, self._store.head())
+        memory.forget()
+        decisions, answers = self._load_first(memory, tickets, now)
         while True:
             batch = _Batch()
             for ticket in tickets:
-                self._decide(ticket, now, batch, answers)
+                self._decide(memory, ticket, now, batch, answers, decisions.pop(ticket, None))
             if not batch.missing:
                 break
-            self._load(batch.missing, tickets, answers, first=False)
+            self._load(memory, batch.missing, tickets, answers, first=False)
         first_position, recorded_at = 0, 0
         if batch.envelopes:
             first_position, recorded_at = self._store.append(
-                batch.envelopes, batch.boundary, batch.commands, self._memory.head
+                batch.envelopes, batch.boundary, batch.commands, memory.head
             )
-            if first_position == self._memory.head + 1:
+            if first_position == memory.head + 1:
                 for reading, state in batch.states.items():
-                    self._memory.put(reading, state)
-                self._memory.head += len(batch.envelopes)
+                    memory.put(reading, state)
+                memory.head += len(batch.envelopes)
             # Otherwise others recorded facts in between that touch no boundary of ours: the next batch reads
             # the whole tail, theirs and ours, in order.
         answered: set[str] = set()
@@ -229,27 +240,38 @@ class Writer:
                 ticket.outcome = Accepted(first_position + start, recorded_at, facts, ticket.id in answered)
                 answered.add(ticket.id)
 
-    def _load_first(self, tickets: Sequence[Ticket], now: datetime) -> Answers:
-        """Load what the decisions ask for first, and what was recorded under the commands' ids before."""
+    def _load_first(
+        self, memory: Memory, tickets: Sequence[Ticket], now: datetime
+    ) -> tuple[dict[Ticket, _Begun], Answers]:
+        """Begin every decision, load what it asks for first, and what was recorded under the commands' ids before."""
         missing: set[Reading[Any]] = set()
+        begun: dict[Ticket, _Begun] = {}
+        known = memory.get
         for ticket in tickets:
             # What a decision raises already here is told to its caller when it is decided for real.
             with contextlib.suppress(Exception):
-                question = next(ticket.decide(ticket.command, self._context(ticket, now)))
-                missing.update(reading for reading in question if self._memory.get(reading) is None)
+                decision = ticket.decide(ticket.command, self._context(ticket, now))
+                question = next(decision)
+                begun[ticket] = decision, question
+                missing.update([reading for reading in question if known(reading) is None])
         answers: Answers = {}
-        self._load(missing, tickets, answers, first=True)
-        return answers
+        self._load(memory, missing, tickets, answers, first=True)
+        return begun, answers
 
     def _load(
-        self, missing: Collection[Reading[Any]], tickets: Sequence[Ticket], answers: Answers, *, first: bool
+        self,
+        memory: Memory,
+        missing: Collection[Reading[Any]],
+        tickets: Sequence[Ticket],
+        answers: Answers,
+        *,
+        first: bool,
     ) -> None:
         """Fold the missing states from the journal, and carry all known ones forward over its tail.
 
         What the journal holds under the tickets' ids goes to ``answers``: from its whole length the first time, and
         from the tail every time, so that a command which another process records meanwhile isn't missed.
         """
-        memory = self._memory
         by_tag: dict[str, list[Reading[Any]]] = {}
         states: dict[Reading[Any], Any] = {}
         for reading in missing:
@@ -277,7 +299,9 @@ class Writer:
     def _context(self, ticket: Ticket, now: datetime) -> Context:
         return Context(ticket.actor, now, ticket.id, self._zone)
 
-    def _decide(self, ticket: Ticket, now: datetime, batch: _Batch, answers: Answers) -> None:
+    def _decide(
+        self, memory: Memory, ticket: Ticket, now: datetime, batch: _Batch, answers: Answers, begun: _Begun | None
+    ) -> None:
         ticket.outcome = None
         before = answers.get(ticket.id)
         if before is not None:
@@ -293,7 +317,10 @@ class Writer:
                 ticket.outcome = CommandIdReused(ticket.id)
             return
         try:
-            decided = self._drive(ticket.decide(ticket.command, self._context(ticket, now)), batch)
+            if begun is None:
+                decision = ticket.decide(ticket.command, self._context(ticket, now))
+                begun = decision, next(decision)
+            decided = self._drive(memory, *begun, batch)
         except _Missing:
             return
         except Refusal as refusal:
@@ -309,16 +336,15 @@ class Writer:
             batch.envelopes.append(
                 Envelope(new_id(), actor.id, actor.role, ticket.id, ticket.digest, policy, now, fact, ticket.imported)
             )
-            for reading in self._memory.affected(fact):
+            for reading in memory.affected(fact):
                 state = batch.states.get(reading)
-                if state is None and (state := self._memory.get(reading)) is None:
+                if state is None and (state := memory.get(reading)) is None:
                     continue
                 batch.states[reading] = reading.fold.evolve(state, fact)
 
-    def _drive(self, decision: Decision, batch: _Batch) -> Decided:
-        known, remembered, boundary = batch.states.get, self._memory.get, batch.boundary
+    def _drive(self, memory: Memory, decision: Decision, question: Question, batch: _Batch) -> Decided:
+        known, remembered, boundary = batch.states.get, memory.get, batch.boundary
         try:
-            question: Question = next(decision)
             while True:
                 answer, complete = [], True
                 for reading in question:
@@ -395,7 +421,10 @@ class WriteLoop:
                 logger.exception("the write loop failed on a batch")
                 for ticket in tickets:
                     ticket.outcome = error
-            self._deliver(tickets)
+            try:
+                self._deliver(tickets)
+            except Exception:  # who can't be told must not stop what others still wait for
+                logger.exception("the outcomes of a batch could not be delivered")
 
 
 def _tell_each(tickets: list[Ticket]) -> None:

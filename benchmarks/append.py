@@ -2,10 +2,15 @@
 
     python -m benchmarks.append postgresql:///?host=/run/postgresql
 
-prints one JSON line a batch size. All three write the same facts to the same server in the same run, turn by turn in
-databases of their own, and every batch is one durable commit. So bare COPY is one COPY a batch too: one COPY for
-everything would also be measuring how seldom it has to wait for the disk. Each starts from the same facts in memory and
-packs its rows while the clock runs. Peak memory is this process's.
+prints one JSON line a batch size. All write the same facts to the same server in the same run, turn by turn in
+databases of their own, and every batch is one durable commit. Each starts from the same facts in memory and packs its
+rows while the clock runs.
+
+The journal and the library append as the write loop does: each batch under a condition, here that nothing recorded
+since the batch before has the command id of one of its facts. Without a condition the library takes no lock, so that
+other appends' conditions can't be relied upon; that easier work's figure is `library_unconditioned_…`.
+Bare COPY is one COPY a batch: one COPY for everything would also measure how seldom it waits for the disk. Peak memory
+is this process's.
 """
 
 import json
@@ -20,7 +25,7 @@ from statistics import median
 from uuid import UUID
 
 import psycopg
-from eventsourcing.dcb.api import DCBEvent
+from eventsourcing.dcb.api import DCBAppendCondition, DCBEvent, DCBQuery, DCBQueryItem
 from eventsourcing.dcb.postgres_tt import PostgresDCBRecorderTT
 from psycopg.conninfo import make_conninfo
 from psycopg.sql import SQL, Identifier
@@ -34,7 +39,7 @@ BARE_TABLE = (
     "CREATE TABLE bare (ledger text, position bigint, recorded_at timestamptz, type text, tags text[], data bytea)"
 )
 
-Append = Callable[[Sequence[DCBEvent]], object]
+Append = Callable[[Sequence[DCBEvent], DCBAppendCondition], int]
 
 
 def main() -> None:
@@ -46,30 +51,31 @@ def main() -> None:
 def measure(server_url: str) -> Iterator[dict[str, object]]:
     """One record a batch size, from new databases on the server that are dropped afterwards."""
     with ExitStack() as stack:
-        writers = {
+        writers: dict[str, Append] = {
             "journal": stack.enter_context(journal_writer(server_url)),
             "library": stack.enter_context(library_writer(server_url)),
+            "library_unconditioned": stack.enter_context(library_writer(server_url, conditioned=False)),
             "bare_copy": stack.enter_context(bare_copy_writer(server_url)),
         }
+        heads = dict.fromkeys(writers, 0)
         dice = random.Random(7)  # noqa: S311 -- sample data
         for batch, total in FACTS_PER_ROUND.items():
             speeds: dict[str, list[float]] = {name: [] for name in writers}
             for _ in range(ROUNDS):
                 batches = [[sample_fact(dice) for _ in range(batch)] for _ in range(total // batch)]
+                queries = [DCBQuery([DCBQueryItem(tags=event.tags[-1:]) for event in events]) for events in batches]
                 for name, append in writers.items():
                     started = time.perf_counter()
-                    for events in batches:
-                        append(events)
+                    for events, query in zip(batches, queries, strict=True):
+                        heads[name] = append(events, DCBAppendCondition(query, after=heads[name]))
                     speeds[name].append(total / (time.perf_counter() - started))
-            journal, library, bare_copy = (median(speeds[name]) for name in writers)
+            medians = {name: median(measured) for name, measured in speeds.items()}
+            journal = medians["journal"]
             yield {
                 "benchmark": "append",
                 "batch": batch,
-                "journal_facts_per_second": round(journal),
-                "library_facts_per_second": round(library),
-                "bare_copy_facts_per_second": round(bare_copy),
-                "ratio_to_library": round(journal / library, 2),
-                "ratio_to_bare_copy": round(journal / bare_copy, 2),
+                **{f"{name}_facts_per_second": round(speed) for name, speed in medians.items()},
+                **{f"ratio_to_{name}": round(journal / medians[name], 2) for name in writers if name != "journal"},
                 "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
             }
 
@@ -99,11 +105,12 @@ def journal_writer(server_url: str) -> Iterator[Append]:
 
 
 @contextmanager
-def library_writer(server_url: str) -> Iterator[Append]:
-    with new_database(server_url, "timebank_bench_library") as url, open_datastore(url) as datastore:
+def library_writer(server_url: str, conditioned: bool = True) -> Iterator[Append]:
+    name = f"timebank_bench_library_{conditioned}".lower()
+    with new_database(server_url, name) as url, open_datastore(url) as datastore:
         recorder = PostgresDCBRecorderTT(datastore)
         recorder.create_table()
-        yield recorder.append
+        yield recorder.append if conditioned else lambda events, _: recorder.append(events)
 
 
 @contextmanager
@@ -111,17 +118,19 @@ def bare_copy_writer(server_url: str) -> Iterator[Append]:
     with new_database(server_url, "timebank_bench_bare") as url, psycopg.connect(url, autocommit=True) as connection:
         connection.execute(BARE_TABLE)
 
-        def copy(events: Sequence[DCBEvent]) -> None:
+        def copy(events: Sequence[DCBEvent], condition: DCBAppendCondition) -> int:
+            after = condition.after or 0
             with connection.cursor().copy("COPY bare FROM STDIN (FORMAT BINARY)") as writing:
-                writing.write(pack_for_copy(events))
+                writing.write(pack_for_copy(events, after + 1))
+            return after + len(events)
 
         yield copy
 
 
-def pack_for_copy(events: Sequence[DCBEvent]) -> bytes:
+def pack_for_copy(events: Sequence[DCBEvent], first_position: int) -> bytes:
     """A whole binary COPY of the six columns."""
     parts = [b"PGCOPY\n\xff\r\n\0" + bytes(8)]
-    for position, event in enumerate(events, 1):
+    for position, event in enumerate(events, first_position):
         type_ = event.type.encode()
         tags = [struct.pack("!5i", 1, 0, 25, len(event.tags), 1)]
         for tag in event.tags:

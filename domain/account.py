@@ -33,7 +33,12 @@ def pool_account(community: str) -> str:
 
 def _account_tags(movement: Movement) -> tuple[str, ...]:
     """Nothing is ever decided on the issuance account's balance, so nothing is tagged with it."""
-    return tuple("account:" + name for name in (movement.source, movement.target) if name != ISSUANCE)
+    source, target = movement.source, movement.target
+    if source == ISSUANCE:
+        return ("account:" + target,)
+    if target == ISSUANCE:
+        return ("account:" + source,)
+    return ("account:" + source, "account:" + target)
 
 
 class HoursConfirmed(Movement, frozen=True, omit_defaults=True, gc=False):

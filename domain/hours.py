@@ -7,8 +7,8 @@ most once. The policy adds limits. Every record lives under the version in force
 
 from collections.abc import Generator
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
-from typing import Annotated, Any, Literal, Self
+from datetime import date, datetime, timedelta, timezone, tzinfo
+from typing import Annotated, Any, Final, Literal, Self
 
 import msgspec
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
@@ -43,6 +43,7 @@ from domain.policy import Policy, PolicyAdopted, policy_book
 from domain.refusal import AgainstRule, AlreadyDone, NotAllowed, Unknown
 
 MINUTE = timedelta(minutes=1)
+STATUS_ZH: Final = {"logged": "待确认", "confirmed": "已确认", "rejected": "已驳回", "reversed": "已冲正"}
 
 
 class HoursLogged(Fact, frozen=True, omit_defaults=True, gc=False):
@@ -68,10 +69,10 @@ class HoursLogged(Fact, frozen=True, omit_defaults=True, gc=False):
 
     def tags(self) -> tuple[str, ...]:
         first, last = days_of(self.started_at, self.ended_at)
-        day = f"day:{self.volunteer}:{first}"
+        day = f"day:{self.volunteer}:{first.isoformat()}"
         if first == last:
             return ("record:" + self.record, day)
-        return ("record:" + self.record, day, f"day:{self.volunteer}:{last}")
+        return ("record:" + self.record, day, f"day:{self.volunteer}:{last.isoformat()}")
 
 
 class HoursRejected(Fact, frozen=True, omit_defaults=True, gc=False):
@@ -157,7 +158,7 @@ class VolunteerDay(msgspec.Struct, frozen=True):
 
     @staticmethod
     def of(volunteer: str, day: date) -> "Reading[VolunteerDay]":
-        return _day.of(f"{volunteer}:{day}")
+        return _day.of(f"{volunteer}:{day.isoformat()}")
 
 
 def _evolve_day(state: VolunteerDay, fact: HoursLogged) -> VolunteerDay:
@@ -173,6 +174,15 @@ def days_of(started_at: datetime, ended_at: datetime) -> tuple[date, date]:
     if ended_at.hour == 0 and ended_at.minute == 0:
         return first, max(first, (ended_at - MINUTE).date())
     return first, ended_at.date()
+
+
+def local(instant: datetime, zone: tzinfo) -> datetime:
+    """The instant on the zone's clock, with the offset that it has then: as it reads when it is decoded again.
+
+    Two times that share a zone are subtracted on the wall clock, which is an hour off where clocks change between them.
+    """
+    at = instant.astimezone(zone)
+    return at.replace(tzinfo=timezone(at.utcoffset() or timedelta()))
 
 
 def minutes_on(day: date, started_at: datetime, ended_at: datetime) -> int:
@@ -219,6 +229,8 @@ class LogHours(BaseModel):
             raise ValueError("时间须精确到整分钟 / times must be whole minutes")
         if self.ended_at <= self.started_at:
             raise ValueError("结束时间须晚于开始时间 / ended_at must be after started_at")
+        if self.started_at.year < 1900 or self.ended_at.year >= 2200:
+            raise ValueError("时间须在 1900 至 2199 年之间 / times must be of the years 1900 to 2199")
         if self.minutes is not None and self.minutes > (self.ended_at - self.started_at) // MINUTE:
             raise ValueError("时长不能超过起止时间 / minutes must fit between started_at and ended_at")
         if self.grid and self.community is None:
@@ -261,7 +273,7 @@ class ReverseHours(BaseModel):
 
 
 class ImportHours(msgspec.Struct, frozen=True, gc=False):
-    """One row of a district's own books. ``started_at`` and ``ended_at`` are in the ledger's zone."""
+    """One row of a district's own books."""
 
     record: str
     volunteer: str
@@ -285,11 +297,8 @@ def log(command: LogHours, context: Context) -> Decision:
     actor = context.actor
     if actor.role == "volunteer" and actor.id != command.volunteer:
         raise NotYourself(command.volunteer)
-    record_id = command.record or context.command_id
-    started_at, ended_at = (
-        command.started_at.astimezone(context.zone),
-        command.ended_at.astimezone(context.zone),
-    )
+    record_id = command.record or _number(context.command_id)
+    started_at, ended_at = local(command.started_at, context.zone), local(command.ended_at, context.zone)
     first, last = days_of(started_at, ended_at)
     record, person, book, first_day, last_day = yield from read(
         ServiceRecord.of(record_id),
@@ -330,6 +339,11 @@ def log(command: LogHours, context: Context) -> Decision:
     )
     yield from _check_claim(logged, adopted.policy, first_day, last_day)
     return Decided(adopted.version, (logged,))
+
+
+def _number(command_id: str) -> str:
+    """A record's number from its command's id. In groups, because 32 hex digits may hold a mobile number by chance."""
+    return "-".join((command_id[:8], command_id[8:16], command_id[16:24], command_id[24:]))
 
 
 def log_many(command: LogManyHours, context: Context) -> Decision:
@@ -377,7 +391,7 @@ def _check_claim(
 
 def confirm(command: ConfirmHours, context: Context) -> Decision:
     """Raises: UnknownRecord, RecordAlreadySettled, OutsideCommunity, ConfirmedByLogger, ConfirmedByOwnHousehold,
-    BalanceTooLow (the payer's), BalanceTooHigh (where the policy refuses at the cap)."""
+    BalanceTooLow (the payer's), RecordAboveCap (where the policy refuses at the cap)."""
     record, book, confirmer = yield from read(
         ServiceRecord.of(command.record), policy_book, Person.of(context.actor.id)
     )
@@ -391,9 +405,12 @@ def confirm(command: ConfirmHours, context: Context) -> Decision:
 
 
 def _confirmed(
-    logged: HoursLogged, adopted: PolicyAdopted, confirmer: Person
+    logged: HoursLogged, adopted: PolicyAdopted, confirmer: Person, home: str | None = None
 ) -> Generator[Question, Any, tuple[HoursConfirmed, MinutesCapped | None]]:
-    """The movements that follow when ``confirmer`` vouches for a record: the credit, and what goes on to the pool."""
+    """The movements that follow when ``confirmer`` vouches for a record: the credit, and what goes on to the pool.
+
+    ``home`` is the community of a household that is registered by the same command.
+    """
     if confirmer.person == logged.logged_by or confirmer.person == logged.volunteer:
         raise ConfirmedByLogger(logged.record, confirmer.person)
     if confirmer.household == logged.household:
@@ -418,7 +435,7 @@ def _confirmed(
         case "honour":
             return HoursConfirmed(source, target, minutes - excess, logged.record, confirmer.person, excess), None
         case "pool":
-            pool = pool_account(household.require())
+            pool = pool_account(home or household.require())
             return (
                 HoursConfirmed(source, target, minutes, logged.record, confirmer.person),
                 MinutesCapped(target, pool, excess, logged.record),
@@ -477,27 +494,34 @@ def import_hours(command: ImportHours, context: Context) -> Decision:
 
     Raises: as `log` and `confirm`, and MemberElsewhere.
     """
-    first, last = days_of(command.started_at, command.ended_at)
-    record, person, book, first_day, last_day = yield from read(
+    started_at, ended_at = local(command.started_at, context.zone), local(command.ended_at, context.zone)
+    first, last = days_of(started_at, ended_at)
+    readings = (
         ServiceRecord.of(command.record),
         Person.of(command.volunteer),
         policy_book,
         VolunteerDay.of(command.volunteer, first),
         VolunteerDay.of(command.volunteer, last),
     )
-    if record.status != "absent":
-        raise RecordAlreadyLogged(command.record)
-    if person.household not in (None, command.household):
-        raise MemberElsewhere(command.volunteer, command.household)
-    if command.ended_at > context.now:
-        raise InTheFuture(command.ended_at.isoformat())
-    adopted = book.in_force(first)
-    community, home, household, recipient = yield from read(
+    places = (
         Community.of(command.community),
         Community.of(command.household_community),
         Household.of(command.household),
         Household.of(command.recipient_household or command.household),
     )
+    # A row says all that it touches, so everything is asked for at once and a thousand rows are loaded in one query.
+    # What is asked for again below is answered from memory.
+    settling = Person.of(command.confirmed_by or command.volunteer), Account.of(household_account(command.household))
+    yield (*readings, *places, *settling)
+    record, person, book, first_day, last_day = yield from read(*readings)
+    if record.status != "absent":
+        raise RecordAlreadyLogged(command.record)
+    if person.household not in (None, command.household):
+        raise MemberElsewhere(command.volunteer, command.household)
+    if ended_at > context.now:
+        raise InTheFuture(ended_at.isoformat())
+    adopted = book.in_force(first)
+    community, home, household, recipient = yield from read(*places)
     facts: list[Fact] = []
     if community.name is None or command.grid not in community.grids:
         facts += _new_places(community, command.grid)
@@ -517,8 +541,8 @@ def import_hours(command: ImportHours, context: Context) -> Decision:
         command.household,
         command.community,
         command.service,
-        command.started_at,
-        command.ended_at,
+        started_at,
+        ended_at,
         command.minutes,
         adopted.policy.service_minutes(command.minutes),
         command.volunteer,
@@ -532,7 +556,8 @@ def import_hours(command: ImportHours, context: Context) -> Decision:
             facts.append(HoursRejected(command.record, command.confirmed_by, "imported"))
         else:
             confirmer = yield from read(Person.of(command.confirmed_by))
-            confirmed, capped = yield from _confirmed(logged, adopted, confirmer)
+            home_now = household.community or command.household_community
+            confirmed, capped = yield from _confirmed(logged, adopted, confirmer, home_now)
             facts += [confirmed] if capped is None else [confirmed, capped]
             if command.status == "reversed":
                 facts += _reversed(confirmed, capped, command.confirmed_by, "imported")
@@ -570,13 +595,21 @@ class RecordAlreadySettled(AlreadyDone):
     zh = "服务记录“{record}”已经处理（{status}），不能再次确认或驳回。"
     en = "The service record “{record}” is {status} already and can't be settled again."
 
+    @property
+    def message_zh(self) -> str:
+        return self.zh.format(record=self.record, status=STATUS_ZH[self.status])
+
 
 @dataclass(unsafe_hash=True)
 class RecordNotConfirmed(AlreadyDone):
     record: str
     status: str
-    zh = "服务记录“{record}”的状态是 {status}，只有已确认的记录才能冲正。"
+    zh = "服务记录“{record}”的状态是“{status}”，只有已确认的记录才能冲正。"
     en = "The service record “{record}” is {status}; only a confirmed one can be reversed."
+
+    @property
+    def message_zh(self) -> str:
+        return self.zh.format(record=self.record, status=STATUS_ZH[self.status])
 
 
 @dataclass(unsafe_hash=True)

@@ -18,6 +18,9 @@ class StoreUnavailable(Exception):
 class FactStore(Protocol):
     """The facts of one ledger."""
 
+    def head(self) -> int:
+        """The last position; 0 while nothing is recorded. Raises: StoreUnavailable."""
+
     def read_boundary(
         self, tags: Collection[str], head: int
     ) -> tuple[Sequence[Recorded[Any]], Sequence[Recorded[Any]]]:

@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 from typing import Annotated
+from zoneinfo import ZoneInfo
 
 import msgspec
-from pydantic import BaseModel, ConfigDict, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
 
 from domain.decision import Context, Decided, Decision, Fold, read
 from domain.fact import Fact
@@ -34,13 +35,21 @@ def _evolve(_: Ledger, fact: LedgerOpened) -> Ledger:
 ledger = Fold[Ledger]("ledger", lambda _: Ledger(), _evolve, (LedgerOpened,)).of("self")
 
 
+def _known_zone(zone: str) -> str:
+    try:
+        ZoneInfo(zone)
+    except (KeyError, ValueError, OSError):
+        raise ValueError("没有这个时区，例：Asia/Shanghai / there is no such zone; an example: Asia/Shanghai") from None
+    return zone
+
+
 class OpenLedger(BaseModel):
     """Open the ledger. A synthetic one says so on everything that it shows."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=80)]
-    zone: str = "Asia/Shanghai"
+    zone: Annotated[str, AfterValidator(_known_zone)] = "Asia/Shanghai"
     synthetic: bool = False
 
 

@@ -10,7 +10,7 @@ One class per rule, carrying the facts that a person needs to understand it. The
 and English; what a refusal means on the wire is the API's business.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import ClassVar
 
 
@@ -44,7 +44,7 @@ class Refusal(Exception):
         return f"{self.message_zh} / {self.message_en}"
 
     def __reduce__(self) -> tuple[object, ...]:
-        return (type(self), tuple(self.facts.values()))
+        return (type(self), tuple(getattr(self, field.name) for field in fields(self)))
 
 
 class Unknown(Refusal):

@@ -220,9 +220,15 @@ class EmbeddedPostgres:
         users, self._users = self._users, None
         if users is None or users.closed:
             return
-        with contextlib.closing(self._lock("start")) as start:
-            start.claim()
-            self._leave(users)
+        with contextlib.closing(users):
+            try:
+                start = self._lock("start")
+            except FileNotFoundError:
+                # The directory was removed under the server, which notices within a minute and ends; the guardian too.
+                return
+            with contextlib.closing(start):
+                start.claim()
+                self._leave(users)
 
     def __enter__(self) -> Self:
         return self.start()

@@ -19,6 +19,13 @@ class PostgresFactStore:
     def __init__(self, journal: PostgresJournal) -> None:
         self.journal = journal
 
+    def head(self) -> int:
+        """See `FactStore`. Raises: StoreUnavailable."""
+        try:
+            return self.journal.head()
+        except PersistenceError as error:
+            raise StoreUnavailable(str(error)) from error
+
     def read_boundary(
         self, tags: Collection[str], head: int
     ) -> tuple[Sequence[Recorded[Any]], Sequence[Recorded[Any]]]:
@@ -38,10 +45,9 @@ class PostgresFactStore:
     ) -> tuple[int, int]:
         """See `FactStore`. Raises: Conflict, StoreUnavailable."""
         events = [DCBEvent(stored_type(e.fact), encode(e), e.tags()) for e in envelopes]
-        items = [DCBQueryItem([t.type for t in fold.fact_types], [tag]) for fold, tag in boundary]
-        items += [DCBQueryItem([], ["command:" + command]) for command in commands]
+        condition = DCBAppendCondition(_Boundary(boundary, commands), after)
         try:
-            appended = self.journal.append_facts(events, DCBAppendCondition(DCBQuery(items), after))
+            appended = self.journal.append_facts(events, condition)
         except IntegrityError as error:
             raise Conflict from error
         except PersistenceError as error:
@@ -52,6 +58,18 @@ class PostgresFactStore:
         """All facts after a position, in order, in batches. Raises: UnknownFactType, UnreadableFact."""
         for facts in self.journal.scan(after, to, batch=batch, with_tags=False):
             yield [recorded(fact) for fact in facts]
+
+
+class _Boundary(DCBQuery):
+    """A boundary as the journal's query: spelt out only if it is looked at, which is when others wrote meanwhile."""
+
+    def __init__(self, readings: Collection[Reading[Any]], commands: Collection[str]) -> None:
+        self._readings, self._commands = readings, commands
+
+    @property
+    def items(self) -> list[DCBQueryItem]:  # type: ignore[override]
+        items = [DCBQueryItem([t.type for t in fold.fact_types], [tag]) for fold, tag in self._readings]
+        return items + [DCBQueryItem([], ["command:" + command]) for command in self._commands]
 
 
 def recorded(fact: StoredFact) -> Recorded[Any]:

@@ -6,6 +6,7 @@
 """
 
 import logging
+import select
 import selectors
 import socket
 import struct
@@ -111,8 +112,11 @@ def open_datastore(
 
 
 def _check_open(connection: psycopg.Connection[Any]) -> None:
-    """Raises OperationalError if the server has closed the idle connection: a look at the socket, no round trip."""
-    connection.pgconn.consume_input()
+    """Raises psycopg.OperationalError if the idle connection is closed. No round trip unless the server has spoken."""
+    poll = select.poll()
+    poll.register(connection, select.POLLIN)
+    if poll.poll(0):
+        ConnectionPool.check_connection(connection)
 
 
 class PostgresJournal(DCBRecorder):
@@ -342,11 +346,11 @@ class JournalSubscription(DCBSubscription[PostgresJournal]):
         self._upto = self._last_position  # how far `_facts` reaches
         self._notified = threading.Event()
         self._stopped = threading.Event()
-        self._stopping, self._stop_signal = socket.socketpair()
         self._listener = threading.Thread(target=self._listen, name=f"listen-{recorder.ledger}")
 
     def __enter__(self) -> Self:
         super().__enter__()
+        self._stopping, self._stop_signal = socket.socketpair()
         self._listener.start()
         return self
 
@@ -359,7 +363,7 @@ class JournalSubscription(DCBSubscription[PostgresJournal]):
     def stop(self) -> None:
         """End the iteration, also one that is waiting in another thread."""
         super().stop()
-        if not self._stopped.is_set():
+        if self._has_been_entered and not self._stopped.is_set():
             self._stopped.set()
             self._notified.set()
             self._stop_signal.send(b"stop")

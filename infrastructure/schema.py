@@ -28,7 +28,8 @@ class ServerTooOld(SchemaError):
         self.server_version = server_version
         super().__init__(
             f"数据库是 PostgreSQL {server_version}，本程序需要 {SERVER_VERSION_MIN} 或更高版本，请先升级数据库。"
-            f" / The server is PostgreSQL {server_version}; {SERVER_VERSION_MIN} or later is needed: upgrade the server."
+            f" / The server is PostgreSQL {server_version}; {SERVER_VERSION_MIN} or later is needed:"
+            " upgrade the server."
         )
 
 
@@ -37,7 +38,8 @@ class DatabaseIsNewer(SchemaError):
         self.database_version = database_version
         self.program_version = program_version
         super().__init__(
-            f"数据库结构版本为 {database_version}，本程序只认识到 {program_version}，请升级本程序后再启动；数据未作任何改动。"
+            f"数据库结构版本为 {database_version}，本程序只认识到 {program_version}，"
+            "请升级本程序后再启动；数据未作任何改动。"
             f" / The database has schema version {database_version}, this program knows up to {program_version}:"
             " upgrade the program, then start it again. No data was changed."
         )
