@@ -165,7 +165,7 @@ def fund_pool(command: FundPool, context: Context) -> Decision:
 
 
 def grant_minutes(command: GrantMinutes, context: Context) -> Decision:
-    """Raises: UnknownHousehold, OutsideCommunity, BalanceTooLow (the pool's), BalanceTooHigh."""
+    """Raises: UnknownHousehold, OutsideCommunity, BalanceTooLow (the pool's), BalanceTooHigh, NoPolicyInForce."""
     household, book = yield from read(Household.of(command.household), policy_book)
     community = household.require()
     require_scope(context, community)

@@ -291,7 +291,7 @@ class ImportHours(msgspec.Struct, frozen=True, gc=False):
 
 
 def log(command: LogHours, context: Context) -> Decision:
-    """Raises: RecordAlreadyLogged, NotEnrolled, NotYourself, OwnHouseholdServed, InTheFuture, TooLongAgo,
+    """Raises: RecordAlreadyLogged, UnknownMember, NotEnrolled, NotYourself, OwnHouseholdServed, InTheFuture, TooLongAgo,
     RecordTooShort, RecordTooLong, DayTooLong, RecordOverlaps, UnknownHousehold, UnknownCommunity, UnknownGrid,
     OutsideCommunity, NoPolicyInForce."""
     actor = context.actor

@@ -6,6 +6,7 @@ being read, and then takes its place.
 """
 
 import logging
+import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, Protocol
@@ -24,6 +25,9 @@ QUIET_SECONDS: Final = 0.02
 """How long the projector lets facts gather while they keep coming, so that a batch is worth its transaction."""
 
 
+Write = Callable[[Cursor[Any]], None]
+
+
 class Foldable(Protocol):
     """A projection as the projector needs it; see `projections.projection.Projection`."""
 
@@ -39,7 +43,7 @@ class Foldable(Protocol):
     def fact_types(self) -> tuple[type[Fact], ...]: ...
     def load(self, cursor: Cursor[Any]) -> None: ...
     def fold(self, recorded: Recorded[Any]) -> None: ...
-    def write(self, cursor: Cursor[Any]) -> None: ...
+    def take(self) -> Write: ...
 
 
 Scan = Callable[[int, int], Iterator[list[Recorded[Any]]]]
@@ -148,13 +152,13 @@ class Projector:
         by_type: dict[type, list[Foldable]],
         progress: Callable[[int], None] | None,
     ) -> int:
-        for batch in self._scan(position, REBUILD_BATCH_FACTS):
-            _fold(batch, by_type)
-            for projection in projections:
-                projection.write(cursor)
-            position = batch[-1].position
-            if progress is not None:
-                progress(position)
+        with _Writing(cursor) as writing:
+            for batch in self._scan(position, REBUILD_BATCH_FACTS):
+                _fold(batch, by_type)
+                writing.hand([projection.take() for projection in projections])
+                position = batch[-1].position
+                if progress is not None:
+                    progress(position)
         return position
 
     def _fold_batch(self) -> tuple[int, int]:
@@ -179,7 +183,7 @@ class Projector:
                     break
                 if after != before:
                     for projection in self._projections:
-                        projection.write(cursor)
+                        projection.take()(cursor)
                     cursor.execute("UPDATE checkpoint SET position = %s", (after,))
         except BaseException:
             self._position = None
@@ -212,6 +216,42 @@ class Projector:
         """Return when something was appended to any ledger, or after the time."""
         for _ in self._connect().notifies(timeout=timeout_seconds, stop_after=1):
             pass
+
+
+class _Writing:
+    """Writes batches in a thread, so that the next one is folded while the database takes in the last."""
+
+    def __init__(self, cursor: Cursor[Any]) -> None:
+        self._cursor = cursor
+        self._batches: queue.Queue[Sequence[Write] | None] = queue.Queue(maxsize=2)
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="projection-writer", daemon=True)
+
+    def __enter__(self) -> "_Writing":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Wait until everything is written. Raises: what the writing raised."""
+        self._batches.put(None)
+        self._thread.join()
+        if self._failure is not None:
+            raise self._failure
+
+    def hand(self, batch: Sequence[Write]) -> None:
+        """Raises: what writing an earlier batch raised."""
+        if self._failure is not None:
+            raise self._failure
+        self._batches.put(batch)
+
+    def _run(self) -> None:
+        while (batch := self._batches.get()) is not None:
+            if self._failure is None:
+                try:
+                    for write in batch:
+                        write(self._cursor)
+                except BaseException as error:  # noqa: BLE001 - raised where the batches come from
+                    self._failure = error
 
 
 class ProjectorThread:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any, Final, get_args
 
 import msgspec
+from msgspec.structs import astuple
 from psycopg import AsyncConnection, Cursor
 from psycopg.rows import class_row
 
@@ -22,10 +23,10 @@ from domain.account import (
 from domain.community import CommunityRegistered
 from domain.fact import Movement, Recorded
 from domain.household import HouseholdRegistered
-from projections.projection import CopyValue, Projection, copy_rows, upsert_rows
+from projections.projection import CopyValue, Projection, Write, copy_rows, upsert_rows
 
 
-class AccountRow(msgspec.Struct):
+class AccountRow(msgspec.Struct, gc=False):
     """One account as of the projections' position. ``last_activity_microseconds`` is the recorded-at (Unix) of its
     last movement. For a household: balance = earned - spent + granted - capped."""
 
@@ -86,7 +87,6 @@ class Accounts(Projection):
         );
     """
     indexes = """
-        ALTER TABLE movements ADD PRIMARY KEY (position);
         CREATE INDEX movements_by_source ON movements (source, position) WHERE source <> 'issuance';
         CREATE INDEX movements_by_target ON movements (target, position) WHERE target <> 'issuance';
         CREATE INDEX accounts_by_community ON accounts (community, account);
@@ -159,12 +159,16 @@ class Accounts(Projection):
             )
         )
 
-    def write(self, cursor: Cursor[Any]) -> None:
-        copy_rows(cursor, "movements", MOVEMENT_COLUMNS, self._movements)
-        self._movements.clear()
-        rows = [[getattr(row, column) for column in ACCOUNT_COLUMNS] for row in self._changed.values()]
-        upsert_rows(cursor, "accounts", ACCOUNT_COLUMNS, "account", rows)
+    def take(self) -> Write:
+        movements, self._movements = self._movements, []
+        rows = [astuple(row) for row in self._changed.values()]
         self._changed.clear()
+
+        def write(cursor: Cursor[Any]) -> None:
+            copy_rows(cursor, "movements", MOVEMENT_COLUMNS, movements)
+            upsert_rows(cursor, "accounts", ACCOUNT_COLUMNS, "account", rows)
+
+        return write
 
 
 async def account(connection: AsyncConnection[Any], name: str) -> AccountRow | None:

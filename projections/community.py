@@ -8,7 +8,7 @@ from psycopg.rows import class_row
 
 from domain.community import CommunityRegistered, GridRegistered
 from domain.fact import Recorded
-from projections.projection import Projection, copy_rows
+from projections.projection import Projection, Write, copy_rows
 
 
 class CommunityRow(msgspec.Struct):
@@ -53,13 +53,15 @@ class Communities(Projection):
         elif isinstance(fact, GridRegistered):
             self._grids.append((fact.community, "/".join(fact.grid), len(fact.grid)))
 
-    def write(self, cursor: Cursor[Any]) -> None:
-        if self._communities:
-            copy_rows(cursor, "communities", ("community", "name"), self._communities)
-            self._communities.clear()
-        if self._grids:
-            copy_rows(cursor, "grids", ("community", "grid", "level"), self._grids)
-            self._grids.clear()
+    def take(self) -> Write:
+        communities, self._communities = self._communities, []
+        grids, self._grids = self._grids, []
+
+        def write(cursor: Cursor[Any]) -> None:
+            copy_rows(cursor, "communities", ("community", "name"), communities)
+            copy_rows(cursor, "grids", ("community", "grid", "level"), grids)
+
+        return write
 
 
 async def communities(connection: AsyncConnection[Any], *, after: str, limit: int) -> list[CommunityRow]:

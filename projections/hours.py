@@ -1,18 +1,20 @@
 """Service records: one row each, with where it stands, who vouched for it, and when the journal learned of it."""
 
+from collections.abc import Collection, Sequence
 from typing import Any, Final, get_args
 
 import msgspec
+from msgspec.structs import astuple
 from psycopg import AsyncConnection, Cursor
 from psycopg.rows import class_row
 
 from domain.account import CappedMinutesReturned, HoursConfirmed, HoursReversed, MinutesCapped
 from domain.fact import Recorded
 from domain.hours import HoursLogged, HoursRejected, RecordFact
-from projections.projection import CopyValue, Projection, copy_rows
+from projections.projection import CopyValue, Projection, Write, copy_rows
 
 
-class HoursRow(msgspec.Struct):
+class HoursRow(msgspec.Struct, gc=False):
     """One service record. Times ending in ``_microseconds`` are recorded-at (Unix); ``worked_on`` is the ledger's day
     on which the service began; ``grid`` is the path joined by ``/``."""
 
@@ -99,6 +101,7 @@ class Hours(Projection):
         fact = recorded.envelope.fact
         match fact:
             case HoursLogged():
+                started_at = fact.started_at.isoformat(timespec="minutes")
                 self._new[fact.record] = HoursRow(
                     fact.record,
                     fact.volunteer,
@@ -107,9 +110,9 @@ class Hours(Projection):
                     fact.community,
                     "/".join(fact.grid),
                     fact.service,
-                    fact.started_at.isoformat(timespec="minutes"),
+                    started_at,
                     fact.ended_at.isoformat(timespec="minutes"),
-                    fact.started_at.date().isoformat(),
+                    started_at[:10],
                     fact.claimed_minutes,
                     fact.service_minutes,
                     fact.logged_by,
@@ -147,21 +150,29 @@ class Hours(Projection):
         settled = self._settled.setdefault(fact.record, [fact.record] + [None] * len(SETTLED_COLUMNS))
         settled[1], settled[3], settled[-3:] = "reversed", fact.reason, values
 
-    def write(self, cursor: Cursor[Any]) -> None:
-        copy_rows(cursor, "hours", COLUMNS, ([getattr(row, c) for c in COLUMNS] for row in self._new.values()))
-        self._new.clear()
-        if self._settled:
-            # What stays None here was settled in an earlier batch and is kept.
-            changes = ", ".join(f"{c} = coalesce(s.{c}, h.{c})" for c in SETTLED_COLUMNS)
-            cursor.execute(
-                "CREATE TEMPORARY TABLE IF NOT EXISTS hours_settled (record text, status text, settled_by text,"
-                " reason text, credit_minutes integer, settled_position bigint, settled_at_microseconds bigint,"
-                " reversed_by text, reversed_position bigint, reversed_at_microseconds bigint) ON COMMIT DELETE ROWS"
-            )
-            cursor.execute("TRUNCATE pg_temp.hours_settled")
-            copy_rows(cursor, "pg_temp.hours_settled", ("record", *SETTLED_COLUMNS), self._settled.values())
-            cursor.execute(f"UPDATE hours h SET {changes} FROM pg_temp.hours_settled s WHERE h.record = s.record")
-            self._settled.clear()
+    def take(self) -> Write:
+        new, self._new = self._new, {}
+        settled, self._settled = self._settled, {}
+
+        def write(cursor: Cursor[Any]) -> None:
+            copy_rows(cursor, "hours", COLUMNS, [astuple(row) for row in new.values()])
+            if settled:
+                _settle_earlier(cursor, list(settled.values()))
+
+        return write
+
+
+def _settle_earlier(cursor: Cursor[Any], settled: Collection[Sequence[CopyValue]]) -> None:
+    """Settle records that were logged in an earlier batch; what is None was settled before and is kept."""
+    cursor.execute(
+        "CREATE TEMPORARY TABLE IF NOT EXISTS hours_settled (record text, status text, settled_by text,"
+        " reason text, credit_minutes integer, settled_position bigint, settled_at_microseconds bigint,"
+        " reversed_by text, reversed_position bigint, reversed_at_microseconds bigint) ON COMMIT DELETE ROWS"
+    )
+    cursor.execute("TRUNCATE pg_temp.hours_settled")
+    copy_rows(cursor, "pg_temp.hours_settled", ("record", *SETTLED_COLUMNS), settled)
+    changes = ", ".join(f"{column} = coalesce(s.{column}, h.{column})" for column in SETTLED_COLUMNS)
+    cursor.execute(f"UPDATE hours h SET {changes} FROM pg_temp.hours_settled s WHERE h.record = s.record")
 
 
 SELECT: Final = "SELECT " + ", ".join(f"{c}::text" if c == "worked_on" else c for c in COLUMNS) + " FROM hours"

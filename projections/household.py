@@ -3,12 +3,13 @@
 from typing import Any, Final
 
 import msgspec
+from msgspec.structs import astuple
 from psycopg import AsyncConnection, Cursor
 from psycopg.rows import class_row
 
 from domain.fact import Recorded
 from domain.household import MemberRegistered, VolunteerEnrolled
-from projections.projection import Projection, copy_rows
+from projections.projection import Projection, Write, copy_rows
 
 
 class PersonRow(msgspec.Struct):
@@ -50,13 +51,16 @@ class People(Projection):
             else:
                 self._enrolled.append(fact.volunteer)
 
-    def write(self, cursor: Cursor[Any]) -> None:
-        if self._new:
-            copy_rows(cursor, "people", COLUMNS, ([r.person, r.household, r.volunteer] for r in self._new.values()))
-            self._new.clear()
-        if self._enrolled:
-            cursor.execute("UPDATE people SET volunteer = true WHERE person = ANY(%s)", (self._enrolled,))
-            self._enrolled.clear()
+    def take(self) -> Write:
+        new, self._new = self._new, {}
+        enrolled, self._enrolled = self._enrolled, []
+
+        def write(cursor: Cursor[Any]) -> None:
+            copy_rows(cursor, "people", COLUMNS, [astuple(row) for row in new.values()])
+            if enrolled:
+                cursor.execute("UPDATE people SET volunteer = true WHERE person = ANY(%s)", (enrolled,))
+
+        return write
 
 
 async def person(connection: AsyncConnection[Any], number: str) -> PersonRow | None:

@@ -1,11 +1,11 @@
 """What every read model has: its tables, its fold, and how a batch of folded rows is written.
 
-A projection folds facts into rows in memory and writes them once a batch; the projector puts the rows of all of them
-and the checkpoint into one transaction. Everything in its tables can be thrown away and folded again.
+A projection folds facts into rows in memory and hands them over once a batch; the projector puts the rows of all of
+them and the checkpoint into one transaction. Everything in its tables can be thrown away and folded again.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, ClassVar
 
 from psycopg import Cursor
@@ -13,6 +13,7 @@ from psycopg import Cursor
 from domain.fact import Fact, Recorded
 
 CopyValue = str | int | None
+Write = Callable[[Cursor[Any]], None]
 
 
 class Projection(ABC):
@@ -38,33 +39,17 @@ class Projection(ABC):
         """Take in one fact of ``fact_types``. Never refuses: history is already true."""
 
     @abstractmethod
-    def write(self, cursor: Cursor[Any]) -> None:
-        """Write what was folded since the last write."""
+    def take(self) -> Write:
+        """Hand over what was folded since the last time, to be written; folding may go on meanwhile."""
 
 
-def copy_rows(cursor: Cursor[Any], table: str, columns: Sequence[str], rows: Iterable[Sequence[CopyValue]]) -> None:
-    """COPY rows into a table in text format; texts are escaped, so any fact can be shown."""
+def copy_rows(cursor: Cursor[Any], table: str, columns: Sequence[str], rows: Collection[Sequence[CopyValue]]) -> None:
+    """COPY rows into a table; none is no work."""
+    if not rows:
+        return
     with cursor.copy(f"COPY {table} ({', '.join(columns)}) FROM STDIN") as copy:
-        lines = []
         for row in rows:
-            lines.append("\t".join(map(_field, row)))
-            if len(lines) >= 2_000:
-                lines.append("")
-                copy.write("\n".join(lines))
-                lines.clear()
-        if lines:
-            lines.append("")
-            copy.write("\n".join(lines))
-
-
-_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r", "\0": "\N{REPLACEMENT CHARACTER}"})
-
-
-def _field(value: CopyValue) -> str:
-    if value is None:
-        return "\\N"
-    text = value if type(value) is str else str(value)
-    return text if text.isalnum() else text.translate(_ESCAPES)
+            copy.write_row(row)
 
 
 def upsert_rows(
@@ -72,7 +57,7 @@ def upsert_rows(
     table: str,
     columns: Sequence[str],
     key: str,
-    rows: Sequence[Sequence[CopyValue]],
+    rows: Collection[Sequence[CopyValue]],
 ) -> None:
     """Insert rows, or overwrite those that have the same key: in one COPY and one statement."""
     if not rows:

@@ -39,6 +39,7 @@ from tests.controls import (
 )
 
 POOL = "pool:" + XINZHU
+MOVEMENTS = [fact for fact in FACT_EXAMPLES if isinstance(fact, Movement)]
 
 
 def test_every_movement_there_is_counts_in_every_account() -> None:

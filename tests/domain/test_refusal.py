@@ -1,0 +1,113 @@
+"""Refusals: one code a rule for ever, told in Chinese and English with the facts it was decided on."""
+
+import copy
+import pickle
+from dataclasses import fields
+from typing import Any
+
+import pytest
+
+import application.write_loop
+import domain.facts  # noqa: F401 - every rule is defined once all facts are
+from domain.decision import RowsRefused
+from domain.hours import STATUS_ZH, RecordAlreadySettled, RecordNotConfirmed, ServiceRecord
+from domain.refusal import AgainstRule, AlreadyDone, NotAllowed, Refusal, Unknown, all_refusals
+
+CODES = {
+    "balance-too-high": AgainstRule,
+    "balance-too-low": AgainstRule,
+    "command-id-reused": AlreadyDone,
+    "community-already-registered": AlreadyDone,
+    "confirmed-by-logger": NotAllowed,
+    "confirmed-by-own-household": NotAllowed,
+    "day-too-long": AgainstRule,
+    "grid-already-registered": AlreadyDone,
+    "household-already-registered": AlreadyDone,
+    "in-the-future": AgainstRule,
+    "ledger-already-open": AlreadyDone,
+    "member-already-registered": AlreadyDone,
+    "member-elsewhere": AgainstRule,
+    "no-policy-in-force": AgainstRule,
+    "not-enrolled": NotAllowed,
+    "not-yourself": NotAllowed,
+    "outside-community": NotAllowed,
+    "own-household-served": AgainstRule,
+    "policy-too-early": AgainstRule,
+    "record-above-cap": AgainstRule,
+    "record-already-logged": AlreadyDone,
+    "record-already-reversed": AlreadyDone,
+    "record-already-settled": AlreadyDone,
+    "record-not-confirmed": AlreadyDone,
+    "record-overlaps": AgainstRule,
+    "record-too-long": AgainstRule,
+    "record-too-short": AgainstRule,
+    "rows-refused": AgainstRule,
+    "too-long-ago": AgainstRule,
+    "unknown-community": Unknown,
+    "unknown-grid": Unknown,
+    "unknown-household": Unknown,
+    "unknown-member": Unknown,
+    "unknown-record": Unknown,
+    "volunteer-already-enrolled": AlreadyDone,
+}
+"""Clients and printed guides name these codes, so a code is added here and never changed."""
+
+REFUSALS = [rule for rule in all_refusals() if rule.__module__.split(".")[0] in ("domain", "application")]
+
+
+def example(rule: type[Refusal]) -> Refusal:
+    values: dict[str, Any] = {str: "𠮷-1", int: -41, "rows": ((3, RecordAlreadySettled("R1", "confirmed")),)}
+    given = {field.name: values.get(field.name, values.get(field.type)) for field in fields(rule)}
+    return rule(**(given | {"status": "confirmed"} if "status" in given else given))
+
+
+def test_codes_are_unique_and_never_change() -> None:
+    assert application.write_loop.CommandIdReused in REFUSALS
+    codes = [example(rule).code for rule in REFUSALS]
+    assert sorted(codes) == sorted(CODES)
+    assert len(set(codes)) == len(codes)
+
+
+@pytest.mark.parametrize("rule", REFUSALS, ids=lambda rule: rule.__name__)
+def test_every_refusal_is_of_its_kind(rule: type[Refusal]) -> None:
+    assert rule.__bases__ == (CODES[example(rule).code],)
+
+
+@pytest.mark.parametrize("rule", REFUSALS, ids=lambda rule: rule.__name__)
+def test_every_refusal_is_told_in_both_languages_with_what_it_names(rule: type[Refusal]) -> None:
+    refusal = example(rule)
+    zh, en = refusal.message_zh, refusal.message_en
+    assert "{" not in zh + en
+    assert zh.endswith("。")
+    assert en.endswith(".")
+    assert str(refusal) == f"{zh} / {en}"
+    for name, template in (("zh", rule.zh), ("en", rule.en)):
+        named = {field for field in refusal.facts if "{" + field + "}" in template}
+        # What a message leaves out is what its reader has at hand: the command or the record they sent.
+        assert set(refusal.facts) - named <= {"command", "record"}, name
+
+
+@pytest.mark.parametrize("rule", REFUSALS, ids=lambda rule: rule.__name__)
+def test_a_refusal_survives_being_copied_and_sent(rule: type[Refusal]) -> None:
+    refusal = example(rule)
+    for twin in (copy.copy(refusal), copy.deepcopy(refusal), pickle.loads(pickle.dumps(refusal))):  # noqa: S301
+        assert twin == refusal
+        assert hash(twin) == hash(refusal)
+        assert str(twin) == str(refusal)
+
+
+def test_a_status_is_told_in_chinese_where_the_reader_is() -> None:
+    statuses = set(ServiceRecord.__annotations__["status"].__args__) - {"absent"}
+    assert set(STATUS_ZH) == statuses
+    for rule in (RecordAlreadySettled, RecordNotConfirmed):
+        for status in statuses:
+            assert STATUS_ZH[status] in rule("R1", status).message_zh
+            assert status in rule("R1", status).message_en
+            assert status not in rule("R1", status).message_zh
+
+
+def test_a_batchs_refusal_carries_its_rows_and_puts_none_of_them_into_its_own_facts() -> None:
+    refusal = example(RowsRefused)
+    assert isinstance(refusal, RowsRefused)
+    assert refusal.rows[0][1].code == "record-already-settled"
+    assert refusal.facts == {}
