@@ -80,6 +80,7 @@ $(READY): requirements.lock pyproject.toml
 	@fail() { printf '%s\n' "$$*" >&2; exit 1; }
 	ready() { [ "$$(cat $(READY) 2>/dev/null)" = "$(CURDIR)" ] && [ -x $(BIN)/python ] && \
 		[ $(READY) -nt requirements.lock ] && [ $(READY) -nt pyproject.toml ]; }
+	trap 'exit 130' INT
 	exec 9<.
 	if ! flock -n 9; then
 		echo "==> 等待另一个 make 完成安装 / Waiting for another make to finish the setup"

@@ -25,11 +25,11 @@ from domain.policy import AdoptPolicy, adopt, policy_book
 from infrastructure.embedded import EmbeddedPostgres
 from infrastructure.fact_store import PostgresFactStore
 from infrastructure.journal import CHANNEL, PostgresJournal, open_datastore
-from infrastructure.projector import Projector, ProjectorThread, schema_of
+from infrastructure.projector import Projector, ProjectorThread, projections_version, schema_of
 from infrastructure.schema import SERVICE_ROLE, migrate
 from infrastructure.settings import Settings
 from infrastructure.vault import remember
-from projections.account import Accounts
+from projections.account import Accounts, recalled_balances
 from projections.community import Communities
 from projections.figures import figures
 from projections.hours import Hours
@@ -137,7 +137,8 @@ def timebank(
     with database(settings) as owner_address, ExitStack() as stack:
         address = service_address(owner_address)
         datastore = stack.enter_context(open_datastore(address))
-        store = PostgresFactStore(PostgresJournal(datastore, settings.ledger))
+        journal = PostgresJournal(datastore, settings.ledger)
+        store = PostgresFactStore(journal, _recall_balances(journal))
         opened = _opened(store)
         if opened is None and opening is not None:
             Writer(store, ZoneInfo(opening.zone)).run(tickets := [Ticket(open_ledger, opening, SYSTEM, _new_command())])
@@ -150,6 +151,17 @@ def timebank(
             # Its id makes it happen once, however often the ledger is opened this way.
             bank.run(Ticket(adopt, policy, SYSTEM, command_id(SYSTEM.id, "first policy")))
         yield bank
+
+
+def _recall_balances(journal: PostgresJournal) -> Callable[[list[str]], tuple[int, dict[str, int]]]:
+    """Balances as the projector has folded them, with the same fold that decisions use (docs/decisions)."""
+    schema, version = schema_of(journal.ledger), projections_version(projections())
+
+    def recall(names: list[str]) -> tuple[int, dict[str, int]]:
+        with journal.datastore.get_connection() as connection:
+            return recalled_balances(connection, schema, version, names)
+
+    return recall
 
 
 def _opened(store: PostgresFactStore) -> LedgerOpened | None:

@@ -107,12 +107,16 @@ class PendingStore:
     def head(self) -> int:
         return self._base + len(self.envelopes)
 
+    def recall(self, readings: Collection[Reading[Any]]) -> tuple[int, dict[Reading[Any], Any]]:
+        position, states = self._store.recall(readings)
+        return (position, states) if position <= self._base else (0, {})
+
     def read_boundary(
-        self, tags: Collection[str], head: int
+        self, tags: Collection[str], head: int, recalled: Collection[str] = (), recalled_position: int = 0
     ) -> tuple[Sequence[Recorded[Any]], Sequence[Recorded[Any]]]:
         del head
-        cold, _ = self._store.read_boundary(tags, self._base)
-        pending = [recorded for tag in tags for recorded in self._by_tag.get(tag, ())]
+        cold, _ = self._store.read_boundary(tags, self._base, recalled, recalled_position)
+        pending = [recorded for tag in (*tags, *recalled) for recorded in self._by_tag.get(tag, ())]
         if not pending:
             return cold, ()
         by_position = {recorded.position: recorded for recorded in (*cold, *pending)}

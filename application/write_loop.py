@@ -272,29 +272,34 @@ class Writer:
         What the journal holds under the tickets' ids goes to ``answers``: from its whole length the first time, and
         from the tail every time, so that a command which another process records meanwhile isn't missed.
         """
+        position, recalled = self._store.recall(missing)
+        states = {reading: recalled.get(reading) or reading.fold.start(reading.tag) for reading in missing}
         by_tag: dict[str, list[Reading[Any]]] = {}
-        states: dict[Reading[Any], Any] = {}
         for reading in missing:
             by_tag.setdefault(reading.tag, []).append(reading)
-            states[reading] = reading.fold.start(reading.tag)
+        recalled_tags = {reading.tag for reading in recalled}
         commands = {ticket.id for ticket in tickets}
-        tags = [*by_tag, *("command:" + command for command in commands)] if first else list(by_tag)
-        cold, tail = self._store.read_boundary(tags, memory.head)
-        for recorded in cold:
+        tags = [tag for tag in by_tag if tag not in recalled_tags]
+        if first:
+            tags += ["command:" + command for command in commands]
+        cold, tail = self._store.read_boundary(tags, memory.head, recalled_tags, position)
+        for recorded in (*cold, *tail):
             fact = recorded.envelope.fact
+            if recorded.position > memory.head:
+                memory.apply(fact)
+                memory.head = recorded.position
             for tag in fact.tags():
                 for reading in by_tag.get(tag, ()):
-                    if isinstance(fact, reading.fold.fact_types):
+                    # What was recalled may be ahead of the head that this process has seen so far.
+                    known_position = position if reading in recalled else 0
+                    if recorded.position > known_position and isinstance(fact, reading.fold.fact_types):
                         states[reading] = reading.fold.evolve(states[reading], fact)
-            if first and recorded.envelope.command in commands:
-                answers.setdefault(recorded.envelope.command, []).append(recorded)
+            if recorded.envelope.command in commands:
+                known = answers.setdefault(recorded.envelope.command, [])
+                if not known or recorded.position > known[-1].position:
+                    known.append(recorded)
         for reading, state in states.items():
             memory.put(reading, state)
-        for recorded in tail:
-            memory.apply(recorded.envelope.fact)
-            memory.head = recorded.position
-            if recorded.envelope.command in commands:
-                answers.setdefault(recorded.envelope.command, []).append(recorded)
 
     def _context(self, ticket: Ticket, now: datetime) -> Context:
         return Context(ticket.actor, now, ticket.id, self._zone)

@@ -120,7 +120,7 @@ class Account(msgspec.Struct, frozen=True, gc=False):
 
     @staticmethod
     def of(account: str) -> "Reading[Account]":
-        return _fold.of(account)
+        return account_fold.of(account)
 
 
 def evolve(state: Account, fact: AccountFact) -> Account:
@@ -130,7 +130,7 @@ def evolve(state: Account, fact: AccountFact) -> Account:
     return Account(state.account, state.balance_minutes + change) if change else state
 
 
-_fold = Fold[Account]("account", Account, evolve, get_args(AccountFact))
+account_fold = Fold[Account]("account", Account, evolve, get_args(AccountFact))
 
 Amount = Annotated[int, Field(ge=1, le=60_000_000, description="Whole minutes.")]
 Need = Literal["living-alone", "low-income", "disability", "illness", "emergency", "other"]

@@ -21,10 +21,19 @@ class FactStore(Protocol):
     def head(self) -> int:
         """The last position; 0 while nothing is recorded. Raises: StoreUnavailable."""
 
+    def recall(self, readings: Collection[Reading[Any]]) -> tuple[int, dict[Reading[Any], Any]]:
+        """States folded before, all as of one position, for those of the readings that are worth keeping.
+
+        A position of 0 and no states is always a right answer. Raises: StoreUnavailable.
+        """
+
     def read_boundary(
-        self, tags: Collection[str], head: int
+        self, tags: Collection[str], head: int, recalled: Collection[str] = (), recalled_position: int = 0
     ) -> tuple[Sequence[Recorded[Any]], Sequence[Recorded[Any]]]:
-        """Facts up to ``head`` that bear one of the tags, and all facts after ``head``; both in order."""
+        """Facts up to ``head`` that bear one of the tags, and all facts after ``head``; both in order.
+
+        Of the ``recalled`` tags only the facts after ``recalled_position`` are wanted.
+        """
 
     def append(
         self,

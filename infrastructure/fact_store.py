@@ -1,23 +1,28 @@
 """The journal as the domain sees it: envelopes in, recorded envelopes out, conflicts named."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 from eventsourcing.dcb.api import DCBAppendCondition, DCBEvent, DCBQuery, DCBQueryItem
 from eventsourcing.persistence import IntegrityError, PersistenceError
 
+from domain.account import Account, account_fold
 from domain.decision import Reading
 from domain.fact import Envelope, Recorded
 from domain.journal import Conflict, StoreUnavailable
 from infrastructure.codec import decode, encode, stored_type
 from infrastructure.journal import PostgresJournal, StoredFact
 
+RecallBalances = Callable[[list[str]], tuple[int, dict[str, int]]]
+"""Balances in minutes of some accounts as of one position; those left out had never moved. Position 0: none known."""
+
 
 class PostgresFactStore:
     """Facts of one ledger, typed."""
 
-    def __init__(self, journal: PostgresJournal) -> None:
+    def __init__(self, journal: PostgresJournal, recall_balances: RecallBalances | None = None) -> None:
         self.journal = journal
+        self._recall_balances = recall_balances
 
     def head(self) -> int:
         """See `FactStore`. Raises: StoreUnavailable."""
@@ -26,12 +31,27 @@ class PostgresFactStore:
         except PersistenceError as error:
             raise StoreUnavailable(str(error)) from error
 
+    def recall(self, readings: Collection[Reading[Any]]) -> tuple[int, dict[Reading[Any], Any]]:
+        """See `FactStore`: accounts are recalled, since they alone gather facts without end."""
+        accounts = {reading: reading.fold.start(reading.tag) for reading in readings if reading.fold is account_fold}
+        if not accounts or self._recall_balances is None:
+            return 0, {}
+        try:
+            position, balances = self._recall_balances([account.account for account in accounts.values()])
+        except PersistenceError as error:
+            raise StoreUnavailable(str(error)) from error
+        if not position:
+            return 0, {}
+        return position, {
+            reading: Account(account.account, balances.get(account.account, 0)) for reading, account in accounts.items()
+        }
+
     def read_boundary(
-        self, tags: Collection[str], head: int
+        self, tags: Collection[str], head: int, recalled: Collection[str] = (), recalled_position: int = 0
     ) -> tuple[Sequence[Recorded[Any]], Sequence[Recorded[Any]]]:
         """See `FactStore`. Raises: StoreUnavailable, UnknownFactType, UnreadableFact."""
         try:
-            cold, tail = self.journal.read_boundary(list(tags), head)
+            cold, tail = self.journal.read_boundary(list(tags), head, list(recalled), recalled_position)
         except PersistenceError as error:
             raise StoreUnavailable(str(error)) from error
         return [recorded(fact) for fact in cold], [recorded(fact) for fact in tail]

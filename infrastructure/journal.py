@@ -231,16 +231,27 @@ class PostgresJournal(DCBRecorder):
         ((position,),) = self._rows("SELECT position_at(%s, %s)", (self.ledger, time))
         return cast("int", position)
 
-    def read_boundary(self, tags: Sequence[str], head: int) -> tuple[list[StoredFact], list[StoredFact]]:
+    def read_boundary(
+        self, tags: Sequence[str], head: int, recent_tags: Sequence[str] = (), recent_after: int = 0
+    ) -> tuple[list[StoredFact], list[StoredFact]]:
         """In one round trip: the facts up to `head` that have one of the tags at least, and all facts after it.
 
-        Both in order, each fact once.
+        Both in order, each fact once. Facts with one of `recent_tags` count from the position after `recent_after` on.
         """
+        columns = "position, recorded_at, type, tags, data"
+        cold = f"SELECT {columns} FROM facts_tagged(%(ledger)s, %(tags)s, 0, %(head)s)"
+        if recent_tags:
+            recent = f"SELECT {columns} FROM facts_tagged(%(ledger)s, %(recent)s, %(after)s, %(head)s)"
+            cold = f"(SELECT * FROM ({cold} UNION {recent}) AS found ORDER BY position)"
         facts = self._facts(
-            "SELECT position, recorded_at, type, tags, data FROM facts_tagged(%(ledger)s, %(tags)s, 0, %(head)s)"
-            " UNION ALL SELECT position, recorded_at, type, tags, data"
-            f" FROM facts_between(%(ledger)s, %(head)s, {2**63 - 1}, NULL)",
-            {"ledger": self.ledger, "tags": _Packed(_pack_texts(tags)), "head": head},
+            f"{cold} UNION ALL SELECT {columns} FROM facts_between(%(ledger)s, %(head)s, {2**63 - 1}, NULL)",
+            {
+                "ledger": self.ledger,
+                "tags": _Packed(_pack_texts(tags)),
+                "head": head,
+                "recent": _Packed(_pack_texts(recent_tags)),
+                "after": recent_after,
+            },
         )
         tail_length = next((n for n, fact in enumerate(reversed(facts)) if fact.position <= head), len(facts))
         cold_length = len(facts) - tail_length

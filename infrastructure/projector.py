@@ -65,6 +65,11 @@ def schema_of(ledger: str) -> str:
     return "projection_" + ledger.replace("-", "_")
 
 
+def projections_version(projections: Sequence[Foldable]) -> str:
+    """What a checkpoint of these projections is marked with."""
+    return " ".join(f"{projection.name}.{projection.version}" for projection in projections)
+
+
 class Projector:
     """Folds one ledger's facts with one set of projections, over a connection of its own."""
 
@@ -84,7 +89,7 @@ class Projector:
     @property
     def version(self) -> str:
         """Changes whenever a projection's shape or meaning does."""
-        return " ".join(f"{p.name}.{p.version}" for p in self._projections)
+        return projections_version(self._projections)
 
     def close(self) -> None:
         if self._connection is not None:

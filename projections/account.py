@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from typing import Any, Final, get_args
 
 import msgspec
+import psycopg
 from msgspec.structs import astuple
-from psycopg import AsyncConnection, Cursor
-from psycopg.rows import class_row
+from psycopg import AsyncConnection, Connection, Cursor
+from psycopg.rows import class_row, tuple_row
 
 from domain.account import (
     ISSUANCE,
@@ -251,3 +252,24 @@ def balances(cursor: Cursor[Any]) -> dict[str, int]:
     """Every account's balance in minutes as the accounts' own rows have it; accounts that never moved are left out."""
     cursor.execute("SELECT account, balance_minutes FROM accounts WHERE last_position > 0")
     return dict(cursor.fetchall())
+
+
+def recalled_balances(
+    connection: Connection[Any], schema: str, version: str, names: list[str]
+) -> tuple[int, dict[str, int]]:
+    """The balances of some accounts in minutes, and the position that they are of, in one statement.
+
+    (0, {}) where the projections are missing or of another version. Accounts that never moved are left out.
+    """
+    cursor = connection.cursor(row_factory=tuple_row)
+    try:
+        cursor.execute(
+            f"SELECT c.position, a.account, a.balance_minutes FROM {schema}.checkpoint c"
+            f" LEFT JOIN {schema}.accounts a ON a.account = ANY(%s) WHERE c.version = %s",
+            (names, version),
+            prepare=True,
+        )
+    except psycopg.errors.UndefinedTable:
+        return 0, {}
+    rows = cursor.fetchall()
+    return (rows[0][0], {name: minutes for _, name, minutes in rows if name is not None}) if rows else (0, {})

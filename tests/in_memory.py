@@ -8,7 +8,8 @@ from eventsourcing.dcb.api import DCBAppendCondition, DCBEvent, DCBQuery, DCBQue
 from eventsourcing.dcb.popo import InMemoryDCBRecorder
 from eventsourcing.persistence import IntegrityError
 
-from domain.decision import Reading
+from domain.account import Account
+from domain.decision import Reading, fold_facts
 from domain.fact import Envelope, Fact, Recorded
 from domain.journal import Conflict
 from infrastructure.codec import decode, encode, stored_type
@@ -27,13 +28,34 @@ class InMemoryFactStore:
         self.appends = 0
         self.before_append: deque[Callable[[], object]] = deque()
         self.after_append: deque[Callable[[], object]] = deque()
+        self.recall_position = 0
+        """Balances up to here are recalled; 0 recalls nothing."""
+
+    def head(self) -> int:
+        return self.recorder.read().head or 0
+
+    def recall(self, readings: Collection[Reading[Any]]) -> tuple[int, dict[Reading[Any], Any]]:
+        position = min(self.recall_position, self.head())
+        facts = self.facts[:position]
+        accounts = [reading for reading in readings if reading.fold is Account.of("").fold]
+        return position, {reading: fold_facts(reading, facts) for reading in accounts if position}
 
     def read_boundary(
-        self, tags: Collection[str], head: int
+        self, tags: Collection[str], head: int, recalled: Collection[str] = (), recalled_position: int = 0
     ) -> tuple[Sequence[Recorded[Any]], Sequence[Recorded[Any]]]:
         self.reads += 1
-        query = DCBQuery([DCBQueryItem([], [tag]) for tag in tags])
-        cold = [recorded for recorded in self._read(query) if recorded.position <= head] if tags and head else []
+        cold = [
+            recorded_
+            for recorded_ in self._read(DCBQuery())
+            if recorded_.position <= head
+            and (
+                any(tag in tags for tag in recorded_.envelope.tags())
+                or (
+                    recorded_.position > recalled_position
+                    and any(tag in recalled for tag in recorded_.envelope.tags())
+                )
+            )
+        ]
         return cold, self._read(DCBQuery(), after=head)
 
     def append(
