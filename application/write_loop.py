@@ -435,4 +435,7 @@ class WriteLoop:
 def _tell_each(tickets: list[Ticket]) -> None:
     for ticket in tickets:
         if ticket.done is not None:
-            ticket.done(ticket)
+            try:
+                ticket.done(ticket)
+            except Exception:
+                logger.exception("an outcome could not be told")

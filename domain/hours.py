@@ -291,9 +291,9 @@ class ImportHours(msgspec.Struct, frozen=True, gc=False):
 
 
 def log(command: LogHours, context: Context) -> Decision:
-    """Raises: RecordAlreadyLogged, UnknownMember, NotEnrolled, NotYourself, OwnHouseholdServed, InTheFuture, TooLongAgo,
-    RecordTooShort, RecordTooLong, DayTooLong, RecordOverlaps, UnknownHousehold, UnknownCommunity, UnknownGrid,
-    OutsideCommunity, NoPolicyInForce."""
+    """Raises: RecordAlreadyLogged, UnknownMember, NotEnrolled, NotYourself, OwnHouseholdServed, InTheFuture,
+    TooLongAgo, RecordTooShort, RecordTooLong, DayTooLong, RecordOverlaps, UnknownHousehold, UnknownCommunity,
+    UnknownGrid, OutsideCommunity, NoPolicyInForce."""
     actor = context.actor
     if actor.role == "volunteer" and actor.id != command.volunteer:
         raise NotYourself(command.volunteer)

@@ -51,8 +51,7 @@ class InMemoryFactStore:
             and (
                 any(tag in tags for tag in recorded_.envelope.tags())
                 or (
-                    recorded_.position > recalled_position
-                    and any(tag in recalled for tag in recorded_.envelope.tags())
+                    recorded_.position > recalled_position and any(tag in recalled for tag in recorded_.envelope.tags())
                 )
             )
         ]

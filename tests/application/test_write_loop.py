@@ -404,16 +404,32 @@ def test_known_states_are_not_read_again(store: InMemoryFactStore) -> None:
     same, asked = writer(store), []
     read_boundary = store.read_boundary
 
-    def listening(tags: Any, head: int) -> Any:
+    def listening(tags: Any, *others: Any) -> Any:
         asked.append([tag for tag in tags if not tag.startswith("command:")])
-        return read_boundary(tags, head)
+        return read_boundary(tags, *others)
 
     store.read_boundary = listening  # type: ignore[method-assign]
-    run(same, grant(0 + 1))
+    run(same, grant())
     assert any(asked)
     asked.clear()
     run(same, grant())
     assert asked == [[]]
+
+
+@pytest.mark.parametrize("position", [1, len(DISTRICT), len(DISTRICT) + 1, len(DISTRICT) + 2, 1000])
+def test_a_recalled_balance_and_the_facts_after_it_make_the_balance(store: InMemoryFactStore, position: int) -> None:
+    """Whatever the position of what is recalled: behind what this process knows of, at it, or ahead of it."""
+    recorded(store, *DISTRICT, PoolFunded("issuance", POOL, 20, "A1"))
+    late = writer(store)
+    run(late, community("甲"))
+    recorded(store, PoolFunded("issuance", POOL, 3, "A1"))
+    store.recall_position = position
+    store.before_append.append(lambda: recorded(store, PoolFunded("issuance", POOL, 2, "A1")))
+    first, too_much, last = run(late, grant(24), grant(2), grant(1))
+    assert isinstance(first, Accepted)
+    assert too_much == BalanceTooLow(POOL, 1, 2, 0)
+    assert isinstance(last, Accepted)
+    assert run(writer(store), grant()) == [BalanceTooLow(POOL, 0, 1, 0)]
 
 
 # ── The loop ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -483,13 +499,28 @@ def test_a_caller_that_cannot_be_told_does_not_stop_the_loop(store: InMemoryFact
     def gone(_: Ticket) -> None:
         raise RuntimeError("nobody is there any more")
 
-    with WriteLoop(writer(store)) as loop:
-        lost, fine = community("甲"), community("乙")
-        lost.done = gone
-        loop.submit(lost)
-        loop.run([fine])
-    assert isinstance(fine.outcome, Accepted)
-    assert store.facts[0] == CommunityRegistered("甲", "甲")
+    told: list[Ticket] = []
+    loop = WriteLoop(writer(store))
+    lost, fine, later = community("甲"), community("乙"), community("丙")
+    lost.done, fine.done = gone, told.append
+    loop.submit(lost, fine)  # in one batch
+    with loop:
+        loop.run([later])
+    assert told == [fine]
+    assert all(isinstance(each.outcome, Accepted) for each in (lost, fine, later))
+
+
+def test_a_delivery_that_breaks_does_not_stop_the_loop(store: InMemoryFactStore) -> None:
+    delivered: list[Ticket] = []
+
+    def deliver(tickets: list[Ticket]) -> None:
+        delivered.extend(tickets)
+        raise RuntimeError("the service is closing")
+
+    with WriteLoop(writer(store), deliver) as loop:
+        for each in (community("甲"), community("乙")):
+            loop.submit(each)
+    assert [type(each.outcome) for each in delivered] == [Accepted, Accepted]
 
 
 # ── Ids ──────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -1,26 +1,12 @@
 """Databases and journals for the contract tests."""
 
 from collections.abc import Iterator
-from uuid import uuid4
 
-import psycopg
 import pytest
 from eventsourcing.postgres import PostgresDatastore
-from psycopg.conninfo import make_conninfo
-from psycopg.sql import SQL, Identifier
 
 from infrastructure.journal import PostgresJournal, open_datastore
 from infrastructure.schema import migrate
-
-
-@pytest.fixture
-def database_url(server_url: str) -> Iterator[str]:
-    """A new, empty database, dropped afterwards. Its user is a superuser."""
-    name = Identifier(f"timebank_test_{uuid4().hex}")
-    with psycopg.connect(server_url, autocommit=True) as connection:
-        connection.execute(SQL("CREATE DATABASE {}").format(name))
-        yield make_conninfo(server_url, dbname=name.as_string().strip('"'))
-        connection.execute(SQL("DROP DATABASE {} WITH (FORCE)").format(name))
 
 
 @pytest.fixture
