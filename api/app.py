@@ -69,7 +69,8 @@ def create_app(bank: Timebank) -> FastAPI:
         generate_unique_id_function=lambda route: route.name,
     )
     for router in (hours.router, household.router, community.router, policy.router, figures.router):
-        app.include_router(router)
+        # The routes themselves: a router included whole is matched and entered anew for every request.
+        app.router.routes.extend(router.routes)
     app.add_api_route("/v1/status", read_status, methods=["GET"], tags=["服务 service"], summary="服务状态 Status")
     app.add_api_route(
         "/v1/problems", list_problems, methods=["GET"], tags=["服务 service"], summary="错误一览 Problem types"
@@ -129,26 +130,18 @@ def _problem_type(refusal: type[Refusal]) -> dict[str, object]:
 
 
 class BodyLimit:
-    """Refuses a request whose body is larger than anything the API takes, before it is read into memory."""
+    """Answers a body that is too large, or of undeclared length, with a problem document before reading it."""
 
     def __init__(self, app: Any) -> None:
         self._app = app
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] != "http" or scope["method"] in ("GET", "HEAD"):
-            await self._app(scope, receive, send)
-            return
-        length = next((value for name, value in scope["headers"] if name == b"content-length"), None)
-        if length is None or not length.isdigit() or int(length) > BODY_BYTES_MAX:
-            chunked = length is None and any(name == b"transfer-encoding" for name, _ in scope["headers"])
-            if chunked or length is not None:
-                found = problems.Problem(
-                    411 if chunked else 413,
-                    "length-required" if chunked else "body-too-large",
-                    f"请求须注明长度，且不超过 {BODY_BYTES_MAX} 字节；更多记录请分批提交，或用 timebank import。",
-                    f"A body needs a Content-Length of at most {BODY_BYTES_MAX} bytes; send more in several batches, "
-                    "or use `timebank import`.",
-                )
+        if scope["type"] == "http" and scope["method"] not in ("GET", "HEAD"):
+            headers = dict(scope["headers"])
+            length = headers.get(b"content-length", b"0")
+            status = 411 if b"transfer-encoding" in headers else 413
+            if status == 411 or not length.isdigit() or int(length) > BODY_BYTES_MAX:
+                found = problems.framework_problem(status)
                 response = problems.problem_response(found.document(scope["path"]), found.status)
                 await response(scope, receive, send)
                 return
@@ -202,7 +195,7 @@ def _document_errors(operation: dict[str, Any], route: APIRoute, refusals: dict[
     if route.name in RULES:
         codes.setdefault(409, []).append("command-id-reused")
         codes[503] = ["ledger-unavailable"]
-        codes[413] = ["body-too-large"]
+        codes[411], codes[413] = ["length-required"], ["body-too-large"]
     elif any(parameter.name == "min_position" for parameter in route.dependant.query_params):
         codes[503] = ["not-yet-projected"]
     if "422" in operation["responses"]:

@@ -22,7 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from api.app import create_app
-from api.wiring import LedgerNotOpen, Timebank, database, public_figures, timebank
+from api.wiring import LedgerNotOpen, Timebank, database, one_moment, public_figures, timebank
 from application.hours_file import HoursFileError
 from application.hours_import import HoursImport, ImportReport, SyntheticFile
 from application.replay import DIMENSIONS, Counted, GapInJournal, differences, replay
@@ -542,16 +542,12 @@ def _instant(text: str, bank: Timebank) -> datetime:
 
 def _projected(bank: Timebank, position: int) -> Counted:
     """What the projections say as of a position, in one snapshot: the accounts' own rows where it is their own."""
-    with bank.reading() as connection:
-        connection.autocommit = False
-        connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
-        with connection.transaction(), connection.cursor() as cursor:
-            current = cursor.execute("SELECT position FROM checkpoint").fetchall()[0][0] == position
-            return Counted(
-                balances(cursor) if current else balances_at(cursor, position),
-                count_figures(cursor, basis="recorded", position=position)[""],
-                {by: count_figures(cursor, basis="recorded", position=position, by=by) for by in DIMENSIONS},
-            )
+    with bank.reading() as connection, one_moment(connection) as (cursor, current):
+        return Counted(
+            balances(cursor) if current == position else balances_at(cursor, position),
+            count_figures(cursor, basis="recorded", position=position)[""],
+            {by: count_figures(cursor, basis="recorded", position=position, by=by) for by in DIMENSIONS},
+        )
 
 
 # ── Running an installation ──────────────────────────────────────────────────────────────────────────────────────

@@ -133,22 +133,33 @@ async def invalid(request: Request, error: Exception) -> Response:
     return await problem(request, found)
 
 
+_FRAMEWORK: Final = {
+    404: ("not-found", "没有这个地址。", "There is nothing at this address."),
+    405: ("method-not-allowed", "这个地址不支持该方法。", "This address does not take that method."),
+    411: (
+        "length-required",
+        "请求须注明内容长度（Content-Length）。",
+        "A request with a body must declare its Content-Length.",
+    ),
+    413: (
+        "body-too-large",
+        "请求内容太大，请分批提交，或用 timebank import 导入。",
+        "The body is too large; send it in several batches, or use `timebank import`.",
+    ),
+}
+
+
+def framework_problem(status: int, headers: dict[str, str] | None = None) -> Problem:
+    """What the framework itself answers, such as an unknown path, as a problem."""
+    code, zh, en = _FRAMEWORK.get(status, (f"http-{status}", "请求失败。", "The request failed."))
+    return Problem(status, code, zh, en, headers=headers)
+
+
 async def http_error(request: Request, error: Exception) -> Response:
-    """What the framework itself answers, such as an unknown path."""
+    """An error that the framework raised."""
     if not isinstance(error, HTTPException):
         raise error
-    phrase = HTTPStatus(error.status_code).phrase
-    zh = {404: "没有这个地址。", 405: "这个地址不支持该方法。", 413: "请求内容太大。"}.get(
-        error.status_code, "请求失败。"
-    )
-    found = Problem(
-        error.status_code,
-        phrase.lower().replace(" ", "-"),
-        zh,
-        phrase + ".",
-        headers=dict(error.headers) if error.headers else None,
-    )
-    return await problem(request, found)
+    return await problem(request, framework_problem(error.status_code, dict(error.headers) if error.headers else None))
 
 
 async def unexpected(request: Request, _: Exception) -> Response:

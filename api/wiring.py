@@ -184,14 +184,22 @@ def _wake(future: asyncio.Future[None]) -> None:
         future.set_result(None)
 
 
+@contextmanager
+def one_moment(connection: psycopg.Connection[Any]) -> Iterator[tuple[psycopg.Cursor[Any], int]]:
+    """Queries that all see the projections as of one position, which comes with the cursor."""
+    connection.autocommit = False
+    connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+    with connection.transaction(), connection.cursor() as cursor:
+        # Before anything that takes the snapshot, which would see no row of tables that a rebuild swaps in after it.
+        cursor.execute("LOCK TABLE checkpoint IN ACCESS SHARE MODE")
+        yield cursor, cursor.execute("SELECT position FROM checkpoint").fetchall()[0][0]
+
+
 def public_figures(
     bank: Timebank, connection: psycopg.Connection[Any], *, as_of: date, basis: Basis, by: Dimension | None, level: int
 ) -> dict[str, Any]:
     """The district's figures with what they mean, counted in one snapshot that names its position."""
-    connection.autocommit = False
-    connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
-    with connection.transaction(), connection.cursor() as cursor:
-        position = cursor.execute("SELECT position FROM checkpoint").fetchall()[0][0]
+    with one_moment(connection) as (cursor, position):
         asked: dict[str, Any] = {"basis": basis, "until": as_of, "position": position}
         if basis == "recorded":
             asked["position"] = min(position, bank.store.journal.position_at(last_instant(as_of, bank.zone)))

@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 BATCH_FACTS: Final = 5_000
 REBUILD_BATCH_FACTS: Final = 20_000
 RECONNECT_SECONDS_MAX: Final = 5.0
-QUIET_SECONDS: Final = 0.02
+QUIET_SECONDS: Final = 0.1
 """How long the projector lets facts gather while they keep coming, so that a batch is worth its transaction."""
 
 
@@ -78,6 +78,7 @@ class Projector:
     ) -> None:
         self._address = address
         self._schema = schema_of(ledger)
+        self._fresh = self._schema + "_fresh"
         self._channel = channel
         self._scan = scan
         self._make = make
@@ -98,11 +99,18 @@ class Projector:
         self._position = None
 
     def prepare(self, progress: Callable[[int], None] | None = None) -> None:
-        """Make the tables, or fold them anew where they are of another version. Raises: RebuildRunning."""
+        """Make the tables, or fold them anew where they are of another version; wait where another process does."""
+        while not self._current():
+            try:
+                self.rebuild(progress)
+            except RebuildRunning:
+                with self._connect().transaction():
+                    self._connect().execute("SELECT pg_advisory_xact_lock_shared(hashtext(%s))", (self._fresh,))
+
+    def _current(self) -> bool:
         with self._connect().transaction(), self._connect().cursor() as cursor:
             current = self._checkpoint(cursor)
-        if current is None or current[1] != self.version:
-            self.rebuild(progress)
+        return current is not None and current[1] == self.version
 
     def catch_up(self, told: Callable[[int], None] | None = None) -> int:
         """Fold what the journal holds beyond the checkpoint; returns the position reached."""
@@ -121,7 +129,7 @@ class Projector:
         projections = self._make()
         by_type = _by_type(projections)
         connection = self._connect()
-        fresh = self._schema + "_fresh"
+        fresh = self._fresh
         with connection.transaction(), connection.cursor() as cursor:
             cursor.execute("SELECT pg_try_advisory_xact_lock(hashtext(%s))", (fresh,))
             row = cursor.fetchone()
@@ -142,6 +150,7 @@ class Projector:
             self._lock(cursor)
             position = self._fold_all(cursor, position, projections, by_type, progress)
             cursor.execute("INSERT INTO checkpoint VALUES (%s, %s)", (position, self.version))
+            self._lock_tables(cursor)
             cursor.execute(sql.SQL("DROP SCHEMA IF EXISTS {0} CASCADE").format(sql.Identifier(self._schema)))
             cursor.execute(
                 sql.SQL("ALTER SCHEMA {0} RENAME TO {1}").format(sql.Identifier(fresh), sql.Identifier(self._schema))
@@ -198,6 +207,20 @@ class Projector:
 
     def _lock(self, cursor: Cursor[Any]) -> None:
         cursor.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", (self._schema,))
+
+    def _lock_tables(self, cursor: Cursor[Any]) -> None:
+        """Wait until nobody reads the tables any more, and keep readers out until they are swapped.
+
+        In the order in which they were made, checkpoint first, as readers of several take them: in another order, each
+        could wait for the other.
+        """
+        cursor.execute(
+            "SELECT c.oid::regclass::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+            " WHERE n.nspname = %s AND c.relkind = 'r' ORDER BY c.oid",
+            (self._schema,),
+        )
+        for (table,) in cursor.fetchall():
+            cursor.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE".encode())
 
     def _checkpoint(self, cursor: Cursor[Any]) -> tuple[int, str] | None:
         cursor.execute("SELECT to_regclass(%s)", (f"{self._schema}.checkpoint",))
@@ -289,19 +312,19 @@ class ProjectorThread:
                 self._projector.wait_for_news(0.5)
             except psycopg.errors.UndefinedTable:
                 logger.warning("the projections are of another version; folding them anew")
-                self._recover(self._projector.prepare)
-            except psycopg.Error as error:
-                logger.warning("the projector lost its connection and will try again: %s", error)
+                self._recover()
+            except Exception as error:  # whatever it is, readers wait for this thread, and it must not end
+                logger.warning("the projector failed and will try again: %r", error)
                 self._projector.close()
                 self._stopping.wait(pause)
                 pause = min(RECONNECT_SECONDS_MAX, pause * 2)
         self._projector.close()
 
-    def _recover(self, prepare: Callable[[], None]) -> None:
+    def _recover(self) -> None:
         try:
-            prepare()
-        except (RebuildRunning, psycopg.Error) as error:
-            logger.warning("the projections could not be folded anew yet: %s", error)
+            self._projector.prepare()
+        except Exception as error:
+            logger.warning("the projections could not be folded anew yet: %r", error)
             self._stopping.wait(1.0)
 
 

@@ -14,6 +14,7 @@ from pydantic import SecretStr
 
 from api.wiring import Timebank, timebank
 from application.hours_import import HoursImport
+from application.replay import replay
 from application.sample import SampleSummary, write_sample
 from domain.ledger import OpenLedger
 from domain.policy import AdoptPolicy
@@ -66,15 +67,31 @@ def settings_for(address: str, ledger: str = "qingxiu") -> Settings:
 
 @pytest.fixture
 def open_bank(ledgers_url: str) -> Iterator[Callable[..., Timebank]]:
-    """Opens new ledgers, such as ``open_bank(balance_minutes_max=300)``: the settings are those of its policy."""
+    """Opens new ledgers, such as ``open_bank(balance_minutes_max=300)``: the settings are those of its policy.
+
+    Whatever a test did with them, all accounts of each sum to zero afterwards.
+    """
+    opened: list[Timebank] = []
     with ExitStack() as stack:
 
         def open_one(**policy: object) -> Timebank:
             adopted = AdoptPolicy.model_validate({"effective_on": FIRST_DAY, "policy": policy})
             settings = settings_for(ledgers_url, f"t{uuid4().hex}")
-            return stack.enter_context(timebank(settings, OpenLedger(name="试验时间银行", synthetic=True), adopted))
+            bank = stack.enter_context(timebank(settings, OpenLedger(name="试验时间银行", synthetic=True), adopted))
+            opened.append(bank)
+            return bank
 
         yield open_one
+        for bank in opened:
+            assert_conserved(bank)
+
+
+def assert_conserved(bank: Timebank) -> None:
+    """No minute was made or lost: neither in the journal, nor in the accounts that are folded from it."""
+    assert replay(bank.store).total_minutes == 0
+    with bank.reading() as connection:
+        if connection.execute("SELECT to_regclass('accounts')").fetchone() != (None,):
+            assert connection.execute("SELECT coalesce(sum(balance_minutes), 0) FROM accounts").fetchone() == (0,)
 
 
 @pytest.fixture(scope="session")

@@ -118,7 +118,6 @@ def test_every_difference_is_named_in_order() -> None:
         Difference("balance issuance", -690, -695),
         Difference("balance " + POOL, 510, 509),
         Difference("balance pool:" + JINHU, None, 5),
-    ] + [
         Difference("figures", Figure(1, 90, 1), Figure(2, 150, 2)),
         Difference("community " + XINZHU, Figure(1, 90, 1), Figure(2, 150, 2)),
         Difference("service 助洁", None, Figure(1, 60, 1)),

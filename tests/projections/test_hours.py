@@ -1,0 +1,85 @@
+"""Service records: one row each, standing where the facts leave it, whichever batch settles it."""
+
+from collections.abc import Callable
+from itertools import combinations
+from typing import Any
+
+import pytest
+
+from api.wiring import Timebank
+from domain.decision import fold_facts
+from domain.hours import HoursLogged, ServiceRecord
+from projections.hours import COLUMNS
+from tests.controls import HOURS_CONFIRMED, HOURS_LOGGED, HOURS_REJECTED, HOURS_REVERSED
+from tests.projections.history import POLICIES, History, projecting, record
+
+OpenBank = Callable[..., Timebank]
+
+
+def rows(bank: Timebank) -> dict[str, dict[str, Any]]:
+    with bank.reading() as connection:
+        found = connection.execute(f"SELECT {', '.join(COLUMNS)} FROM hours")
+        return {row[0]: dict(zip(COLUMNS, row, strict=True)) for row in found}
+
+
+@pytest.mark.parametrize("cuts", [cuts for n in range(3) for cuts in combinations((1, 2), n)], ids=str)
+def test_a_record_reads_the_same_whether_it_is_settled_in_its_batch_or_in_later_ones(
+    open_bank: OpenBank, cuts: tuple[int, ...]
+) -> None:
+    bank = open_bank()
+    facts = (HOURS_LOGGED, HOURS_CONFIRMED, HOURS_REVERSED)
+    first = bank.store.head() + 1
+    for start, end in zip((0, *cuts), (*cuts, 3), strict=True):
+        record(bank, *facts[start:end])
+    row = rows(bank)["R1"]
+    assert (row["status"], row["settled_by"], row["reversed_by"]) == ("reversed", "S2", "S2")
+    assert (row["credit_minutes"], row["reason"]) == (90, "duplicate")
+    assert (row["logged_position"], row["settled_position"], row["reversed_position"]) == (first, first + 1, first + 2)
+    times = [row[f"{what}_at_microseconds"] for what in ("logged", "settled", "reversed")]
+    assert times == sorted(times)
+    assert None not in times
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_rejected_record_says_who_and_why(open_bank: OpenBank, at_once: bool) -> None:
+    bank = open_bank()
+    if at_once:
+        record(bank, HOURS_LOGGED, HOURS_REJECTED)
+    else:
+        record(bank, HOURS_LOGGED)
+        record(bank, HOURS_REJECTED)
+    row = rows(bank)["R1"]
+    assert (row["status"], row["settled_by"], row["reason"], row["credit_minutes"]) == (
+        "rejected",
+        "S2",
+        "not-served",
+        0,
+    )
+
+
+def test_every_row_says_what_the_facts_say(open_bank: OpenBank) -> None:
+    bank = open_bank(**POLICIES["issuance pays, what is above the cap goes to the pool"])
+    history = History(bank, 31)
+    with projecting(bank) as projector:
+        for _ in range(8):
+            history.go(40)
+            projector.catch_up()
+    facts = [recorded.envelope.fact for batch in bank.store.scan() for recorded in batch]
+    found = rows(bank)
+    assert {row["status"] for row in found.values()} == {"logged", "confirmed", "rejected", "reversed"}
+    assert set(found) == {fact.record for fact in facts if isinstance(fact, HoursLogged)}
+    for number, row in found.items():
+        state = fold_facts(ServiceRecord.of(number), facts)
+        logged = state.require()
+        assert row["status"] == state.status
+        assert row["credit_minutes"] == (state.confirmed.minutes if state.confirmed else 0)
+        assert (row["volunteer"], row["household"], row["recipient_household"], row["community"], row["service"]) == (
+            logged.volunteer,
+            logged.household,
+            logged.recipient_household,
+            logged.community,
+            logged.service,
+        )
+        assert (row["grid"], row["service_minutes"]) == ("/".join(logged.grid), logged.service_minutes)
+        assert row["worked_on"] == logged.started_at.date()
+        assert row["started_at"] == logged.started_at.isoformat(timespec="minutes")
