@@ -111,34 +111,37 @@ class Memory:
     def __init__(self, states_max: int, head: int) -> None:
         self.head = head
         self._states_max = states_max
-        self._young: dict[Reading[Any], Any] = {}
+        self.young: dict[Reading[Any], Any] = {}
         self._old: dict[Reading[Any], Any] = {}
         self._folds: set[Fold[Any]] = set()
-        self._folds_by_type: dict[type[Fact], list[Fold[Any]]] = {}
+        self._folds_by_type: dict[type[Fact], dict[str, list[Fold[Any]]]] = {}
+        """The folds seen so far that a type of fact belongs to, by the prefix of their tags."""
 
     def get(self, reading: Reading[Any]) -> Any:
         """The state, or None where it isn't known."""
-        state = self._young.get(reading)
+        state = self.young.get(reading)
         if state is None and (state := self._old.pop(reading, None)) is not None:
             self.put(reading, state)
         return state
 
     def forget(self) -> None:
         """Start a new generation if the young one is full: between batches only, since a batch needs all its states."""
-        if len(self._young) >= self._states_max:
-            self._old, self._young = self._young, {}
+        if len(self.young) >= self._states_max:
+            self._old, self.young = self.young, {}
 
     def put(self, reading: Reading[Any], state: Any) -> None:
-        self._young[reading] = state
+        self.young[reading] = state
         if reading.fold not in self._folds:
             self._folds.add(reading.fold)
             for fact_type in reading.fold.fact_types:
-                self._folds_by_type.setdefault(fact_type, []).append(reading.fold)
+                self._folds_by_type.setdefault(fact_type, {}).setdefault(reading.fold.prefix, []).append(reading.fold)
 
     def affected(self, fact: Fact) -> list[Reading[Any]]:
         """The readings that one fact belongs to, of the folds seen so far."""
-        folds = self._folds_by_type.get(type(fact), ())
-        return [Reading(fold, tag) for tag in fact.tags() for fold in folds if tag.startswith(fold.prefix)]
+        folds = self._folds_by_type.get(type(fact))
+        if folds is None:
+            return []
+        return [Reading(fold, tag) for tag in fact.tags() for fold in folds.get(tag.partition(":")[0], ())]
 
     def apply(self, fact: Fact) -> None:
         """Carry what is known forward over one recorded fact."""
@@ -348,17 +351,13 @@ class Writer:
                 batch.states[reading] = reading.fold.evolve(state, fact)
 
     def _drive(self, memory: Memory, decision: Decision, question: Question, batch: _Batch) -> Decided:
-        known, remembered, boundary = batch.states.get, memory.get, batch.boundary
+        # The inner loop of all writing: what was changed in this batch, then what is remembered, mostly the young.
+        known, young, boundary = batch.states.get, memory.young.get, batch.boundary
         try:
             while True:
-                answer, complete = [], True
-                for reading in question:
-                    state = known(reading)
-                    if state is None and (state := remembered(reading)) is None:
-                        batch.missing.add(reading)
-                        complete = False
-                    answer.append(state)
-                if not complete:
+                answer = [known(reading) or young(reading) or memory.get(reading) for reading in question]
+                if None in answer:
+                    batch.missing.update(r for r, state in zip(question, answer, strict=True) if state is None)
                     raise _Missing
                 boundary.update(question)
                 question = decision.send(tuple(answer))

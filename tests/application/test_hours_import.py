@@ -227,6 +227,12 @@ def test_a_dry_run_reports_everything_and_writes_nothing(office: Office, store: 
     assert (real.facts, real.rows_imported, real.service_minutes) == (report.facts, 5, 180)
 
 
+def test_a_dry_run_of_a_good_file_writes_nothing_either(office: Office, store: InMemoryFactStore) -> None:
+    report = office.writes(*MANY).imports(dry_run=True)
+    assert (report.rows_imported, report.rows_refused, report.position) == (5, 0, None)
+    assert len(store.facts) == 2
+
+
 # ── Again ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -318,11 +324,46 @@ def test_rows_see_each_other_across_chunks(office: Office, monkeypatch: pytest.M
     monkeypatch.setattr(hours_import, "CHUNK_ROWS", 2)
     told: list[int] = []
     overlapping = row("R9", 2, start="10:00", end="11:00")
-    report = office.writes(*MANY, overlapping, row("R1", 9)).imports(skip_bad=True, progress=told.append)
+    office.writes(*MANY, overlapping, row("R1", 9), MANY[0])
+    report = office.imports(skip_bad=True, progress=told.append)
     assert [problem.row for problem in report.problems] == [7, 8]
-    assert told == [2, 4, 6, 7]
+    assert (report.rows_imported, report.rows_already_there) == (5, 1)
+    assert told == [2, 4, 6, 8]
     again = office.imports(skip_bad=True)
-    assert (again.rows_already_there, again.rows_refused) == (5, 2)
+    assert (again.rows_already_there, again.rows_refused) == (6, 2)
+
+
+def test_a_pool_that_earlier_rows_filled_pays_later_ones(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pool is first read by the second row, when the first one's excess is not yet recorded."""
+    monkeypatch.setattr(hours_import, "CHUNK_ROWS", 1)
+    rules = {"payer": "recipient", "payer_without_recipient": "pool", "balance_minutes_max": 200}
+    office.store = InMemoryFactStore()
+    recorded(office.store, *district(**rules), credited("H1", 200), credited("H2", 90))
+    general = row("R2", 3, recipient_household_no="")
+    report = office.writes(row("R1", 2), general, general | {"record_no": "R3", "date": "2026-11-04"}).imports()
+    assert report.problems == []
+    assert fold_facts(Account.of("household:H1"), office.store.facts).balance_minutes == 200
+    assert fold_facts(Account.of("pool:" + XINZHU), office.store.facts).balance_minutes == 90
+
+
+def test_what_is_held_back_is_recorded_under_all_that_was_read_and_all_its_commands(
+    office: Office, store: InMemoryFactStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hours_import, "CHUNK_ROWS", 2)
+    appended: list[Any] = []
+    append = store.append
+
+    def listening(envelopes: Any, boundary: Any, commands: Any, after: int) -> Any:
+        appended.append((boundary, commands, after))
+        return append(envelopes, boundary, commands, after)
+
+    store.append = listening  # type: ignore[method-assign]
+    office.writes(*MANY).imports()
+    ((boundary, commands, after),) = appended
+    assert after == 2
+    assert set(commands) == {envelope.command for envelope in store.envelopes[2:]}
+    tags = {reading.tag for reading in boundary}
+    assert {f"record:R{n}" for n in range(1, 6)} | {"person:V1", "person:S2", "household:H1", "policy:book"} <= tags
 
 
 def test_balances_run_on_through_the_file_and_from_the_ledger(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:

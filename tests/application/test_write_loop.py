@@ -283,6 +283,15 @@ def test_what_others_record_elsewhere_is_no_conflict_and_is_seen_afterwards(stor
     assert run(here, grid("甲"))[0].position == 5
 
 
+def test_a_balance_that_is_kept_counts_each_movement_once_whoever_wrote_in_between(store: InMemoryFactStore) -> None:
+    recorded(store, *DISTRICT, PoolFunded("issuance", POOL, 20, "A1"))
+    here, elsewhere = writer(store), writer(store)
+    run(here, grant(1))
+    store.before_append.append(lambda: run(elsewhere, community("乙")))
+    run(here, ticket(fund_pool, FundPool(community=XINZHU, minutes=5)))
+    assert run(here, grant(25)) == [BalanceTooLow(POOL, 24, 25, 0)]
+
+
 def test_crediting_one_pool_through_two_writers_conflicts_with_nobody(store: InMemoryFactStore) -> None:
     recorded(store, *DISTRICT)
     here, elsewhere = writer(store), writer(store)
@@ -430,6 +439,20 @@ def test_a_recalled_balance_and_the_facts_after_it_make_the_balance(store: InMem
     assert too_much == BalanceTooLow(POOL, 1, 2, 0)
     assert isinstance(last, Accepted)
     assert run(writer(store), grant()) == [BalanceTooLow(POOL, 0, 1, 0)]
+
+
+def test_a_recalled_balance_that_is_ahead_of_what_was_read_counts_nothing_twice(store: InMemoryFactStore) -> None:
+    recorded(store, *DISTRICT, PoolFunded("issuance", POOL, 20, "A1"))
+    store.recall_position = 1000
+    recall = store.recall
+
+    def overtaken(readings: Any) -> Any:
+        if any(reading.tag == "account:" + POOL for reading in readings):
+            recorded(store, PoolFunded("issuance", POOL, 3, "A1"))
+        return recall(readings)
+
+    store.recall = overtaken  # type: ignore[method-assign]
+    assert run(writer(store), grant(24)) == [BalanceTooLow(POOL, 23, 24, 0)]
 
 
 # ── The loop ─────────────────────────────────────────────────────────────────────────────────────────────────

@@ -138,6 +138,12 @@ def test_the_first_record_of_a_household_may_lift_it_above_the_cap(home: str) ->
     assert followed[-2:] == (CONFIRMED, MinutesCapped("household:H1", "pool:" + home, 30, "R7"))
 
 
+def test_a_household_keeps_its_community_whatever_a_row_says() -> None:
+    facts = (*district(balance_minutes_max=60), HOURS_LOGGED)
+    followed = given(facts).when(import_hours, row(household_community=JINHU)).accepted
+    assert followed == (becomes(), CONFIRMED, MinutesCapped("household:H1", POOL, 30, "R7"))
+
+
 def test_history_may_be_as_old_as_the_rules() -> None:
     first = PolicyAdopted(1, at("01-01 00:00").date(), Policy(log_days_back_max=0))
     given(LEDGER_OPENED, first).when(import_hours, row("01-01 00:00 - 01:30")).then(
