@@ -3,11 +3,12 @@
 from typing import Annotated, Any, Final
 
 import msgspec
-from fastapi import Header, Path, Query
-from pydantic import BaseModel, Field
+from fastapi import Header, Query
+from pydantic import AfterValidator, BaseModel, Field
 from starlette.responses import Response
 
 from application.write_loop import Accepted
+from domain.identifiers import has_control
 
 PAGE_MAX: Final = 500
 
@@ -25,9 +26,18 @@ MinPosition = Annotated[
     Query(ge=0, le=2**62, description="Wait (at most 5 seconds) until the answer holds this position of the journal."),
 ]
 Limit = Annotated[int, Query(ge=1, le=PAGE_MAX)]
-After = Annotated[str, Query(max_length=100, description="The `next` of the page before.")]
+
+
+def _fit_cursor(text: str) -> str:
+    if has_control(text):
+        raise ValueError("不能包含控制字符 / must not contain control characters")
+    return text
+
+
+After = Annotated[
+    str, AfterValidator(_fit_cursor), Query(max_length=200, description="The `next` of the page before.")
+]
 AfterPosition = Annotated[int, Query(ge=0, le=2**62, description="The `next` of the page before.")]
-Number = Annotated[str, Path(max_length=64)]
 
 
 class Written(BaseModel):

@@ -13,7 +13,7 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from api import community, figures, hours, household, policy, problems
+from api import community, documentation, figures, hours, household, policy, problems
 from api.answers import answer
 from api.identity import ROLES_OF, Anyone
 from api.wiring import Service, Timebank
@@ -46,6 +46,35 @@ RULES: Final[dict[str, Callable[..., Any]]] = {
 }
 """Which decision each writing route runs: its docstring says what it refuses, and so does the API's documentation."""
 
+READS_REFUSED: Final[dict[str, tuple[type[Refusal] | str, ...]]] = {
+    "read_hours": (hours_rules.UnknownRecord,),
+    "list_hours": (community_rules.OutsideCommunity, "own-records-only"),
+    "list_households": (community_rules.OutsideCommunity,),
+    "read_balance": (household_rules.UnknownHousehold,),
+    "read_statement": (household_rules.UnknownHousehold,),
+    "read_members": (household_rules.UnknownHousehold,),
+    "read_volunteer": (household_rules.UnknownMember,),
+    "list_grids": (community_rules.UnknownCommunity,),
+    "read_pool": (community_rules.OutsideCommunity, community_rules.UnknownCommunity),
+    "read_problem": ("not-found",),
+}
+"""What the reading routes answer with beside the errors that all of them share: refusals, or codes of the API's own."""
+
+EXAMPLES: Final[dict[str, Any]] = {
+    "log_many_hours": {"hours": [hours_rules.LogHours.model_config["json_schema_extra"]["example"]]},  # type: ignore[index, call-overload]
+    "reject_hours": {"reason": "not-served"},
+    "reverse_hours": {"reason": "duplicate"},
+    "add_household": {"household": "H00001", "community": "新竹社区", "grid": ["第3网格"]},
+    "add_member": {"member": "V00001", "household": "H00001", "name": "示例"},
+    "add_volunteer": {"volunteer": "V00001"},
+    "add_community": {"community": "新竹社区"},
+    "add_grid": {"community": "新竹社区", "grid": ["第3网格"]},
+    "add_funding": {"community": "新竹社区", "minutes": 6000},
+    "add_grant": {"household": "H00001", "minutes": 120, "need": "living-alone"},
+    "adopt_policy": {"effective_on": "2027-01-01", "policy": {"record_minutes_max": 360}},
+}
+"""A body for each writing route whose command brings none of its own."""
+
 
 def create_app(bank: Timebank) -> FastAPI:
     """The service for one ledger. Starting it starts the write loop and the projector; stopping it finishes both."""
@@ -66,6 +95,8 @@ def create_app(bank: Timebank) -> FastAPI:
         + "志愿服务时间的账本：登记、确认、查询、公开。金额一律为整数分钟。\n\n"
         + "A ledger of volunteer time. All amounts are whole minutes. Errors are problem documents (RFC 9457).",
         lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
         generate_unique_id_function=lambda route: route.name,
     )
     for router in (hours.router, household.router, community.router, policy.router, figures.router):
@@ -78,6 +109,7 @@ def create_app(bank: Timebank) -> FastAPI:
     app.add_api_route(
         "/v1/problems/{code}", read_problem, methods=["GET"], tags=["服务 service"], summary="错误说明 Problem type"
     )
+    documentation.add_to(app)
     app.add_exception_handler(Refusal, problems.refused)
     app.add_exception_handler(problems.Problem, problems.problem)
     app.add_exception_handler(RequestValidationError, problems.invalid)
@@ -104,28 +136,27 @@ async def read_status(request: Request, _: Anyone) -> Response:
 
 
 async def list_problems(_: Anyone) -> Response:
-    """Every rule that can refuse a command, with its text in Chinese and English. Public."""
-    return answer({"items": [_problem_type(refusal) for refusal in all_refusals()]})
+    """Every kind of problem, with its text in Chinese and English. Public."""
+    return answer({"items": [*_problem_types().values()]})
 
 
 async def read_problem(_: Anyone, code: str) -> Response:
     """What one kind of problem means. Public."""
-    for refusal in all_refusals():
-        if _code(refusal) == code:
-            return answer(_problem_type(refusal))
-    raise HTTPException(404)
+    found = _problem_types().get(code)
+    if found is None:
+        raise problems.Problem("not-found")
+    return answer(found)
 
 
 def _code(refusal: type[Refusal]) -> str:
     return refusal.__new__(refusal).code
 
 
-def _problem_type(refusal: type[Refusal]) -> dict[str, object]:
+def _problem_types() -> dict[str, dict[str, object]]:
+    found = {_code(refusal): (problems.refusal_status(refusal), refusal.zh, refusal.en) for refusal in all_refusals()}
     return {
-        "code": _code(refusal),
-        "status": problems.refusal_status(refusal),
-        "text_zh": refusal.zh,
-        "text_en": refusal.en,
+        code: {"code": code, "status": status, "text_zh": zh, "text_en": en}
+        for code, (status, zh, en) in (found | problems.KINDS).items()
     }
 
 
@@ -139,11 +170,9 @@ class BodyLimit:
         if scope["type"] == "http" and scope["method"] not in ("GET", "HEAD"):
             headers = dict(scope["headers"])
             length = headers.get(b"content-length", b"0")
-            status = 411 if b"transfer-encoding" in headers else 413
-            if status == 411 or not length.isdigit() or int(length) > BODY_BYTES_MAX:
-                found = problems.framework_problem(status)
-                response = problems.problem_response(found.document(scope["path"]), found.status)
-                await response(scope, receive, send)
+            code = "length-required" if b"transfer-encoding" in headers else "body-too-large"
+            if code == "length-required" or not length.isdigit() or int(length) > BODY_BYTES_MAX:
+                await problems.Problem(code).response(scope["path"])(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
@@ -190,9 +219,15 @@ def _document_errors(operation: dict[str, Any], route: APIRoute, refusals: dict[
         operation["description"] = f"{operation.get('description', '')}\n\n可调用 Who: {', '.join(roles)}".strip()
         codes[401] = ["unauthorized"]
         codes[403] = ["role-not-allowed"]
-    for name in _refused_by(route.name, refusals):
-        codes.setdefault(problems.refusal_status(refusals[name]), []).append(_code(refusals[name]))
+    for refusal in [refusals[name] for name in _refused_by(route.name, refusals)] + [*READS_REFUSED.get(route.name, ())]:
+        if isinstance(refusal, str):
+            codes.setdefault(problems.KINDS[refusal].status, []).append(refusal)
+        else:
+            codes.setdefault(problems.refusal_status(refusal), []).append(_code(refusal))
     if route.name in RULES:
+        if route.name in EXAMPLES:
+            operation["requestBody"]["content"]["application/json"]["example"] = EXAMPLES[route.name]
+        codes[400] = ["bad-request"]
         codes.setdefault(409, []).append("command-id-reused")
         codes[503] = ["ledger-unavailable"]
         codes[411], codes[413] = ["length-required"], ["body-too-large"]

@@ -18,11 +18,12 @@ from domain.community import (
     register_community,
     register_grid,
 )
+from domain.identifiers import PlaceName
 from projections import account, community
 
 router = APIRouter(prefix="/v1", tags=["社区与时间池 communities"])
 
-CommunityId = Annotated[str, Path(max_length=64)]
+CommunityId = Annotated[PlaceName, Path()]
 
 
 class CommunityPage(BaseModel):
@@ -82,6 +83,8 @@ async def list_grids(
     position = await service.fresh(min_position)
     async with service.pool.connection() as connection:
         rows = await community.grids(connection, community_id, after=after, limit=limit)
+        if not rows and await account.account(connection, pool_account(community_id)) is None:
+            raise UnknownCommunity(community_id)
     return page(rows, limit, rows[-1].grid if rows else None, position)
 
 

@@ -2,11 +2,11 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Query, Request
+from fastapi import APIRouter, Body, Path, Query, Request
 from pydantic import BaseModel, ConfigDict
 from starlette.responses import Response
 
-from api.answers import AfterPosition, IdempotencyKey, Limit, MinPosition, Number, Written, answer, page, written
+from api.answers import AfterPosition, IdempotencyKey, Limit, MinPosition, Written, answer, page, written
 from api.identity import Reader, Staff, Writer
 from api.problems import Problem
 from api.wiring import Service
@@ -28,10 +28,13 @@ from domain.hours import (
     reject,
     reverse,
 )
+from domain.identifiers import PersonId, PlaceName, RecordId
 from projections import hours, household
 from projections.hours import HoursRow
 
 router = APIRouter(prefix="/v1/hours", tags=["服务记录 hours"])
+
+RecordPath = Annotated[RecordId, Path()]
 
 
 class WithReason(BaseModel):
@@ -70,7 +73,7 @@ async def log_many_hours(
 
 @router.post("/{record}/confirmation", status_code=201, response_model=Written, summary="确认 Confirm")
 async def confirm_hours(
-    request: Request, caller: Staff, record: Number, idempotency_key: IdempotencyKey = None
+    request: Request, caller: Staff, record: RecordPath, idempotency_key: IdempotencyKey = None
 ) -> Response:
     """Confirm a logged record: the hours count, and the household is credited. Never one's own household's."""
     service: Service = request.app.state.service
@@ -82,7 +85,7 @@ async def confirm_hours(
 async def reject_hours(
     request: Request,
     caller: Staff,
-    record: Number,
+    record: RecordPath,
     command: Annotated[WithReason, Body()],
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
@@ -96,7 +99,7 @@ async def reject_hours(
 async def reverse_hours(
     request: Request,
     caller: Staff,
-    record: Number,
+    record: RecordPath,
     command: Annotated[WithReason, Body()],
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
@@ -107,7 +110,7 @@ async def reverse_hours(
 
 
 @router.get("/{record}", response_model=dict[str, object], summary="查询一条记录 Read one record")
-async def read_hours(request: Request, caller: Reader, record: Number, min_position: MinPosition = None) -> Response:
+async def read_hours(request: Request, caller: Reader, record: RecordPath, min_position: MinPosition = None) -> Response:
     """One service record and where it stands."""
     service: Service = request.app.state.service
     await service.fresh(min_position)
@@ -138,8 +141,8 @@ async def _may_read(service: Service, caller: Actor, row: HoursRow) -> bool:
 async def list_hours(
     request: Request,
     caller: Reader,
-    community: Annotated[str | None, Query(max_length=64)] = None,
-    volunteer: Annotated[str | None, Query(max_length=64)] = None,
+    community: Annotated[PlaceName | None, Query()] = None,
+    volunteer: Annotated[PersonId | None, Query()] = None,
     status: Annotated[Status | None, Query()] = None,
     after: AfterPosition = 0,
     limit: Limit = 100,
@@ -149,9 +152,7 @@ async def list_hours(
     service: Service = request.app.state.service
     if caller.role == "volunteer":
         if volunteer not in (None, caller.id):
-            raise Problem(
-                403, "not-yourself", "志愿者只能查询自己的记录。", "A volunteer reads their own records only."
-            )
+            raise Problem("own-records-only")
         volunteer = caller.id
     elif caller.role == "staff" and caller.community is not None:
         if community not in (None, caller.community):

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
@@ -12,7 +12,6 @@ from api.answers import (
     IdempotencyKey,
     Limit,
     MinPosition,
-    Number,
     Written,
     answer,
     page,
@@ -33,10 +32,14 @@ from domain.household import (
     register_household,
     register_member,
 )
+from domain.identifiers import HouseholdId, PersonId, PlaceName
 from projections import account, household
 from projections.account import AccountRow
 
 router = APIRouter(prefix="/v1", tags=["户与成员 households"])
+
+HouseholdPath = Annotated[HouseholdId, Path()]
+VolunteerPath = Annotated[PersonId, Path()]
 
 
 class Balance(BaseModel):
@@ -87,7 +90,8 @@ async def add_member(
     service: Service = request.app.state.service
     accepted = await service.execute(register_member, command, caller, idempotency_key)
     if command.name is not None:
-        await service.remember_name(command.member, command.name)
+        # A repeated request finishes what was cut off between journal and vault; it doesn't rename anybody.
+        await service.remember_name(command.member, command.name, overwrite=not accepted.repeated)
     return written(accepted)
 
 
@@ -104,7 +108,7 @@ async def add_volunteer(
 async def list_households(
     request: Request,
     caller: Inspector,
-    community: Annotated[str | None, Query(max_length=64)] = None,
+    community: Annotated[PlaceName | None, Query()] = None,
     after: After = "",
     limit: Limit = 100,
     min_position: MinPosition = None,
@@ -124,7 +128,7 @@ async def list_households(
 
 @router.get("/households/{household}/balance", response_model=Balance, summary="户余额 Balance")
 async def read_balance(
-    request: Request, caller: Reader, household: Number, min_position: MinPosition = None
+    request: Request, caller: Reader, household: HouseholdPath, min_position: MinPosition = None
 ) -> Response:
     """What a household's account holds. Volunteers read their own household's, staff their community's."""
     service: Service = request.app.state.service
@@ -136,7 +140,7 @@ async def read_balance(
 async def read_statement(
     request: Request,
     caller: Reader,
-    household: Number,
+    household: HouseholdPath,
     after: AfterPosition = 0,
     limit: Limit = 100,
     min_position: MinPosition = None,
@@ -151,22 +155,32 @@ async def read_statement(
 
 
 @router.get("/households/{household}/members", response_model=People, summary="户成员 Members")
-async def read_members(request: Request, caller: Reader, household: Number) -> Response:
+async def read_members(
+    request: Request, caller: Reader, household: HouseholdPath, min_position: MinPosition = None
+) -> Response:
     """The people of a household, by number."""
     service: Service = request.app.state.service
+    await service.fresh(min_position)
     await _readable(service, caller, household)
     return answer({"items": await _members(service, household)})
 
 
 @router.get("/volunteers/{volunteer}", response_model=dict[str, object], summary="志愿者 Volunteer")
-async def read_volunteer(request: Request, caller: Reader, volunteer: Number) -> Response:
+async def read_volunteer(
+    request: Request, caller: Reader, volunteer: VolunteerPath, min_position: MinPosition = None
+) -> Response:
     """To which household a volunteer's hours go. Volunteers read themselves, staff their community's."""
     service: Service = request.app.state.service
+    await service.fresh(min_position)
     async with service.pool.connection() as connection:
         person = await household.person(connection, volunteer)
     if person is None or (caller.role == "volunteer" and caller.id != volunteer):
         raise UnknownMember(volunteer)
-    await _readable(service, caller, person.household)
+    try:
+        await _readable(service, caller, person.household)
+    except UnknownHousehold:
+        # Whoever may not read of them isn't told either where they live.
+        raise UnknownMember(volunteer) from None
     return answer(person)
 
 

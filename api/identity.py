@@ -27,7 +27,7 @@ class Identity:
     async def actor(self, authorization: str | None) -> Actor:
         """Raises: Problem 401."""
         if authorization is None or authorization[:7].lower() != "bearer ":
-            raise _unauthorized("请在 Authorization 头中提供令牌：Bearer …", "Send your token: Authorization: Bearer …")
+            raise _unauthorized()
         token = authorization[7:].strip()
         now = time.monotonic()
         known = self._known.get(token)
@@ -38,7 +38,7 @@ class Identity:
             row = await cursor.fetchone()
         if row is None:
             self._known.pop(token, None)
-            raise _unauthorized("令牌无效或已停用。", "The token is not valid, or was revoked.")
+            raise _unauthorized()
         if len(self._known) >= REMEMBERED_MAX:
             self._known.clear()
         actor = Actor(*row)
@@ -46,8 +46,8 @@ class Identity:
         return actor
 
 
-def _unauthorized(zh: str, en: str) -> Problem:
-    return Problem(401, "unauthorized", zh, en, headers={"WWW-Authenticate": 'Bearer realm="timebank"'})
+def _unauthorized() -> Problem:
+    return Problem("unauthorized", headers={"WWW-Authenticate": 'Bearer realm="timebank"'})
 
 
 Check = Callable[[Request], Coroutine[Any, Any, Actor | None]]
@@ -61,14 +61,7 @@ def allow(*roles: Role) -> Any:
     async def caller(request: Request) -> Actor:
         actor: Actor = await request.app.state.service.identity.actor(request.headers.get("authorization"))
         if actor.role not in roles:
-            raise Problem(
-                403,
-                "role-not-allowed",
-                f"“{actor.role}”角色不能进行此操作。",
-                f"The role “{actor.role}” may not do this.",
-                role=actor.role,
-                roles_allowed=list(roles),
-            )
+            raise Problem("role-not-allowed", role=actor.role, roles_allowed=list(roles))
         return actor
 
     ROLES_OF[caller] = roles

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from fastapi import Request
@@ -18,25 +18,73 @@ MEDIA_TYPE: Final = "application/problem+json"
 _STATUS: Final[dict[type[Refusal], int]] = {Unknown: 404, NotAllowed: 403, AlreadyDone: 409, AgainstRule: 422}
 
 
-class Problem(Exception):
-    """An error of the API itself. ``code`` names its kind for ever; ``zh`` and ``en`` say what to do."""
+class Kind(NamedTuple):
+    """One kind of error of the API itself; its texts may name the problem's own members."""
 
-    def __init__(
-        self,
-        status: int,
-        code: str,
-        zh: str,
-        en: str,
-        *,
-        headers: dict[str, str] | None = None,
-        **members: object,
-    ) -> None:
-        super().__init__(f"{zh} / {en}")
-        self.status, self.code, self.zh, self.en = status, code, zh, en
-        self.headers, self.members = headers, members
+    status: int
+    zh: str
+    en: str
+
+
+KINDS: Final[dict[str, Kind]] = {
+    "bad-request": Kind(400, "请求无法解读。", "The request can't be read."),
+    "unauthorized": Kind(
+        401,
+        "令牌缺失、无效或已停用；请在 Authorization 头中提供令牌：Bearer …",
+        "The token is missing, not valid, or revoked; send yours: Authorization: Bearer …",
+    ),
+    "role-not-allowed": Kind(403, "“{role}”角色不能进行此操作。", "The role “{role}” may not do this."),
+    "own-records-only": Kind(403, "志愿者只能查询自己的记录。", "A volunteer reads their own records only."),
+    "not-found": Kind(404, "没有这个地址。", "There is nothing at this address."),
+    "method-not-allowed": Kind(405, "这个地址不支持该方法。", "This address does not take that method."),
+    "length-required": Kind(
+        411, "请求须注明内容长度（Content-Length）。", "A request with a body must declare its Content-Length."
+    ),
+    "body-too-large": Kind(
+        413,
+        "请求内容太大，请分批提交，或用 timebank import 导入。",
+        "The body is too large; send it in several batches, or use `timebank import`.",
+    ),
+    "invalid-request": Kind(
+        422,
+        "请求内容不正确，什么都没有登记；请按各字段的说明修改。",
+        "The request is not valid and nothing was recorded; see each field.",
+    ),
+    "internal-error": Kind(
+        500,
+        "服务器内部出错，已记入日志；用同一个 Idempotency-Key 重试是安全的。",
+        "The server failed and has logged it; trying again with the same Idempotency-Key is safe.",
+    ),
+    "ledger-unavailable": Kind(
+        503,
+        "账本暂时无法写入，请稍后用同一个 Idempotency-Key 重试。",
+        "The ledger can't be written to for the moment; try again later with the same Idempotency-Key.",
+    ),
+    "not-yet-projected": Kind(
+        503,
+        "还没有汇总到位置 {min_position}（现在是 {position}），请稍后再查。",
+        "The figures don't hold position {min_position} yet (now {position}); ask again shortly.",
+    ),
+}
+"""Every error that no rule refuses with. What a rule refuses with is in `all_refusals`."""
+
+_FRAMEWORK: Final = {KINDS[code].status: code for code in ("bad-request", "not-found", "method-not-allowed")}
+
+
+class Problem(Exception):
+    """An error of the API itself, of one of `KINDS`."""
+
+    def __init__(self, code: str, *, headers: dict[str, str] | None = None, **members: object) -> None:
+        kind = KINDS[code]
+        self.status, self.code, self.headers, self.members = kind.status, code, headers, members
+        self.zh, self.en = kind.zh.format(**members), kind.en.format(**members)
+        super().__init__(f"{self.zh} / {self.en}")
 
     def document(self, instance: str) -> dict[str, object]:
         return _document(self.status, self.code, self.zh, self.en, instance, self.members)
+
+    def response(self, instance: str) -> Response:
+        return problem_response(self.document(instance), self.status, self.headers)
 
 
 def refusal_status(refusal: type[Refusal]) -> int:
@@ -61,7 +109,7 @@ def problem_response(document: dict[str, object], status: int, headers: dict[str
 
 
 def _document(status: int, code: str, zh: str, en: str, instance: str, members: dict[str, object]) -> dict[str, object]:
-    return {
+    document: dict[str, object] = {
         "type": f"/v1/problems/{code}",
         "title": HTTPStatus(status).phrase,
         "status": status,
@@ -70,8 +118,9 @@ def _document(status: int, code: str, zh: str, en: str, instance: str, members: 
         "detail_zh": zh,
         "detail_en": en,
         "instance": instance,
-        **members,
     }
+    # A record's status must not pass for the answer's.
+    return document | {f"current_{name}" if name in document else name: value for name, value in members.items()}
 
 
 _VALIDATION_ZH: Final = {
@@ -116,58 +165,25 @@ async def problem(request: Request, error: Exception) -> Response:
     """An error of the API itself."""
     if not isinstance(error, Problem):
         raise error
-    return problem_response(error.document(request.url.path), error.status, error.headers)
+    return error.response(request.url.path)
 
 
 async def invalid(request: Request, error: Exception) -> Response:
     """A request that isn't what the documentation says."""
     if not isinstance(error, RequestValidationError):
         raise error
-    found = Problem(
-        422,
-        "invalid-request",
-        "请求内容不正确，什么都没有登记；请按各字段的说明修改。",
-        "The request is not valid and nothing was recorded; see each field.",
-        errors=validation_errors(error.errors()),
-    )
-    return await problem(request, found)
-
-
-_FRAMEWORK: Final = {
-    404: ("not-found", "没有这个地址。", "There is nothing at this address."),
-    405: ("method-not-allowed", "这个地址不支持该方法。", "This address does not take that method."),
-    411: (
-        "length-required",
-        "请求须注明内容长度（Content-Length）。",
-        "A request with a body must declare its Content-Length.",
-    ),
-    413: (
-        "body-too-large",
-        "请求内容太大，请分批提交，或用 timebank import 导入。",
-        "The body is too large; send it in several batches, or use `timebank import`.",
-    ),
-}
-
-
-def framework_problem(status: int, headers: dict[str, str] | None = None) -> Problem:
-    """What the framework itself answers, such as an unknown path, as a problem."""
-    code, zh, en = _FRAMEWORK.get(status, (f"http-{status}", "请求失败。", "The request failed."))
-    return Problem(status, code, zh, en, headers=headers)
+    return Problem("invalid-request", errors=validation_errors(error.errors())).response(request.url.path)
 
 
 async def http_error(request: Request, error: Exception) -> Response:
-    """An error that the framework raised."""
+    """What the framework itself answers, such as an unknown path."""
     if not isinstance(error, HTTPException):
         raise error
-    return await problem(request, framework_problem(error.status_code, dict(error.headers) if error.headers else None))
+    code = _FRAMEWORK.get(error.status_code, "bad-request" if error.status_code < 500 else "internal-error")
+    headers = dict(error.headers) if error.headers else None
+    return Problem(code, headers=headers).response(request.url.path)
 
 
 async def unexpected(request: Request, _: Exception) -> Response:
     """Anything else: the log has it, the answer tells nothing of the inside."""
-    found = Problem(
-        500,
-        "internal-error",
-        "服务器内部出错，已记入日志；用同一个 Idempotency-Key 重试是安全的。",
-        "The server failed and has logged it; trying again with the same Idempotency-Key is safe.",
-    )
-    return problem_response(found.document(request.url.path), found.status)
+    return Problem("internal-error").response(request.url.path)

@@ -267,13 +267,7 @@ class Service:
             await answer
             return _accepted(ticket)
         except StoreUnavailable as error:
-            raise Problem(
-                503,
-                "ledger-unavailable",
-                "账本暂时无法写入，请稍后用同一个 Idempotency-Key 重试。",
-                "The ledger can't be written to for the moment; try again later with the same Idempotency-Key.",
-                headers={"Retry-After": "1"},
-            ) from error
+            raise Problem("ledger-unavailable", headers={"Retry-After": "1"}) from error
 
     async def fresh(self, min_position: int | None) -> int:
         """Wait until the projections hold a position; returns the one that they do hold. Raises: Problem 503."""
@@ -285,23 +279,18 @@ class Service:
             await asyncio.wait_for(reached, READ_WAIT_SECONDS_MAX)
         except TimeoutError:
             raise Problem(
-                503,
-                "not-yet-projected",
-                f"还没有汇总到位置 {min_position}（现在是 {self.position}），请稍后再查。",
-                f"The figures don't hold position {min_position} yet (now {self.position}); ask again shortly.",
-                headers={"Retry-After": "1"},
-                position=self.position,
+                "not-yet-projected", headers={"Retry-After": "1"}, min_position=min_position, position=self.position
             ) from None
         finally:
             self._waiters = [waiter for waiter in self._waiters if waiter[1] is not reached]
         return self.position
 
-    async def remember_name(self, person: str, name: str) -> None:
+    async def remember_name(self, person: str, name: str, *, overwrite: bool) -> None:
         """Keep a person's name in the vault."""
 
         def keep() -> None:
             with psycopg.connect(self.bank.address) as connection:
-                remember(connection, self.bank.name, names={person: name})
+                remember(connection, self.bank.name, names={person: name}, overwrite=overwrite)
 
         await asyncio.to_thread(keep)
 

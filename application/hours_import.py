@@ -2,7 +2,8 @@
 
 Rows are decided against the journal and against each other in memory; nothing is written before the last row is
 known to be good (or, with ``skip_bad``, known to be refused). Each row is a command with an id of its own, made from
-its record number, so importing a file again adds nothing, and a changed row is noticed.
+its record number and status, so importing a file again adds nothing, a changed row is noticed, and what an office has
+settled since its last export is settled by the next.
 """
 
 import time
@@ -24,12 +25,13 @@ from domain.hours import (
     ConfirmedByLogger,
     ConfirmedByOwnHousehold,
     DayTooLong,
-    HoursLogged,
     ImportHours,
     InTheFuture,
     MemberElsewhere,
     OwnHouseholdServed,
     RecordAboveCap,
+    RecordAlreadyLogged,
+    RecordAlreadySettled,
     RecordOverlaps,
     RecordTooLong,
     RecordTooShort,
@@ -53,6 +55,7 @@ _FIELDS: Final[dict[type[Refusal], str]] = {
     NoPolicyInForce: "date",
     OwnHouseholdServed: "recipient_household",
     RecordAboveCap: "minutes",
+    RecordAlreadySettled: "status",
     RecordOverlaps: "start",
     RecordTooLong: "minutes",
     RecordTooShort: "minutes",
@@ -252,7 +255,7 @@ class HoursImport:
             self.names[row.volunteer] = row.volunteer_name
         if row.note:
             self.remarks[row.record] = row.note
-        if outcome.repeated:
+        if outcome.repeated or not outcome.facts:
             report.rows_already_there += 1
             return ()
         report.rows_imported += 1
@@ -260,14 +263,13 @@ class HoursImport:
         minutes = 0
         for fact in outcome.facts:
             match fact:
-                case HoursLogged():
-                    minutes = fact.service_minutes
                 case HoursConfirmed():
+                    minutes = fact.minutes + fact.honour_minutes
                     report.service_records += 1
                     report.service_minutes += minutes
                 case HoursReversed():
                     report.service_records -= 1
-                    report.service_minutes -= minutes
+                    report.service_minutes -= minutes or fact.minutes
                 case _:
                     pass
         return ()
@@ -289,11 +291,11 @@ def _ticket(row: HoursRow) -> Ticket:
         row.confirmed_by,
         row.status,
     )
-    return Ticket(import_hours, command, ACTOR, command_id(ACTOR.id, row.record), imported=True)
+    return Ticket(import_hours, command, ACTOR, command_id(ACTOR.id, f"{row.record} {row.status}"), imported=True)
 
 
 def _problem(row: HoursRow, refusal: Refusal) -> RowProblem:
-    if isinstance(refusal, CommandIdReused):
+    if isinstance(refusal, CommandIdReused | RecordAlreadyLogged):
         return RowProblem(
             row.row,
             "record",

@@ -13,10 +13,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from domain.community import Community, require_scope
 from domain.decision import Context, Decided, Decision, Fold, Reading, read
 from domain.fact import Movement
-from domain.household import Household
+from domain.household import Household, Person
 from domain.identifiers import HouseholdId, PlaceName
 from domain.policy import policy_book
-from domain.refusal import AgainstRule
+from domain.refusal import AgainstRule, NotAllowed
 
 ISSUANCE: Final = "issuance"
 Reason = Literal["duplicate", "wrong-person", "wrong-time", "not-served", "false-record", "other"]
@@ -165,10 +165,15 @@ def fund_pool(command: FundPool, context: Context) -> Decision:
 
 
 def grant_minutes(command: GrantMinutes, context: Context) -> Decision:
-    """Raises: UnknownHousehold, OutsideCommunity, BalanceTooLow (the pool's), BalanceTooHigh, NoPolicyInForce."""
-    household, book = yield from read(Household.of(command.household), policy_book)
+    """Raises: UnknownHousehold, OutsideCommunity, GrantedToOwnHousehold, BalanceTooLow (the pool's), BalanceTooHigh,
+    NoPolicyInForce."""
+    household, book, granter = yield from read(
+        Household.of(command.household), policy_book, Person.of(context.actor.id)
+    )
     community = household.require()
     require_scope(context, community)
+    if granter.household == command.household:
+        raise GrantedToOwnHousehold(command.household)
     adopted = book.in_force(context.now.astimezone(context.zone).date())
     target = household_account(command.household)
     pool, account = yield from read(Account.of(pool_account(community)), Account.of(target))
@@ -184,6 +189,13 @@ def require_cover(payer: Account, minutes: int, balance_minutes_min: int) -> Non
     """Raises: BalanceTooLow when paying ``minutes`` would take the account below its floor."""
     if payer.balance_minutes - minutes < balance_minutes_min:
         raise BalanceTooLow(payer.account, payer.balance_minutes, minutes, balance_minutes_min)
+
+
+@dataclass(unsafe_hash=True)
+class GrantedToOwnHousehold(NotAllowed):
+    household: str
+    zh = "不能给自己的户“{household}”拨付，须由户外的人办理。"
+    en = "Nobody grants minutes to their own household “{household}”; somebody else must do it."
 
 
 @dataclass(unsafe_hash=True)

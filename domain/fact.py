@@ -6,7 +6,7 @@ from typing import ClassVar, Generic, TypeVar
 import msgspec
 
 
-class Fact(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+class Fact(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, forbid_unknown_fields=True):
     """Something that happened. Never edited, never deleted; undone only by another fact.
 
     ``type`` is the stored name with its version, never a Python path. ``tags`` are what decisions find the
@@ -33,7 +33,7 @@ class Movement(Fact, frozen=True, omit_defaults=True, gc=False):
 F = TypeVar("F")
 
 
-class Envelope(msgspec.Struct, Generic[F], frozen=True, omit_defaults=True, gc=False):
+class Envelope(msgspec.Struct, Generic[F], frozen=True, omit_defaults=True, gc=False, forbid_unknown_fields=True):
     """A fact with who decided it, for which command, when, and under which policy version.
 
     ``policy`` is 0 where no rule of the policy was read. ``decided_at`` is the clock of the deciding process;

@@ -39,7 +39,7 @@ from domain.household import (
     VolunteerEnrolled,
 )
 from domain.identifiers import HouseholdId, PersonId, PlaceName, RecordId, ServiceName
-from domain.policy import Policy, PolicyAdopted, policy_book
+from domain.policy import Policy, PolicyAdopted, PolicyBook, policy_book
 from domain.refusal import AgainstRule, AlreadyDone, NotAllowed, Unknown
 
 MINUTE = timedelta(minutes=1)
@@ -514,8 +514,8 @@ def import_hours(command: ImportHours, context: Context) -> Decision:
     settling = Person.of(command.confirmed_by or command.volunteer), Account.of(household_account(command.household))
     yield (*readings, *places, *settling)
     record, person, book, first_day, last_day = yield from read(*readings)
-    if record.status != "absent":
-        raise RecordAlreadyLogged(command.record)
+    if record.logged is not None:
+        return (yield from _import_again(command, record, record.logged, started_at, ended_at, book))
     if person.household not in (None, command.household):
         raise MemberElsewhere(command.volunteer, command.household)
     if ended_at > context.now:
@@ -551,17 +551,62 @@ def import_hours(command: ImportHours, context: Context) -> Decision:
     )
     yield from _check_claim(logged, adopted.policy, first_day, last_day)
     facts.append(logged)
-    if command.confirmed_by is not None and command.status != "logged":
-        if command.status == "rejected":
-            facts.append(HoursRejected(command.record, command.confirmed_by, "imported"))
-        else:
-            confirmer = yield from read(Person.of(command.confirmed_by))
-            home_now = household.community or command.household_community
-            confirmed, capped = yield from _confirmed(logged, adopted, confirmer, home_now)
-            facts += [confirmed] if capped is None else [confirmed, capped]
-            if command.status == "reversed":
-                facts += _reversed(confirmed, capped, command.confirmed_by, "imported")
+    home_now = household.community or command.household_community
+    facts += yield from _imported_settlement(command, logged, adopted, home_now)
     return Decided(adopted.version, tuple(facts))
+
+
+def _imported_settlement(
+    command: ImportHours, logged: HoursLogged, adopted: PolicyAdopted, home: str | None
+) -> Generator[Question, Any, list[Fact]]:
+    """How the old books settled a record; nothing for one that they had not settled yet."""
+    if command.confirmed_by is None or command.status == "logged":
+        return []
+    if command.status == "rejected":
+        return [HoursRejected(command.record, command.confirmed_by, "imported")]
+    confirmer = yield from read(Person.of(command.confirmed_by))
+    confirmed, capped = yield from _confirmed(logged, adopted, confirmer, home)
+    facts: list[Fact] = [confirmed] if capped is None else [confirmed, capped]
+    if command.status == "reversed":
+        facts += _reversed(confirmed, capped, command.confirmed_by, "imported")
+    return facts
+
+
+def _import_again(
+    command: ImportHours,
+    record: ServiceRecord,
+    logged: HoursLogged,
+    started_at: datetime,
+    ended_at: datetime,
+    book: PolicyBook,
+) -> Decision:
+    """A record that is there already: offices export every month, and what was open then may be settled now.
+
+    Raises: RecordAlreadyLogged when the row is not the same service; RecordAlreadySettled when it was settled
+    otherwise; as `confirm`.
+    """
+    same = (
+        logged.volunteer == command.volunteer
+        and logged.household == command.household
+        and logged.recipient_household == command.recipient_household
+        and logged.community == command.community
+        and logged.grid == command.grid
+        and logged.service == command.service
+        and logged.started_at == started_at
+        and logged.ended_at == ended_at
+        and logged.claimed_minutes == command.minutes
+    )
+    if not same:
+        raise RecordAlreadyLogged(command.record)
+    adopted = book.in_force(started_at.date())
+    if command.status in (record.status, "logged"):
+        return Decided(0, ())
+    if record.status == "logged":
+        return Decided(adopted.version, tuple((yield from _imported_settlement(command, logged, adopted, None))))
+    if record.status == "confirmed" and record.confirmed is not None and command.status == "reversed":
+        actor = command.confirmed_by or command.volunteer
+        return Decided(0, _reversed(record.confirmed, record.capped, actor, "imported"))
+    raise RecordAlreadySettled(command.record, record.status)
 
 
 def _new_places(community: Community, grid: GridPath) -> list[Fact]:

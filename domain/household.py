@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import msgspec
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from domain.community import Community, GridPath, require_scope
 from domain.decision import Context, Decided, Decision, Fold, Reading, read
 from domain.fact import Fact
-from domain.identifiers import HouseholdId, PersonId, PlaceName
+from domain.identifiers import HouseholdId, PersonId, PlaceName, has_control
 from domain.refusal import AlreadyDone, NotAllowed, Unknown
 
 
@@ -91,7 +91,17 @@ def _evolve_person(state: Person, fact: PersonFact) -> Person:
 
 _person = Fold[Person]("person", Person, _evolve_person, (MemberRegistered, VolunteerEnrolled))
 
-Name = Annotated[str, Field(max_length=100, description="Kept in the vault, never in the journal.")]
+
+
+def _fit_name(text: str) -> str:
+    if has_control(text):
+        raise ValueError("不能包含控制字符或不可见字符 / must not contain control or invisible characters")
+    return text
+
+
+Name = Annotated[
+    str, AfterValidator(_fit_name), Field(max_length=100, description="Kept in the vault, never in the journal.")
+]
 
 
 class RegisterHousehold(BaseModel):

@@ -94,6 +94,8 @@ class AdoptPolicy(BaseModel):
     def _consistent(self) -> "AdoptPolicy":
         if self.policy.record_minutes_min > self.policy.record_minutes_max:
             raise ValueError("最短时长不能大于最长时长 / record_minutes_min must not exceed record_minutes_max")
+        if self.policy.service_minutes(self.policy.record_minutes_min) < 1:
+            raise ValueError("最短的服务取整后不能为零 / the shortest record must not round to zero minutes")
         return self
 
 

@@ -60,7 +60,7 @@ def decode(type_name: str, data: bytes, position: int | None = None) -> Envelope
         return _decoders[type_name](data)
     except KeyError:
         raise UnknownFactType(type_name, position) from None
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise UnreadableFact(type_name, position, str(error)) from error
 
 

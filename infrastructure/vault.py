@@ -11,8 +11,9 @@ def remember(
     *,
     names: Mapping[str, str] | None = None,
     remarks: Mapping[str, str] | None = None,
+    overwrite: bool = True,
 ) -> None:
-    """Keep names by person and remarks by record; what is known already is overwritten."""
+    """Keep names by person and remarks by record; what is known already is overwritten, or kept."""
     for table, key, value, given in (
         ("vault_people", "person", "name", names),
         ("vault_remarks", "record", "remark", remarks),
@@ -21,6 +22,7 @@ def remember(
             connection.execute(
                 f"INSERT INTO {table} (ledger, {key}, {value})"
                 " SELECT %s, * FROM unnest(%s::text[], %s::text[])"
-                f" ON CONFLICT (ledger, {key}) DO UPDATE SET {value} = excluded.{value}",
+                f" ON CONFLICT (ledger, {key}) DO "
+                + (f"UPDATE SET {value} = excluded.{value}" if overwrite else "NOTHING"),
                 (ledger, list(given), list(given.values())),
             )

@@ -237,5 +237,5 @@ def test_records_are_listed_each_once_with_cursors_and_by_every_filter(api: Api)
 
 def test_a_list_reaches_no_further_than_its_reader(api: Api) -> None:
     anna, ben = api.new_volunteer(), api.new_volunteer()
-    api.problem(api.get("/v1/hours", anna.number, volunteer=ben.number), 403, "not-yourself")
+    api.problem(api.get("/v1/hours", anna.number, volunteer=ben.number), 403, "own-records-only")
     api.problem(api.get("/v1/hours", "S1", community=JINHU), 403, "outside-community")

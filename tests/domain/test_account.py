@@ -11,6 +11,7 @@ from domain.account import (
     BalanceTooHigh,
     BalanceTooLow,
     FundPool,
+    GrantedToOwnHousehold,
     GrantMinutes,
     MinutesGranted,
     PoolFunded,
@@ -19,7 +20,7 @@ from domain.account import (
 )
 from domain.community import OutsideCommunity, UnknownCommunity
 from domain.fact import Movement
-from domain.household import UnknownHousehold
+from domain.household import MemberRegistered, UnknownHousehold
 from domain.policy import NoPolicyInForce, Policy, PolicyAdopted
 from tests.controls import (
     ADMIN,
@@ -120,6 +121,13 @@ def test_a_grant_reaches_the_cap_and_never_passes_it(above: str) -> None:
 def test_without_a_cap_a_grant_may_be_of_any_size() -> None:
     facts = (*district(balance_minutes_max=None), POOL_FUNDED, credited("H2", 60_000_000))
     assert given(facts).when(grant_minutes, grant(600)).accepted
+
+
+def test_nobody_grants_to_their_own_household() -> None:
+    member = MemberRegistered("S2", "H2")
+    refused = GrantedToOwnHousehold("H2")
+    given(DISTRICT, POOL_FUNDED, member).when(grant_minutes, grant(1)).refused(refused)
+    assert given(DISTRICT, POOL_FUNDED, MemberRegistered("S2", "H1")).when(grant_minutes, grant(1)).accepted
 
 
 def test_a_grant_to_an_unknown_household_is_refused() -> None:

@@ -104,7 +104,7 @@ def test_rounding_gives_a_whole_number_of_steps_nearest_to_the_claim(rounding, s
     ],
 )
 def test_every_number_has_its_bounds(setting: str, least: int, most: int) -> None:
-    others = {"record_minutes_min": 1, "record_minutes_max": 1440}
+    others = {"record_minutes_min": 1, "record_minutes_max": 1440, "rounding": "up"}
     for number in (least, most):
         AdoptPolicy.model_validate({"effective_on": "2027-01-01", "policy": others | {setting: number}})
     for number in (least - 1, most + 1):
@@ -116,6 +116,12 @@ def test_the_shortest_record_may_equal_the_longest_but_not_exceed_it() -> None:
     AdoptPolicy(effective_on=NOW.date(), policy=Policy(record_minutes_min=60, record_minutes_max=60))
     with pytest.raises(ValidationError, match="最短时长"):
         AdoptPolicy(effective_on=NOW.date(), policy=Policy(record_minutes_min=61, record_minutes_max=60))
+
+
+def test_the_shortest_record_never_rounds_to_nothing() -> None:
+    AdoptPolicy(effective_on=NOW.date(), policy=Policy(record_minutes_min=15, rounding_step_minutes=15))
+    with pytest.raises(ValidationError, match="取整后不能为零"):
+        AdoptPolicy(effective_on=NOW.date(), policy=Policy(record_minutes_min=14, rounding_step_minutes=15))
 
 
 def test_there_may_be_no_cap_at_all() -> None:

@@ -88,7 +88,7 @@ POLICIES = st.builds(
     balance_minutes_min=st.sampled_from([0, -60, -300]),
     balance_minutes_max=st.sampled_from([None, 60, 200]),
     above_balance_max=st.sampled_from(["refuse", "pool", "honour"]),
-)
+).filter(lambda policy: policy.service_minutes(policy.record_minutes_min) >= 1)
 SPANS = st.tuples(st.integers(-60, 1), st.integers(1, 16)).map(  # half hours ago, quarter hours long
     lambda drawn: (drawn[0] * 30 * MINUTE, drawn[1] * 15 * MINUTE)
 )
