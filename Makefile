@@ -55,7 +55,7 @@ bench: $(READY) ## 性能测量 / the measurements, beside their peers
 
 .PHONY: torture
 torture: $(READY) ## 故障测试（长） / crashes and races, the long form
-	@TIMEBANK_TORTURE=long exec $(PYTEST) tests/torture
+	@TIMEBANK_TORTURE_SECONDS=$${TIMEBANK_TORTURE_SECONDS:-300} exec $(PYTEST) tests/torture
 
 .PHONY: lock
 lock: $(READY) ## 更新依赖锁定 / lock the newest releases that pyproject.toml allows

@@ -34,9 +34,7 @@ def _fit_cursor(text: str) -> str:
     return text
 
 
-After = Annotated[
-    str, AfterValidator(_fit_cursor), Query(max_length=200, description="The `next` of the page before.")
-]
+After = Annotated[str, AfterValidator(_fit_cursor), Query(max_length=200, description="The `next` of the page before.")]
 AfterPosition = Annotated[int, Query(ge=0, le=2**62, description="The `next` of the page before.")]
 
 

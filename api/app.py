@@ -61,7 +61,7 @@ READS_REFUSED: Final[dict[str, tuple[type[Refusal] | str, ...]]] = {
 """What the reading routes answer with beside the errors that all of them share: refusals, or codes of the API's own."""
 
 EXAMPLES: Final[dict[str, Any]] = {
-    "log_many_hours": {"hours": [hours_rules.LogHours.model_config["json_schema_extra"]["example"]]},  # type: ignore[index, call-overload]
+    "log_many_hours": {"hours": [hours_rules.LogHours.model_config["json_schema_extra"]["example"]]},  # type: ignore[index]
     "reject_hours": {"reason": "not-served"},
     "reverse_hours": {"reason": "duplicate"},
     "add_household": {"household": "H00001", "community": "新竹社区", "grid": ["第3网格"]},
@@ -97,7 +97,6 @@ def create_app(bank: Timebank) -> FastAPI:
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
-        generate_unique_id_function=lambda route: route.name,
     )
     for router in (hours.router, household.router, community.router, policy.router, figures.router):
         # The routes themselves: a router included whole is matched and entered anew for every request.
@@ -206,6 +205,7 @@ def _documented(app: FastAPI) -> dict[str, Any]:
         if isinstance(route, APIRoute):
             for method in route.methods or ():
                 operation = schema["paths"][route.path][method.lower()]
+                operation["operationId"] = route.name
                 _document_errors(operation, route, refusals)
     app.openapi_schema = schema
     return schema
@@ -219,7 +219,8 @@ def _document_errors(operation: dict[str, Any], route: APIRoute, refusals: dict[
         operation["description"] = f"{operation.get('description', '')}\n\n可调用 Who: {', '.join(roles)}".strip()
         codes[401] = ["unauthorized"]
         codes[403] = ["role-not-allowed"]
-    for refusal in [refusals[name] for name in _refused_by(route.name, refusals)] + [*READS_REFUSED.get(route.name, ())]:
+    refused_by_rules = [refusals[name] for name in _refused_by(route.name, refusals)]
+    for refusal in (*refused_by_rules, *READS_REFUSED.get(route.name, ())):
         if isinstance(refusal, str):
             codes.setdefault(problems.KINDS[refusal].status, []).append(refusal)
         else:

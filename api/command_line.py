@@ -4,6 +4,7 @@ import contextlib
 import gc
 import json
 import logging
+import os
 import signal
 import socket
 import sys
@@ -17,10 +18,12 @@ import msgspec
 import psycopg
 import typer
 import uvicorn
+from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from api import problems
 from api.app import create_app
 from api.wiring import LedgerNotOpen, Timebank, database, one_moment, public_figures, timebank
 from application.hours_file import HoursFileError
@@ -28,6 +31,7 @@ from application.hours_import import HoursImport, ImportReport, SyntheticFile
 from application.replay import DIMENSIONS, Counted, GapInJournal, differences, replay
 from application.sample import write_sample
 from domain.account import household_account, pool_account
+from domain.community import UnknownCommunity
 from domain.decision import Role
 from domain.figures import Basis, Dimension
 from domain.household import UnknownHousehold
@@ -103,6 +107,9 @@ def main() -> None:
         app()
     except EXPECTED as error:
         _fail(str(error))
+    except ValidationError as error:
+        first = problems.validation_errors(error.errors())[0]
+        _fail(f"{first['field']}：{first['message_zh']}。 / {first['field']}: {first['message_en']}.")
     except psycopg.OperationalError as error:
         reason = " ".join(str(error).split())
         _fail(f"无法连接数据库：{reason} / The database can't be reached: {reason}")
@@ -183,8 +190,10 @@ def demo(
                 projector.catch_up(told)
         _figures(bank, False, None, "service", None, 1)
         _print_demo_tokens(bank)
-        if serve_it:
-            _serve(bank)
+    if serve_it:
+        # Serve from a fresh program: an import of years of records leaves a process larger than a service needs.
+        sys.stdout.flush()
+        os.execv(sys.executable, [sys.executable, sys.argv[0], "serve"])  # noqa: S606 - this very program
 
 
 def _import_sample(bank: Timebank, directory: Path, households_served: int, hours: int, seed: int) -> None:
@@ -200,7 +209,10 @@ def _import_sample(bank: Timebank, directory: Path, households_served: int, hour
     directory.parent.mkdir(parents=True, exist_ok=True)
     done.unlink(missing_ok=True)
     with _progress("生成合成数据 Writing the synthetic district", None) as told:
-        summary = write_sample(directory, **arguments, progress=lambda now, _: told(now))
+        try:
+            summary = write_sample(directory, **arguments, progress=lambda now, _: told(now))
+        except (ValueError, FileExistsError) as error:
+            _fail(str(error))
     for number, name in enumerate(summary.files, 1):
         hours_import = HoursImport(bank.store, bank.zone, directory / name, ledger_is_synthetic=True)
         what = f"导入 Importing {number}/{len(summary.files)}"
@@ -453,7 +465,7 @@ def show_balance(
         with bank.reading() as connection, connection.cursor() as cursor:
             row = balance(cursor, name)
     if row is None:
-        raise UnknownHousehold(household or pool or "")
+        raise UnknownHousehold(household) if pool is None else UnknownCommunity(pool)
 
     def show(console: Console) -> None:
         console.print(f"{row.account}   {row.community or ''} {row.grid}".rstrip())
@@ -556,9 +568,12 @@ def _projected(bank: Timebank, position: int) -> Counted:
 @app.command()
 def rebuild(as_json: Json = False) -> None:
     """从账本重建全部汇总表；服务可照常运行。 Fold all projections anew, while the service runs."""
-    with timebank(read_settings()) as bank, contextlib.closing(bank.projector()) as projector:
-        with _progress("重建汇总表 Rebuilding", bank.store.journal.head()) as told:
-            position = projector.rebuild(told)
+    with (
+        timebank(read_settings()) as bank,
+        contextlib.closing(bank.projector()) as projector,
+        _progress("重建汇总表 Rebuilding", bank.store.journal.head()) as told,
+    ):
+        position = projector.rebuild(told)
     _answer(
         {"position": position},
         as_json,

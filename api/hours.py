@@ -110,7 +110,9 @@ async def reverse_hours(
 
 
 @router.get("/{record}", response_model=dict[str, object], summary="查询一条记录 Read one record")
-async def read_hours(request: Request, caller: Reader, record: RecordPath, min_position: MinPosition = None) -> Response:
+async def read_hours(
+    request: Request, caller: Reader, record: RecordPath, min_position: MinPosition = None
+) -> Response:
     """One service record and where it stands."""
     service: Service = request.app.state.service
     await service.fresh(min_position)

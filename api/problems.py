@@ -14,6 +14,8 @@ from domain.decision import RowsRefused
 from domain.refusal import AgainstRule, AlreadyDone, NotAllowed, Refusal, Unknown
 
 MEDIA_TYPE: Final = "application/problem+json"
+ERRORS_MAX: Final = 1_000
+"""Errors told of one request: an answer must not be many times larger than what was sent."""
 
 _STATUS: Final[dict[type[Refusal], int]] = {Unknown: 404, NotAllowed: 403, AlreadyDone: 409, AgainstRule: 422}
 
@@ -143,13 +145,13 @@ _VALIDATION_ZH: Final = {
 def validation_errors(errors: Sequence[Any]) -> list[dict[str, object]]:
     """What is wrong with a request, field by field; the rejected values themselves are not repeated."""
     found = []
-    for error in errors:
+    for error in errors[:ERRORS_MAX]:
         context = error.get("ctx") or {}
         english = str(error["msg"]).removeprefix("Value error, ")
         chinese = context.get("reason_zh") or _VALIDATION_ZH.get(error["type"])
         if chinese is None:
             chinese, _, english = english.rpartition(" / ") if " / " in english else ("格式不正确", "", english)
-        place = [str(part) for part in error["loc"] if part not in ("body", "query", "path", "header")]
+        place = [str(part)[:64] for part in error["loc"] if part not in ("body", "query", "path", "header")]
         found.append({"field": ".".join(place) or "body", "message_zh": chinese, "message_en": english})
     return found
 
@@ -186,4 +188,5 @@ async def http_error(request: Request, error: Exception) -> Response:
 
 async def unexpected(request: Request, _: Exception) -> Response:
     """Anything else: the log has it, the answer tells nothing of the inside."""
-    return Problem("internal-error").response(request.url.path)
+    # The server closes the connection after such an answer, so the client must not use it again.
+    return Problem("internal-error", headers={"Connection": "close"}).response(request.url.path)

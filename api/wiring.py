@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AsyncExitStack, ExitStack, contextmanager
+from contextlib import AsyncExitStack, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date
 from typing import Any, Final, Self
@@ -16,7 +16,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from api.identity import Identity
 from api.problems import Problem
-from application.write_loop import Accepted, Decide, Ticket, WriteLoop, Writer, command_id, new_id
+from application.write_loop import Accepted, CommandIdReused, Decide, Ticket, WriteLoop, Writer, command_id, new_id
 from domain.decision import Actor, fold_facts
 from domain.figures import DEFINITIONS, Basis, Dimension, last_instant
 from domain.journal import StoreUnavailable
@@ -148,8 +148,9 @@ def timebank(
             raise LedgerNotOpen(settings.ledger)
         bank = Timebank(settings, address, owner_address, store, opened)
         if policy is not None and opening is not None:
-            # Its id makes it happen once, however often the ledger is opened this way.
-            bank.run(Ticket(adopt, policy, SYSTEM, command_id(SYSTEM.id, "first policy")))
+            # Its id makes it happen once, however often and with whatever policy the ledger is opened this way.
+            with suppress(CommandIdReused):
+                bank.run(Ticket(adopt, policy, SYSTEM, command_id(SYSTEM.id, "first policy")))
         yield bank
 
 
@@ -234,7 +235,13 @@ class Service:
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        bank, enter = self.bank, self._stack
+        async with AsyncExitStack() as stack:
+            await self._start(stack)
+            self._stack = stack.pop_all()
+        return self
+
+    async def _start(self, enter: AsyncExitStack) -> None:
+        bank = self.bank
         self._loop = asyncio.get_running_loop()
         self.pool = await enter.enter_async_context(
             AsyncConnectionPool(
@@ -252,7 +259,6 @@ class Service:
         self.position = await asyncio.to_thread(projector.catch_up)
         enter.enter_context(ProjectorThread(projector, self._projected))
         self._write_loop = enter.enter_context(WriteLoop(Writer(bank.store, bank.zone), self._deliver))
-        return self
 
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()

@@ -92,7 +92,6 @@ def _evolve_person(state: Person, fact: PersonFact) -> Person:
 _person = Fold[Person]("person", Person, _evolve_person, (MemberRegistered, VolunteerEnrolled))
 
 
-
 def _fit_name(text: str) -> str:
     if has_control(text):
         raise ValueError("不能包含控制字符或不可见字符 / must not contain control or invisible characters")

@@ -313,7 +313,7 @@ class ProjectorThread:
             except psycopg.errors.UndefinedTable:
                 logger.warning("the projections are of another version; folding them anew")
                 self._recover()
-            except Exception as error:  # whatever it is, readers wait for this thread, and it must not end
+            except Exception as error:  # noqa: BLE001 - whatever it is: readers wait for this thread
                 logger.warning("the projector failed and will try again: %r", error)
                 self._projector.close()
                 self._stopping.wait(pause)
@@ -323,7 +323,7 @@ class ProjectorThread:
     def _recover(self) -> None:
         try:
             self._projector.prepare()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - likewise
             logger.warning("the projections could not be folded anew yet: %r", error)
             self._stopping.wait(1.0)
 

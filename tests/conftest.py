@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from uuid import uuid4
 
@@ -74,8 +74,9 @@ def open_bank(ledgers_url: str) -> Iterator[Callable[..., Timebank]]:
     opened: list[Timebank] = []
     with ExitStack() as stack:
 
-        def open_one(**policy: object) -> Timebank:
-            adopted = AdoptPolicy.model_validate({"effective_on": FIRST_DAY, "policy": policy})
+        def open_one(*, from_tomorrow: bool = False, **policy: object) -> Timebank:
+            effective_on = date.today() + timedelta(days=2) if from_tomorrow else FIRST_DAY  # noqa: DTZ011 - any zone's
+            adopted = AdoptPolicy.model_validate({"effective_on": effective_on, "policy": policy})
             settings = settings_for(ledgers_url, f"t{uuid4().hex}")
             bank = stack.enter_context(timebank(settings, OpenLedger(name="试验时间银行", synthetic=True), adopted))
             opened.append(bank)

@@ -91,7 +91,7 @@ class Api:
             headers["Idempotency-Key"] = key
         return self.client.request(method, path, headers=headers, **named)
 
-    def get(self, path: str, by: str | None = None, **params: Any) -> httpx.Response:
+    def get(self, path: str, by: str | None = None, /, **params: Any) -> httpx.Response:
         return self.request("GET", path, by, params=params)
 
     def post(self, path: str, body: Any, by: str | None = None, key: str | None = None) -> httpx.Response:
@@ -105,7 +105,7 @@ class Api:
         assert not answer["repeated"]
         return answer
 
-    def read(self, path: str, by: str | None = None, **params: Any) -> Any:
+    def read(self, path: str, by: str | None = None, /, **params: Any) -> Any:
         """A read that must succeed and hold everything that was written."""
         response = self.get(path, by, **params, min_position=self.bank.store.head())
         assert response.status_code == 200, response.text
@@ -136,7 +136,8 @@ class Api:
 
     def record(self, *commands: tuple[Any, Any], actor: Actor | None = None) -> list[tuple[Any, ...]]:
         """Record commands as the district's own staff would, without HTTP; the facts of each."""
-        tickets = [Ticket(decide, command, actor or Actor("D1", "admin"), _new_command()) for decide, command in commands]
+        actor = actor or Actor("D1", "admin")
+        tickets = [Ticket(decide, command, actor, _new_command()) for decide, command in commands]
         Writer(self.bank.store, self.bank.zone).run(tickets)
         for ticket in tickets:
             assert isinstance(ticket.outcome, Accepted), ticket.outcome
@@ -182,7 +183,7 @@ def midnight(bank: Timebank) -> datetime:
 def serving(bank: Timebank) -> Iterator[Api]:
     """The service in a thread of this process, on a free port, so that a test can also reach into it."""
     app = create_app(bank)
-    config = uvicorn.Config(app, loop="uvloop", http="httptools", log_level="critical", access_log=False)
+    config = uvicorn.Config(app, loop="uvloop", http="httptools", log_config=None, access_log=False)
     server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})

@@ -44,10 +44,15 @@ def row(bank: Timebank, name: str) -> AccountRow:
 
 
 def whole_statement(bank: Timebank, name: str, limit: int = 500) -> list[StatementRow]:
-    rows: list[StatementRow] = []
-    while page := ask(bank, lambda c: statement(c, name, after=rows[-1].position if rows else 0, limit=limit)):
-        assert len(page) <= limit
-        rows += page
+    def page(after: int) -> list[StatementRow]:
+        found: list[StatementRow] = ask(bank, lambda c: statement(c, name, after=after, limit=limit))
+        return found
+
+    rows = found = page(0)
+    while found:
+        assert len(found) <= limit
+        found = page(found[-1].position)
+        rows = rows + found
     return rows
 
 
@@ -114,15 +119,15 @@ def test_issuance_has_no_statement(bank: Timebank) -> None:
 
 
 def test_households_come_once_each_in_the_order_of_their_numbers(bank: Timebank) -> None:
-    every = [one.account for one in ask(bank, lambda c: household_accounts(c, community=None, after="", limit=500))]
-    paged: list[str] = []
-    while page := ask(
-        bank,
-        lambda c: household_accounts(
-            c, community=None, after=paged[-1].removeprefix("household:") if paged else "", limit=2
-        ),
-    ):
-        paged += [one.account for one in page]
+    def page(after: str, limit: int) -> list[str]:
+        found = ask(bank, lambda c: household_accounts(c, community=None, after=after, limit=limit))
+        return [one.account for one in found]
+
+    every = page("", 500)
+    paged = found = page("", 2)
+    while found:
+        found = page(found[-1].removeprefix("household:"), 2)
+        paged = paged + found
     assert paged == every == sorted(set(every))
     assert all(name.startswith("household:") for name in every)
     of_one = ask(bank, lambda c: household_accounts(c, community=XINZHU, after="", limit=500))

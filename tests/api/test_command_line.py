@@ -1,0 +1,373 @@
+"""The commands as staff run them: what they answer, what they refuse, and what is left when they are killed."""
+
+import re
+import shutil
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+import typer.main
+
+from api.command_line import app as command_line
+from api.wiring import timebank
+from application.replay import replay
+from application.sample import SampleSummary
+from tests.api.processes import ServiceProcess, answer, free_port, run, services, until
+from tests.conftest import settings_for
+
+SMALL = ("--households-served", 20, "--hours", 400)
+
+
+def commands(group: Any = None, before: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    for name, command in (group or typer.main.get_command(command_line)).commands.items():
+        yield (*before, name)
+        if hasattr(command, "commands"):
+            yield from commands(command, (*before, name))
+
+
+@pytest.fixture
+def sample_set(sample_url: str) -> dict[str, str]:
+    """The settings for a ledger of its own with the small district in it."""
+    return {"TIMEBANK_DATABASE_URL": sample_url}
+
+
+def damage(address: str, statement: str) -> None:
+    with psycopg.connect(address) as connection:
+        connection.execute("SET search_path TO projection_qingxiu")
+        assert connection.execute(statement.encode()).rowcount == 1
+
+
+# ── Help, answers and errors ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_every_command_explains_itself_in_chinese_and_english_and_starts_nothing(tmp_path: Path) -> None:
+    found = list(commands())
+    assert len(found) >= 14
+    with ThreadPoolExecutor(2) as pool:
+        shown = list(pool.map(lambda names: run(*names, "--help", TIMEBANK_DATA=tmp_path / "data"), found))
+    for names, done in zip(found, shown, strict=True):
+        assert (done.returncode, done.stderr) == (0, ""), names
+        assert re.search("[一-鿿]{4}", done.stdout), names
+        assert re.search("[A-Za-z]{4}", done.stdout), names
+    assert not (tmp_path / "data").exists()
+
+
+def test_each_answer_is_one_json_document(sample_set: dict[str, str], sample: tuple[Path, SampleSummary]) -> None:
+    _, summary = sample
+    figures = answer("figures", "--by", "grid", "--level", 2, **sample_set)
+    assert figures.keys() >= {"households_served", "service_minutes", "service_records", "as_of", "position", "basis"}
+    assert figures["households_served"] == summary.households_served == 20
+    assert figures["service_minutes"] == summary.service_minutes >= 400 * 60
+    assert figures["service_records"] == summary.confirmed
+    assert sum(cell["service_minutes"] for cell in figures["cells"]) == summary.service_minutes
+    replayed = answer("replay", **sample_set)
+    assert (replayed["differences"], replayed["conserved"], replayed["total_minutes"]) == ([], True, 0)
+    assert replayed["position"] == replayed["facts"] == figures["position"]
+    assert replayed["figures"]["households_served"] == 20
+    name, minutes = next((n, m) for n, m in replayed["balances"].items() if n.startswith("household:") and m)
+    assert answer("balance", name.removeprefix("household:"), **sample_set)["balance_minutes"] == minutes
+    community = figures["cells"][0]["key"].split("/")[0]
+    assert answer("balance", "--pool", community, **sample_set)["account"] == "pool:" + community
+    assert answer("rebuild", **sample_set) == {"position": replayed["position"]}
+    status = answer("db", "status", **sample_set)
+    assert status["ledgers"] == {"qingxiu": replayed["position"]}
+    assert status["schema_version"] == status["schema_version_of_program"]
+    opened = answer("db", "open", "--name", "另一个", "--policy-from", "2021-01-01", **sample_set)
+    assert (opened["name"], opened["position"]) == ("合成示例区", replayed["position"])
+
+
+def test_answers_for_people_are_plain_where_there_is_no_terminal(sample_set: dict[str, str]) -> None:
+    for arguments in (("figures",), ("replay",), ("db", "status")):
+        done = run(*arguments, **sample_set)
+        assert done.returncode == 0, done.stderr
+        assert "\x1b" not in done.stdout + done.stderr
+        assert done.stdout.strip()
+
+
+ERRORS: dict[str, tuple[tuple[object, ...], dict[str, object], str]] = {
+    "a bad date": (("figures", "--as-of", "31.10.2026"), {}, "2026-10-31"),
+    "a bad time": (("replay", "--as-of", "noon"), {}, "T18:00:00"),
+    "an unknown household": (("balance", "H-NONE"), {}, "H-NONE"),
+    "an unknown pool": (("balance", "--pool", "没有社区"), {}, "社区“没有社区”没有登记"),
+    "a ledger that is not open": (("figures",), {"TIMEBANK_LEDGER": "elsewhere"}, "timebank db open"),
+    "a bad port": (("serve",), {"PORT": "http"}, "PORT"),
+    "a bad ledger": (("figures",), {"TIMEBANK_LEDGER": "Bad Name"}, "TIMEBANK_LEDGER"),
+    "a file that is not there": (("import", "no-such-file.csv"), {}, "no-such-file.csv"),
+    "a directory for a file": (("import", "/"), {}, "/"),
+    "an unreachable database": (("figures",), {"TIMEBANK_DATABASE_URL": "postgresql://u:hunter2@127.0.0.1:9/x"}, "127"),
+    "a bad database address": (("figures",), {"TIMEBANK_DATABASE_URL": "what=ever=hunter2"}, "TIMEBANK_DATABASE_URL"),
+    "a personal number": (("token", "add", "--role", "staff", "--person", "13812345678"), {}, "个人信息"),
+    "a bad zone": (
+        ("db", "open", "--name", "x", "--policy-from", "2020-01-01", "--zone", "Mars/Olympus"),
+        {"TIMEBANK_LEDGER": "mars"},
+        "Asia/Shanghai",
+    ),
+    "a sample that no district fits": (
+        ("demo", "--no-serve", "--households-served", 20, "--hours", 1),
+        {},
+        "hours must be",
+    ),
+    "a sample into other files": (("sample", "/usr"), {}, "/usr"),
+}
+
+
+def test_what_a_person_can_mend_is_one_line_that_says_how(sample_set: dict[str, str], tmp_path: Path) -> None:
+    def one(case: tuple[tuple[object, ...], dict[str, object], str]) -> Any:
+        arguments, settings, _ = case
+        return run(*arguments, **(sample_set | {"TIMEBANK_DATA": tmp_path} | settings))  # type: ignore[arg-type]
+
+    with ThreadPoolExecutor(2) as pool:
+        results = dict(zip(ERRORS, pool.map(one, ERRORS.values()), strict=True))
+    for what, done in results.items():
+        lines = [line for line in done.stderr.splitlines() if not line.endswith("…")]
+        assert (done.returncode, done.stdout) == (1, ""), (what, done)
+        assert len(lines) == 1, (what, done.stderr)
+        assert lines[0].startswith("timebank: ")
+        assert ERRORS[what][2] in lines[0], (what, lines)
+        assert re.search("[一-鿿]", lines[0])
+        assert "hunter2" not in done.stderr
+
+
+def test_a_port_in_use_is_named_before_anything_is_started(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", port := free_port()))
+        taken.listen()
+        for command in (("serve",), ("demo", *SMALL)):
+            done = run(*command, PORT=port, TIMEBANK_DATA=tmp_path / "data")
+            assert done.returncode == 1
+            assert f"127.0.0.1:{port}" in done.stderr
+            assert "PORT=" in done.stderr
+    assert not (tmp_path / "data").exists()
+
+
+# ── Import ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+@pytest.fixture
+def hours_csv(tmp_path: Path, sample: tuple[Path, SampleSummary]) -> Path:
+    """The sample's last file, its last row claiming the hours of the one before it."""
+    directory, summary = sample
+    copied = tmp_path / "hours.csv"
+    lines = (directory / summary.files[-1]).read_text().splitlines(keepends=True)
+    first = next(n for n, line in enumerate(lines) if "," in line and not line.startswith("#"))
+    number = lines[-1].split(",")[0]
+    again = lines[-1].replace(number, "ANOTHER-1", 1)
+    copied.write_text("".join([*lines[: first + 1], lines[-1].replace(number, "ANOTHER-0", 1), again]))
+    return copied
+
+
+def test_an_import_is_all_or_nothing_unless_bad_rows_are_to_be_skipped(
+    sample_set: dict[str, str], hours_csv: Path
+) -> None:
+    def head() -> int:
+        return int(answer("db", "status", **sample_set)["ledgers"]["qingxiu"])
+
+    refused = hours_csv.with_name("hours.refused.csv")
+    before = head()
+    dry = answer("import", hours_csv, "--dry-run", status=1, **sample_set)
+    assert (dry["dry_run"], dry["rows"], dry["rows_refused"], dry["position"]) == (True, 2, 2, None)
+    assert all(p["row"] and p["field"] and p["reason_zh"] and p["reason_en"] for p in dry["problems"])
+    assert not refused.exists()
+    real = answer("import", hours_csv, status=1, **sample_set)
+    assert (real["rows_imported"], real["position"], head()) == (0, None, before)
+    assert refused.exists()
+    # Under another day's clock both rows are new to the ledger; they still overlap each other.
+    moved = hours_csv.with_name("moved.csv")
+    moved.write_text(re.sub(r"20(\d\d)([-/年])", r"2021\2", hours_csv.read_text()))
+    skipped = answer("import", moved, "--skip-bad", **sample_set)
+    assert (skipped["rows_imported"], skipped["rows_refused"]) == (1, 1)
+    assert skipped["position"] == head() > before
+    assert Path(skipped["refused_file"]).exists()
+    again = answer("import", moved, "--skip-bad", **sample_set)
+    assert (again["rows_imported"], again["rows_already_there"], again["rows_refused"]) == (0, 1, 1)
+    assert answer("replay", **sample_set)["differences"] == []
+
+
+def test_a_synthetic_file_stays_out_of_a_real_ledger(
+    ledgers_url: str, sample: tuple[Path, SampleSummary], tmp_path: Path
+) -> None:
+    directory, summary = sample
+    settings = {"TIMEBANK_DATABASE_URL": ledgers_url, "TIMEBANK_LEDGER": "real"}
+    opened = answer("db", "open", "--name", "真实账本", "--policy-from", "2020-01-01", **settings)
+    assert opened["position"] == 2
+    done = run("import", directory / summary.files[0], **settings)
+    assert done.returncode == 1
+    assert "合成数据" in done.stderr
+    done = run("demo", "--no-serve", *SMALL, **settings, TIMEBANK_DATA=tmp_path)
+    assert done.returncode == 1
+    assert "真实账本" in done.stderr
+    assert answer("db", "status", **settings)["ledgers"]["real"] == 2
+
+
+# ── Replay ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("statement", "named"),
+    [
+        (
+            "UPDATE accounts SET balance_minutes = balance_minutes + 1 WHERE account ="
+            " (SELECT min(account) FROM accounts WHERE account LIKE 'household:%' AND last_position > 0)",
+            r"^balance household:",
+        ),
+        (
+            "UPDATE hours SET service_minutes = service_minutes + 1 WHERE record ="
+            " (SELECT min(record) FROM hours WHERE status = 'confirmed')",
+            r"^figures$",
+        ),
+        (
+            "UPDATE hours SET status = 'confirmed' WHERE record ="
+            " (SELECT min(record) FROM hours WHERE status = 'rejected')",
+            r"^month \d{4}-\d\d$",
+        ),
+        ("DELETE FROM accounts WHERE account = 'issuance'", r"^balance issuance$"),
+    ],
+)
+def test_whatever_is_changed_in_the_projections_replay_finds_and_a_rebuild_mends(
+    sample_set: dict[str, str], sample_url: str, statement: str, named: str
+) -> None:
+    damage(sample_url, statement)
+    found = answer("replay", status=1, **sample_set)
+    assert any(re.search(named, difference["what"]) for difference in found["differences"])
+    shown = run("replay", **sample_set)
+    assert shown.returncode == 1
+    assert "✗" in shown.stdout
+    answer("rebuild", **sample_set)
+    assert answer("replay", **sample_set)["differences"] == []
+
+
+def test_replay_up_to_a_position_and_up_to_a_time(sample_set: dict[str, str], sample_url: str) -> None:
+    with timebank(settings_for(sample_url)) as bank:
+        head = bank.store.head()
+        for position in (0, 1, head // 2, head, head + 100):
+            found = answer("replay", "--to", position, **sample_set)
+            assert (found["position"], found["differences"]) == (min(position, head), [])
+            assert found["balances"] == replay(bank.store, min(position, head)).counted().balances
+    before = datetime.now(UTC) - timedelta(days=1)
+    assert answer("replay", "--as-of", before.isoformat(), **sample_set)["position"] == 0
+    assert answer("replay", "--as-of", datetime.now(UTC).isoformat(), **sample_set)["position"] == head
+    assert run("replay", "--to", "1", "--as-of", "2026-01-01", **sample_set).returncode == 2
+
+
+# ── The demo, and the embedded database ──────────────────────────────────────────────────────────────────────────
+
+
+def nothing_runs_in(data: Path) -> bool:
+    """No process has the data directory, or one below it, as its working directory."""
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if (process / "cwd").resolve().is_relative_to(data):
+                return False
+        except OSError:
+            continue
+    return True
+
+
+def test_a_demo_killed_in_the_middle_is_completed_and_a_third_adds_nothing(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    demo = ("demo", "--no-serve", *map(str, SMALL))
+    killed = ServiceProcess(*demo, TIMEBANK_DATA=data)
+    assert killed.process.stderr is not None
+    until(lambda: killed.process.stderr.readline().startswith("导入 Importing 2/"))  # type: ignore[union-attr]
+    assert killed.end(signal.SIGKILL) == -signal.SIGKILL
+    until(lambda: nothing_runs_in(data))
+    shutil.copytree(data / "sample", tmp_path / "left")
+    completed = run(*demo, TIMEBANK_DATA=data)
+    assert completed.returncode == 0, completed.stderr
+    assert "导入" in completed.stderr
+    figures = answer("figures", TIMEBANK_DATA=data)
+    assert (figures["households_served"], figures["service_minutes"] >= 24_000) == (20, True)
+    again = run(*demo, TIMEBANK_DATA=data)
+    assert again.returncode == 0
+    assert "导入" not in again.stderr
+    assert len(re.findall(r"^  (?:volunteer|staff|auditor|admin) +tb_\S{43} ", again.stdout, re.MULTILINE)) == 4
+    assert answer("figures", TIMEBANK_DATA=data) == figures
+    assert answer("replay", TIMEBANK_DATA=data)["differences"] == []
+    until(lambda: nothing_runs_in(data))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data directory with an embedded database and an open ledger."""
+    directory = tmp_path_factory.mktemp("served") / "data"
+    answer("db", "open", "--name", "x", "--synthetic", "--policy-from", "2020-01-01", TIMEBANK_DATA=directory)
+    return directory
+
+
+@pytest.mark.parametrize(
+    ("by", "status"), [(signal.SIGINT, 0), (signal.SIGTERM, -signal.SIGTERM), (signal.SIGKILL, -signal.SIGKILL)]
+)
+def test_a_service_that_is_ended_leaves_no_process_behind(data: Path, by: signal.Signals, status: int) -> None:
+    service = ServiceProcess(TIMEBANK_DATA=data)
+    service.wait_until_it_answers()
+    assert not nothing_runs_in(data)
+    assert service.end(by) in (status, 128 - status if by is signal.SIGTERM else status)
+    until(lambda: nothing_runs_in(data))
+
+
+def test_tokens_are_added_and_revoked_while_the_service_runs(ledgers_url: str) -> None:
+    settings = {"TIMEBANK_DATABASE_URL": ledgers_url, "TIMEBANK_LEDGER": "tokens"}
+    answer("db", "open", "--name", "x", "--policy-from", "2020-01-01", **settings)
+    with services(1, **settings) as (service,):
+        token = answer("token", "add", "--role", "auditor", "--person", "U7", **settings)["token"]
+
+        def status() -> int:
+            headers = {"Authorization": f"Bearer {token}"}
+            return httpx.get(service.address + "/v1/households", headers=headers).status_code
+
+        assert status() == 200
+        assert answer("token", "revoke", "--person", "U7", **settings) == {"person": "U7", "revoked": 1}
+        until(lambda: status() == 401, seconds=5.5)
+        assert answer("token", "revoke", "--person", "U7", **settings)["revoked"] == 0
+
+
+def test_nothing_that_was_acknowledged_is_lost_when_the_service_is_killed_under_load(data: Path) -> None:
+    token = answer("token", "add", "--role", "admin", "--person", "A1", TIMEBANK_DATA=data)["token"]
+    headers = {"Authorization": f"Bearer {token}"}
+    acknowledged: dict[int, str] = {}
+    lock = threading.Lock()
+    enough = threading.Event()
+
+    def write(address: str, writer: int) -> None:
+        with httpx.Client(base_url=address, headers=headers, timeout=60) as client:
+            for n in range(100_000):
+                name = f"社区{writer}-{n}"
+                try:
+                    position = client.post("/v1/communities", json={"community": name}).json()["position"]
+                except (httpx.HTTPError, ValueError):
+                    return
+                with lock:
+                    acknowledged[position] = name
+                    if len(acknowledged) > 300:
+                        enough.set()
+
+    with services(1, TIMEBANK_DATA=data) as (service,):
+        threads = [threading.Thread(target=write, args=(service.address, writer)) for writer in range(4)]
+        for thread in threads:
+            thread.start()
+        assert enough.wait(60)
+        service.end(signal.SIGKILL)
+        for thread in threads:
+            thread.join()
+    with services(1, TIMEBANK_DATA=data) as (again,):
+        client = httpx.Client(base_url=again.address, headers=headers)
+        with client:
+            found: set[str] = set()
+            after: str | None = ""
+            while after is not None:
+                page = client.get(
+                    "/v1/communities", params={"after": after, "limit": 500, "min_position": max(acknowledged)}
+                ).json()
+                found |= {item["community"] for item in page["items"]}
+                after = page["next"]
+    assert set(acknowledged.values()) <= found
+    replayed = answer("replay", TIMEBANK_DATA=data)
+    assert (replayed["differences"], replayed["facts"]) == ([], replayed["position"])
+    assert replayed["position"] >= max(acknowledged)

@@ -1,0 +1,134 @@
+"""Who may call what: every route names it, and nobody else gets through."""
+
+import time
+from itertools import product
+from typing import Any
+
+import psycopg
+import pytest
+from fastapi.routing import APIRoute
+
+from api import identity
+from api.app import roles_of
+from infrastructure.tokens import revoke_tokens, token_hash
+from tests.api.service import XINZHU, Api, api_routes
+
+PUBLIC = {
+    ("GET", path)
+    for path in (
+        "/v1/figures",
+        "/v1/communities",
+        "/v1/communities/{community_id}/grids",
+        "/v1/policies",
+        "/v1/status",
+        "/v1/problems",
+        "/v1/problems/{code}",
+    )
+}
+CALLER = {"volunteer": "volunteer", "staff": "S1", "auditor": "auditor", "admin": "admin"}
+
+
+def calls(api: Api) -> list[tuple[str, str, APIRoute]]:
+    """Every route as somebody may call it, with a body that says nothing."""
+    known = {"{record}": "R1", "{household}": "H1", "{volunteer}": "V1", "{community_id}": XINZHU, "{code}": "x"}
+    found = []
+    for route in api_routes(api.app):
+        path = route.path
+        for name, value in known.items():
+            path = path.replace(name, value)
+        found += [(method, path, route) for method in route.methods or ()]
+    return found
+
+
+def send(api: Api, method: str, path: str, headers: dict[str, str]) -> Any:
+    return api.client.request(method, path, headers=headers, json={} if method == "POST" else None)
+
+
+def test_every_route_names_who_may_call_it_and_only_figures_and_the_like_are_public(api: Api) -> None:
+    public = {(method, route.path) for method, _, route in calls(api) if roles_of(route) is None}
+    assert public == PUBLIC
+    assert len(calls(api)) > 20
+    for method, path, route in calls(api):
+        operation = api.app.openapi()["paths"][route.path][method.lower()]
+        assert ("security" in operation) is (roles_of(route) is not None)
+        if roles_of(route) is None:
+            assert send(api, method, path, {}).status_code != 401
+
+
+BAD = {
+    "none": None,
+    "empty": "",
+    "no scheme": "tb_x",
+    "another scheme": "Basic tb_x",
+    "nothing after it": "Bearer",
+    "unknown": "Bearer tb_unknown",
+    "not ASCII": "Bearer \xe9\xff",
+    "long": "Bearer " + "x" * 8000,
+    "SQL": "Bearer ' OR 1=1 --",
+}
+
+
+@pytest.mark.parametrize("authorization", BAD.values(), ids=BAD)
+def test_without_a_token_that_is_known_nobody_gets_through(api: Api, authorization: str | None) -> None:
+    for method, path, route in calls(api):
+        if roles_of(route) is not None:
+            headers = {} if authorization is None else {"Authorization": authorization.encode("latin-1")}
+            response = send(api, method, path, headers)  # type: ignore[arg-type]
+            api.problem(response, 401, "unauthorized")
+            assert response.headers["www-authenticate"].startswith("Bearer")
+
+
+def test_another_role_is_told_so_and_a_named_one_gets_through(api: Api) -> None:
+    api.tokens["volunteer"] = api.tokens[api.new_volunteer().number]
+    for (method, path, route), (role, caller) in product(calls(api), CALLER.items()):
+        roles = roles_of(route)
+        if roles is not None:
+            response = send(api, method, path, {"Authorization": f"Bearer {api.tokens[caller]}"})
+            if role in roles:
+                assert response.status_code != 401
+                assert response.json().get("code") != "role-not-allowed"
+            else:
+                found = api.problem(response, 403, "role-not-allowed")
+                assert (found["role"], found["roles_allowed"]) == (role, list(roles))
+
+
+def test_nobody_but_an_administrator_writes_rules_communities_or_funds(api: Api) -> None:
+    only_admin = {route.path for _, _, route in calls(api) if roles_of(route) == ("admin",)}
+    assert only_admin == {"/v1/communities", "/v1/pools/funding", "/v1/policies"}
+    assert not any(
+        "auditor" in (roles_of(route) or ()) for method, _, route in calls(api) if method not in ("GET", "HEAD")
+    )
+
+
+def test_a_revoked_token_ends_within_seconds(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(identity, "REMEMBERED_SECONDS", 0.2)
+    api.tokens["leaving"] = api.new_token("L1", "auditor")
+    assert api.get("/v1/households", "leaving").status_code == 200
+    with psycopg.connect(api.bank.address) as connection:
+        assert revoke_tokens(connection, api.bank.name, "L1") == 1
+        assert revoke_tokens(connection, api.bank.name, "L1") == 0
+    deadline = time.monotonic() + 5
+    while (response := api.get("/v1/households", "leaving")).status_code == 200:
+        assert time.monotonic() < deadline
+    api.problem(response, 401, "unauthorized")
+
+
+def test_a_token_of_another_ledger_is_unknown_here(api: Api) -> None:
+    with psycopg.connect(api.bank.address) as connection:
+        connection.execute(
+            "INSERT INTO tokens (hash, ledger, person, role) VALUES (%s, 'elsewhere', 'X1', 'admin')",
+            (token_hash("tb_elsewhere"),),
+        )
+    response = api.client.get("/v1/households", headers={"Authorization": "Bearer tb_elsewhere"})
+    api.problem(response, 401, "unauthorized")
+
+
+def test_tokens_are_nowhere_in_the_database_in_clear(api: Api) -> None:
+    tables = "SELECT schemaname, tablename FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema')"
+    tables += " AND schemaname NOT LIKE 'pg!_temp!_%' ESCAPE '!'"
+    with psycopg.connect(api.bank.owner_address) as connection:
+        for schema, table in connection.execute(tables).fetchall():
+            for (row,) in connection.execute(f'SELECT t::text FROM "{schema}"."{table}" t'):
+                for token in api.tokens.values():
+                    assert token not in row
+                    assert token.removeprefix("tb_").encode().hex() not in row
