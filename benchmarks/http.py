@@ -23,7 +23,7 @@ def measure(of: District) -> Iterator[dict[str, object]]:
     with service(of) as (url, pid):
         for number in range(ROUNDS):
             # Every round has days of its own, so that no round's records overlap another's.
-            days = [str(datetime.now(UTC).date() - timedelta(days=2 + number * 9 + day)) for day in range(9)]
+            days = [str(datetime.now(UTC).date() - timedelta(days=2 + number * 6 + day)) for day in range(6)]
             arguments = (token, str(summary["volunteers"]), f"round{number}", *days)
             logged.append(load(f"{url}/v1/hours", seconds, "log_hours.lua", arguments))
             nothing.append(load(f"{url}/nothing", seconds, "do_nothing.lua"))

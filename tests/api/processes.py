@@ -21,7 +21,9 @@ PROGRAM = (sys.executable, "-c", "from api.command_line import main; main()")
 
 def environment(**settings: object) -> dict[str, str]:
     """Ours, without what is set for the time bank, and with these settings."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("TIMEBANK_", "PG")) and name != "PORT"}
+    kept = {
+        name: value for name, value in os.environ.items() if not name.startswith(("TIMEBANK_", "PG")) and name != "PORT"
+    }
     return kept | {"PYTHONPATH": str(ROOT)} | {name: str(value) for name, value in settings.items()}
 
 

@@ -150,6 +150,7 @@ def test_a_port_in_use_is_named_before_anything_is_started(tmp_path: Path) -> No
 
 # ── Import ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
+
 @pytest.fixture
 def hours_csv(tmp_path: Path, sample: tuple[Path, SampleSummary]) -> Path:
     """The sample's last file, its last row claiming the hours of the one before it."""

@@ -12,7 +12,9 @@ from tests.api.service import GRID, JINHU, RARE, XINZHU, Api
 def test_staff_register_a_household_its_member_and_a_volunteer(api: Api) -> None:
     body = {"household": "H-NEW", "community": XINZHU, "grid": GRID}
     assert api.wrote("/v1/households", body, "S1")["facts"] == ["household-registered.v1"]
-    assert api.wrote("/v1/members", {"member": "V-NEW", "household": "H-NEW"}, "S1")["facts"] == ["member-registered.v1"]
+    assert api.wrote("/v1/members", {"member": "V-NEW", "household": "H-NEW"}, "S1")["facts"] == [
+        "member-registered.v1"
+    ]
     assert api.wrote("/v1/volunteers", {"volunteer": "V-NEW"}, "S1")["facts"] == ["volunteer-enrolled.v1"]
     assert api.read("/v1/households/H-NEW/members", "S1")["items"] == [
         {"person": "V-NEW", "household": "H-NEW", "volunteer": True}
@@ -156,7 +158,9 @@ def test_a_refused_registration_leaves_no_name(api: Api) -> None:
     assert vault(api, "N-NONE") is None
 
 
-@pytest.mark.parametrize("name", ["张\u0000三", "张\n三", "\ud800", "张" * 101], ids=["NUL", "line", "surrogate", "long"])
+@pytest.mark.parametrize(
+    "name", ["张\u0000三", "张\n三", "\ud800", "张" * 101], ids=["NUL", "line", "surrogate", "long"]
+)
 def test_a_name_that_cannot_be_kept_registers_nobody(api: Api, name: str) -> None:
     head = api.bank.store.head()
     content = json.dumps({"member": "N-BAD", "household": api.new_household(), "name": name})

@@ -161,7 +161,9 @@ def test_head_has_the_headers_of_a_problem_and_no_body(api: Api) -> None:
         assert response.headers["content-type"] == problems.MEDIA_TYPE
 
 
-@pytest.mark.parametrize("request_", [b"\x00\x01\x02\r\n\r\n", b"GET /\xff HTTP/1.1\r\n\r\n", b"\r\n" * 10 + b"x\r\n\r\n"])
+@pytest.mark.parametrize(
+    "request_", [b"\x00\x01\x02\r\n\r\n", b"GET /\xff HTTP/1.1\r\n\r\n", b"\r\n" * 10 + b"x\r\n\r\n"]
+)
 def test_bytes_that_are_no_http_do_no_harm(api: Api, request_: bytes) -> None:
     status, _ = raw(api, request_)
     assert 400 <= status < 500

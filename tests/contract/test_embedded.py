@@ -35,7 +35,8 @@ DEADLINE_SECONDS = 120
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: changes owners, accounts or mounts")
 
 USER = """
-import pathlib, sys
+import pathlib, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background starts with it ignored
 from infrastructure.embedded import EmbeddedPostgres
 with EmbeddedPostgres(pathlib.Path(sys.argv[1])) as server:
     print(server.url, flush=True)
@@ -427,8 +428,10 @@ def test_as_root_the_server_steps_down_and_opens_no_directory(tmp_path: Path) ->
 
 @needs_root
 def test_only_the_starting_account_may_connect(data: Path) -> None:
-    psql = find_binaries() / "psql"
     with EmbeddedPostgres(data):
+        # Where that account can run it: the clone itself may be closed to it.
+        binaries, _ = embedded._usable_binaries(embedded._server_account(data / "postgres"))
+        psql = binaries / "psql"
         # Not even the server's own account, put where it can reach the socket.
         done = subprocess.run(
             [psql, "-h", "/proc/self/cwd", "-U", "timebank", "-c", "SELECT 1", "timebank"],

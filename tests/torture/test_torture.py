@@ -26,7 +26,7 @@ from tests.api.processes import ServiceProcess, answer
 from tests.api.service import JINHU, XINZHU, Api, Volunteer, register_places
 from tests.conftest import FIRST_DAY
 
-SECONDS = float(os.environ.get("TIMEBANK_TORTURE_SECONDS") or 10)
+SECONDS = float(os.environ.get("TIMEBANK_TORTURE_SECONDS") or 6)
 CLIENTS = 6
 
 
@@ -39,7 +39,6 @@ class Day:
     people: list[Volunteer]
     ends_at: float
     acknowledged: dict[str, dict[str, Any]] = field(default_factory=dict)
-    confirmed: dict[str, int] = field(default_factory=dict)
     wrong: list[object] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
