@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from api.wiring import Timebank
-from tests.api.service import XINZHU, Api, register_places, serving
+from tests.api.service import XINZHU, register_places, serving
 
 
 def test_a_policy_is_adopted_from_a_later_day_on_and_listed(open_bank: Callable[..., Timebank]) -> None:

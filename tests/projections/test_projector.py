@@ -1,6 +1,7 @@
 """Facts become rows: each exactly once, whatever is killed, raised, rebuilt or run twice."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from random import Random
@@ -10,7 +11,7 @@ import psycopg
 import pytest
 from eventsourcing.persistence import OperationalError
 
-from api.wiring import Timebank, public_figures
+from api.wiring import Timebank, one_moment, public_figures
 from application.replay import DIMENSIONS, Counted, differences, replay
 from domain.fact import Movement
 from infrastructure import projector as projector_module
@@ -241,6 +242,34 @@ def test_rebuilds_while_facts_are_recorded_folded_and_read(open_bank: OpenBank) 
         following.wait_for(bank.store.head())
     assert wrong == []
     assert rows(bank) == rebuilt(bank)
+
+
+def test_whoever_reads_the_tables_as_of_one_moment_reads_them_all_while_a_rebuild_waits_to_swap_them(
+    open_bank: OpenBank,
+) -> None:
+    bank = open_bank()
+    History(bank, 12).go(50)
+    failed: list[BaseException] = []
+
+    def rebuild() -> None:
+        try:
+            rebuilt(bank)
+        except BaseException as error:  # noqa: BLE001 - told below
+            failed.append(error)
+
+    with projecting(bank) as projector, bank.reading() as connection, bank.reading() as watching:
+        head = projector.catch_up()
+        waiting = threading.Thread(target=rebuild)
+        with one_moment(connection) as (cursor, position):
+            waiting.start()
+            deadline = time.monotonic() + DEADLINE_SECONDS
+            while not watching.execute("SELECT count(*) FROM pg_locks WHERE NOT granted").fetchall()[0][0]:
+                assert time.monotonic() < deadline
+            for table in ("movements", "accounts", "hours", "people", "grids", "communities", "checkpoint"):
+                assert cursor.execute(f"SELECT count(*) FROM {table}").fetchall()[0][0] > 0
+        waiting.join()
+    assert failed == []
+    assert position == head
 
 
 def test_a_rebuild_beside_another_is_refused_and_whoever_prepares_waits_for_it(

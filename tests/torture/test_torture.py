@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -164,4 +165,4 @@ def check(store: Any, day: Day) -> None:
         assert not claimed & set(range(first, last + 1))
         claimed |= set(range(first, last + 1))
     commands = [one.envelope.command for one in recorded]
-    assert len(commands) - len(set(commands)) == sum(a == b for a, b in zip(commands, commands[1:], strict=False))
+    assert len(commands) - len(set(commands)) == sum(a == b for a, b in pairwise(commands))
