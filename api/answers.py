@@ -11,13 +11,14 @@ from application.write_loop import Accepted
 from domain.identifiers import has_control
 
 PAGE_MAX: Final = 500
+IDEMPOTENCY_KEY_CHARACTERS_MAX: Final = 200
 
 IdempotencyKey = Annotated[
     str | None,
     Header(
         alias="Idempotency-Key",
         min_length=1,
-        max_length=200,
+        max_length=IDEMPOTENCY_KEY_CHARACTERS_MAX,
         description="Yours to choose, such as a UUID. The same key and body again give the first answer again.",
     ),
 ]

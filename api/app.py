@@ -1,7 +1,6 @@
 """The HTTP service: routes, errors, and the documentation that lists them all."""
 
 import inspect
-import json
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -253,8 +252,3 @@ def _refused_by(route_name: str, refusals: dict[str, type[Refusal]]) -> list[str
         words = (inspect.getdoc(decide) or "").partition("Raises:")[2].replace(",", " ").replace(".", " ").split()
         found += [word for word in words if word in refusals]
     return found
-
-
-def openapi_json(app: FastAPI) -> str:
-    """The OpenAPI document as text, for whoever makes a client without starting the service."""
-    return json.dumps(app.openapi(), ensure_ascii=False, indent=2)

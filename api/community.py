@@ -9,6 +9,7 @@ from starlette.responses import Response
 from api.answers import After, IdempotencyKey, Limit, MinPosition, Written, answer, page, written
 from api.identity import Admin, Anyone, Inspector, Staff
 from api.wiring import Service
+from api.writing import WritingRoute
 from domain.account import FundPool, GrantMinutes, fund_pool, grant_minutes, pool_account
 from domain.community import (
     OutsideCommunity,
@@ -21,7 +22,7 @@ from domain.community import (
 from domain.identifiers import PlaceName
 from projections import account, community
 
-router = APIRouter(prefix="/v1", tags=["社区与时间池 communities"])
+router = APIRouter(route_class=WritingRoute, prefix="/v1", tags=["社区与时间池 communities"])
 
 CommunityId = Annotated[PlaceName, Path()]
 

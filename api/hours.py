@@ -10,6 +10,7 @@ from api.answers import AfterPosition, IdempotencyKey, Limit, MinPosition, Writt
 from api.identity import Reader, Staff, Writer
 from api.problems import Problem
 from api.wiring import Service
+from api.writing import WritingRoute
 from domain.account import Reason
 from domain.community import OutsideCommunity
 from domain.decision import Actor
@@ -32,7 +33,7 @@ from domain.identifiers import PersonId, PlaceName, RecordId
 from projections import hours, household
 from projections.hours import HoursRow
 
-router = APIRouter(prefix="/v1/hours", tags=["服务记录 hours"])
+router = APIRouter(route_class=WritingRoute, prefix="/v1/hours", tags=["服务记录 hours"])
 
 RecordPath = Annotated[RecordId, Path()]
 

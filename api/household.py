@@ -19,6 +19,7 @@ from api.answers import (
 )
 from api.identity import Inspector, Reader, Staff
 from api.wiring import Service
+from api.writing import WritingRoute
 from domain.account import household_account
 from domain.community import OutsideCommunity
 from domain.decision import Actor
@@ -36,7 +37,7 @@ from domain.identifiers import HouseholdId, PersonId, PlaceName
 from projections import account, household
 from projections.account import AccountRow
 
-router = APIRouter(prefix="/v1", tags=["户与成员 households"])
+router = APIRouter(route_class=WritingRoute, prefix="/v1", tags=["户与成员 households"])
 
 HouseholdPath = Annotated[HouseholdId, Path()]
 VolunteerPath = Annotated[PersonId, Path()]

@@ -7,9 +7,10 @@ from starlette.responses import Response
 from api.answers import IdempotencyKey, Written, answer, written
 from api.identity import Admin, Anyone
 from api.wiring import Service
+from api.writing import WritingRoute
 from domain.policy import AdoptPolicy, adopt
 
-router = APIRouter(prefix="/v1/policies", tags=["规则 policy"])
+router = APIRouter(route_class=WritingRoute, prefix="/v1/policies", tags=["规则 policy"])
 
 
 class Policies(BaseModel):

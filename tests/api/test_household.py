@@ -165,5 +165,7 @@ def test_a_name_that_cannot_be_kept_registers_nobody(api: Api, name: str) -> Non
     head = api.bank.store.head()
     content = json.dumps({"member": "N-BAD", "household": api.new_household(), "name": name})
     response = api.request("POST", "/v1/members", "S1", content=content, headers={"Content-Type": "application/json"})
-    assert [e["field"] for e in api.problem(response, 422, "invalid-request")["errors"]] == ["name"]
+    # Half a surrogate pair is no JSON at all, so it has no field.
+    field = "body" if name == "\ud800" else "name"
+    assert [e["field"] for e in api.problem(response, 422, "invalid-request")["errors"]] == [field]
     assert api.bank.store.head() == head + 1  # the household
