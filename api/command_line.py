@@ -134,7 +134,7 @@ def _answer(content: Any, as_json: bool, show: Callable[[Console], None]) -> Non
     if as_json:
         typer.echo(msgspec.json.format(msgspec.json.encode(content), indent=2).decode())
     else:
-        show(Console(highlight=False, soft_wrap=not sys.stdout.isatty()))
+        show(Console(highlight=False, markup=False, emoji=False, soft_wrap=not sys.stdout.isatty()))
 
 
 @contextlib.contextmanager
@@ -199,12 +199,8 @@ def demo(
 def _import_sample(bank: Timebank, directory: Path, households_served: int, hours: int, seed: int) -> None:
     """Write and import the sample, unless all of it is in the ledger: what a killed run left out is added."""
     arguments = {"households_served": households_served, "hours": hours, "seed": seed}
-    done = directory / "imported.json"
-    if (
-        done.exists()
-        and json.loads(done.read_text()) == {**arguments, "ledger": bank.name}
-        and bank.store.journal.head() > 2
-    ):
+    done, what_is_done = directory / "imported.json", json.dumps({**arguments, "ledger": bank.name})
+    if done.exists() and done.read_text(errors="replace") == what_is_done and bank.store.head() > 2:
         return
     directory.parent.mkdir(parents=True, exist_ok=True)
     done.unlink(missing_ok=True)
@@ -221,7 +217,7 @@ def _import_sample(bank: Timebank, directory: Path, households_served: int, hour
         if report.rows_refused:
             _fail(f"示例有 {report.rows_refused} 行被拒绝 / {report.rows_refused} rows of the sample were refused")
         _keep_in_vault(bank, hours_import)
-    done.write_text(json.dumps({**arguments, "ledger": bank.name}))
+    done.write_text(what_is_done)
 
 
 def _print_demo_tokens(bank: Timebank) -> None:
@@ -334,7 +330,7 @@ def import_(
     """
     with timebank(read_settings()) as bank:
         hours_import = HoursImport(bank.store, bank.zone, file, ledger_is_synthetic=bank.opened.synthetic)
-        refused_path = None if dry_run and not skip_bad else file.with_name(file.stem + ".refused.csv")
+        refused_path = file.with_name(file.stem + ".refused.csv")
         with _progress(f"检查 Checking {file.name}", hours_import.file.rows_estimate) as told:
             report = hours_import.run(dry_run=dry_run, skip_bad=skip_bad, refused_path=refused_path, progress=told)
         if not dry_run:
@@ -371,6 +367,9 @@ def _show_import(console: Console, report: ImportReport) -> None:
         f"已确认且未冲正 confirmed and unreversed: {report.service_records:,} 条 records, "
         f"{hours_of(report.service_minutes)} 小时 hours; {report.facts:,} 个事实 facts"
     )
+    for kind, ignored in (("列 columns", report.ignored_columns), ("工作表 sheets", report.ignored_sheets)):
+        if ignored:
+            console.print(f"没有读取的{kind} not read: {'、'.join(ignored)}")
     if report.refused_file:
         console.print(f"被拒绝的行另存于 Refused rows are saved in: {report.refused_file}")
 

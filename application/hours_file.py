@@ -9,6 +9,7 @@ decided here: whether a record may be written is the decision's business.
 
 import codecs
 import csv
+import os
 import re
 import unicodedata
 import warnings
@@ -17,7 +18,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
-from itertools import islice, repeat
+from itertools import count, islice, repeat
 from operator import getitem, itemgetter
 from pathlib import Path
 from types import TracebackType
@@ -960,12 +961,13 @@ class RefusedRows:
     """Writes refused rows to a CSV that Excel opens: their own cells, then row, reasons in Chinese and in English.
 
     A context manager. The file is made with the first row, so none is left where nothing was refused; it holds what the
-    office's file holds, names included. A cell that a spreadsheet would run as a formula gets a quote before it, which
+    office's file holds, names included, so nobody but its owner may read it. One that is there already may hold somebody's
+    corrections: it is left alone, and this one gets a number. A cell that a spreadsheet would run as a formula gets a quote before it, which
     the reader takes off again.
     """
 
     def __init__(self, path: Path, source: HoursFile) -> None:
-        self._path = path
+        self.path = path
         self._source = source
         self._file: TextIO | None = None
         self.count = 0
@@ -974,7 +976,7 @@ class RefusedRows:
         """Adds one row with all of its problems. Raises OSError where the file can't be written."""
         width = len(self._source.header)
         if self._file is None:
-            self._file = self._path.open("w", encoding="utf-8-sig", newline="")
+            self._file = self._create()
             if self._source.synthetic:
                 self._file.write("# SYNTHETIC 合成数据\r\n")
             _write_safely(self._file, [*self._source.header, "原行号", "问题", "problems"])
@@ -991,6 +993,16 @@ class RefusedRows:
             ],
         )
         self.count += 1
+
+    def _create(self) -> TextIO:
+        wanted = self.path
+        for number in count(2):
+            try:
+                made = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+                return open(made, "w", encoding="utf-8-sig", newline="")
+            except FileExistsError:
+                self.path = wanted.with_name(f"{wanted.stem}-{number}{wanted.suffix}")
+        raise AssertionError("numbers never end")
 
     def __enter__(self) -> "RefusedRows":
         return self

@@ -6,6 +6,7 @@ its record number and status, so importing a file again adds nothing, a changed 
 settled since its last export is settled by the next.
 """
 
+import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -90,6 +91,7 @@ class ImportReport(msgspec.Struct):
     position: int | None = None
     refused_file: str | None = None
     ignored_columns: list[str] = []
+    ignored_sheets: list[str] = []
     problems: list[RowProblem] = []
 
 
@@ -180,19 +182,22 @@ class HoursImport:
     ) -> ImportReport:
         """Decide every row; record them unless ``dry_run``, or unless a row is refused and ``skip_bad`` is not given.
 
-        ``refused_path`` gets the refused rows with their reasons, for correction. ``progress`` is told the number of
-        rows decided. Raises: HoursFileError when the rest of the file can't be read; StoreUnavailable; Conflict when
-        others keep recording what the rows depend on; OSError where ``refused_path`` can't be written.
+        ``refused_path`` (or one numbered like it) gets the refused rows with their reasons, for correction; a dry run
+        writes none. ``progress`` is told the number of rows decided.
+
+        Raises: HoursFileError when the rest of the file can't be read; StoreUnavailable; Conflict when others keep recording what the rows depend on; OSError where ``refused_path`` can't be written.
         """
         for attempt in range(CONFLICTS_MAX):
             pending = PendingStore(self._store)
-            report = self._decide(pending, dry_run, refused_path, progress)
+            report = self._decide(pending, refused_path if not dry_run else None, dry_run, progress)
             if dry_run or (report.rows_refused and not skip_bad):
                 break
             try:
                 report.position = pending.flush()
                 break
             except Conflict:
+                if report.refused_file is not None:
+                    Path(report.refused_file).unlink()  # the next attempt says anew what it refuses
                 if attempt + 1 == CONFLICTS_MAX:
                     raise
                 time.sleep(0.1 * 2**attempt)
@@ -206,20 +211,24 @@ class HoursImport:
     def _decide(
         self,
         pending: PendingStore,
-        dry_run: bool,
         refused_path: Path | None,
+        dry_run: bool,
         progress: Callable[[int], None] | None,
     ) -> ImportReport:
         report = ImportReport(
-            self.file.path.name, dry_run, self.file.synthetic, ignored_columns=list(self.file.ignored_columns)
+            self.file.path.name,
+            dry_run,
+            self.file.synthetic,
+            ignored_columns=list(self.file.ignored_columns),
+            ignored_sheets=list(self.file.ignored_sheets),
         )
         by_status: Counter[str] = Counter()
         self.names.clear()  # another attempt may decide otherwise
         self.remarks.clear()
         writer = Writer(pending, self._zone, states_max=100_000_000)
-        refused = RefusedRows(refused_path, self.file) if refused_path is not None else None
         rows = iter(self.file)
-        try:
+        with contextlib.ExitStack() as stack:
+            refused = stack.enter_context(RefusedRows(refused_path, self.file)) if refused_path is not None else None
             while chunk := list(islice(rows, CHUNK_ROWS)):
                 tickets = [_ticket(row) if isinstance(row, HoursRow) else None for _, row in chunk]
                 writer.run([ticket for ticket in tickets if ticket is not None])
@@ -233,13 +242,10 @@ class HoursImport:
                 report.rows += len(chunk)
                 if progress is not None:
                     progress(report.rows)
-        finally:
-            if refused is not None:
-                refused.__exit__(None, None, None)
         report.facts = len(pending.envelopes)
         report.by_status = dict(sorted(by_status.items()))
-        if refused is not None and refused.count and refused_path is not None:
-            report.refused_file = str(refused_path)
+        if refused is not None and refused.count:
+            report.refused_file = str(refused.path)
         return report
 
     def _settle(

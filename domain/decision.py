@@ -10,6 +10,7 @@ decision can't read one thing and be checked against another.
 """
 
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from typing import Any, Generic, Literal, NamedTuple, TypeVar, overload
@@ -140,23 +141,28 @@ def drive(decision: Decision, states: Mapping[Reading[Any], Any] | Callable[[Rea
         return decided
 
 
-def together(decisions: Sequence[Decision]) -> Decision:
+def together(decisions: Sequence[Callable[[], Decision]]) -> Decision:
     """Several decisions as one: each sees the facts of those before it, and all of them hold, or none does.
 
-    Raises: RowsRefused, which names every refused row, not the first only.
+    They are begun twice: side by side, to ask what all of them need in as few rounds as one of them takes, and then in
+    their order, for real. Raises: RowsRefused, which names every refused row, not the first only.
     """
     states: dict[Reading[Any], Any] = {}
+    yield from _foreseen(decisions, states)
     readings_by_tag: dict[str, list[Reading[Any]]] = {}
+    for reading in states:
+        readings_by_tag.setdefault(reading.tag, []).append(reading)
     facts: list[tuple[int, Fact]] = []
     facts_by_tag: dict[str, list[Fact]] = {}
     refused: list[tuple[int, Refusal]] = []
-    for row, decision in enumerate(decisions):
+    for row, begin in enumerate(decisions):
+        decision = begin()
         try:
             question = next(decision)
             while True:
-                fresh = yield question
-                for reading, state in zip(question, fresh, strict=True):
-                    if reading not in states:
+                unknown = tuple(reading for reading in question if reading not in states)
+                if unknown:
+                    for reading, state in zip(unknown, (yield unknown), strict=True):
                         # Read late: what the rows before it decided isn't in it yet.
                         states[reading] = _evolved(reading, state, facts_by_tag.get(reading.tag, ()))
                         readings_by_tag.setdefault(reading.tag, []).append(reading)
@@ -175,6 +181,27 @@ def together(decisions: Sequence[Decision]) -> Decision:
     if refused:
         raise RowsRefused(tuple(refused))
     return Decided(0, tuple(fact for _, fact in facts), tuple(policy for policy, _ in facts))
+
+
+def _foreseen(
+    decisions: Sequence[Callable[[], Decision]], states: dict[Reading[Any], Any]
+) -> Generator[Question, tuple[Any, ...], None]:
+    """Ask for what all decisions would need if each were alone, every round at once."""
+    running: list[tuple[Decision, Question]] = []
+    for begin in decisions:
+        decision = begin()
+        # What a decision raises here, its end included, is met again when it is made for real.
+        with suppress(Exception):
+            running.append((decision, next(decision)))
+    while running:
+        unknown = tuple(dict.fromkeys(r for _, question in running for r in question if r not in states))
+        if unknown:
+            states.update(zip(unknown, (yield unknown), strict=True))
+        going: list[tuple[Decision, Question]] = []
+        for decision, question in running:
+            with suppress(Exception):
+                going.append((decision, decision.send(tuple(states[reading] for reading in question))))
+        running = going
 
 
 def _evolved(reading: Reading[S], state: S, facts: Iterable[Fact]) -> S:

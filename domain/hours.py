@@ -8,6 +8,7 @@ most once. The policy adds limits. Every record lives under the version in force
 from collections.abc import Generator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone, tzinfo
+from functools import partial
 from typing import Annotated, Any, Final, Literal, Self
 
 import msgspec
@@ -43,6 +44,7 @@ from domain.policy import Policy, PolicyAdopted, PolicyBook, policy_book
 from domain.refusal import AgainstRule, AlreadyDone, NotAllowed, Unknown
 
 MINUTE = timedelta(minutes=1)
+DAY_MINUTES: Final = 24 * 60
 STATUS_ZH: Final = {"logged": "待确认", "confirmed": "已确认", "rejected": "已驳回", "reversed": "已冲正"}
 
 
@@ -146,9 +148,20 @@ class Span(msgspec.Struct, frozen=True, gc=False):
     record: str
     started_at: datetime
     ended_at: datetime
+    claimed_minutes: int
 
-    def overlaps(self, started_at: datetime, ended_at: datetime) -> bool:
-        return self.started_at < ended_at and started_at < self.ended_at
+    def overlaps(self, other: "Span") -> bool:
+        return self.started_at < other.ended_at and other.started_at < self.ended_at
+
+    def minutes_on(self, day: date) -> int:
+        """Claimed minutes that count for a day: past midnight a break is taken to have been on the later day."""
+        first, last = days_of(self.started_at, self.ended_at)
+        on_first = min(self.claimed_minutes, minutes_on(first, self.started_at, self.ended_at))
+        return on_first if day == first else self.claimed_minutes - on_first if day == last else 0
+
+
+def span_of(logged: HoursLogged) -> Span:
+    return Span(logged.record, logged.started_at, logged.ended_at, logged.claimed_minutes)
 
 
 class VolunteerDay(msgspec.Struct, frozen=True):
@@ -162,7 +175,7 @@ class VolunteerDay(msgspec.Struct, frozen=True):
 
 
 def _evolve_day(state: VolunteerDay, fact: HoursLogged) -> VolunteerDay:
-    return VolunteerDay((*state.spans, Span(fact.record, fact.started_at, fact.ended_at)))
+    return VolunteerDay((*state.spans, span_of(fact)))
 
 
 _day = Fold[VolunteerDay]("day", lambda _: VolunteerDay(), _evolve_day, (HoursLogged,))
@@ -349,7 +362,7 @@ def _number(command_id: str) -> str:
 def log_many(command: LogManyHours, context: Context) -> Decision:
     """Raises: RowsRefused, with the refusals of `log` by row."""
     rows = enumerate(command.hours)
-    return together([log(row, context._replace(command_id=f"{context.command_id}-{n}")) for n, row in rows])
+    return together([partial(log, row, context._replace(command_id=f"{context.command_id}-{n}")) for n, row in rows])
 
 
 def _check_times(policy: Policy, started_at: datetime, ended_at: datetime, context: Context) -> None:
@@ -363,28 +376,29 @@ def _check_times(policy: Policy, started_at: datetime, ended_at: datetime, conte
 def _check_claim(
     logged: HoursLogged, policy: Policy, first_day: VolunteerDay, last_day: VolunteerDay
 ) -> Generator[Question, Any, None]:
-    """The rules for every claim, logged or imported: own household, length, overlap, minutes a day."""
+    """The rules for every claim that may count, logged or imported: own household, length, overlap, minutes a day."""
     if logged.recipient_household == logged.household:
         raise OwnHouseholdServed(logged.household)
     minutes = logged.claimed_minutes
     if minutes < policy.record_minutes_min:
         raise RecordTooShort(minutes, policy.record_minutes_min)
-    if (logged.ended_at - logged.started_at) // MINUTE > policy.record_minutes_max:
-        raise RecordTooLong((logged.ended_at - logged.started_at) // MINUTE, policy.record_minutes_max)
+    if minutes > policy.record_minutes_max:
+        raise RecordTooLong(minutes, policy.record_minutes_max)
+    claimed = span_of(logged)
     first, last = days_of(logged.started_at, logged.ended_at)
+    if last > first + timedelta(days=1):
+        raise RecordTooLong((logged.ended_at - logged.started_at) // MINUTE, DAY_MINUTES)
     spans = (*first_day.spans, *last_day.spans) if first != last else first_day.spans
-    clashing = [span for span in spans if span.overlaps(logged.started_at, logged.ended_at)]
+    clashing = [span for span in spans if span.overlaps(claimed)]
     for record in (yield from read_all(ServiceRecord.of(span.record) for span in clashing)):
         if record.counts:
             raise RecordOverlaps(logged.record, record.record)
     for day, others in {first: first_day.spans, last: last_day.spans}.items():
-        own = minutes_on(day, logged.started_at, logged.ended_at)
-        if own + sum(minutes_on(day, s.started_at, s.ended_at) for s in others) <= policy.day_minutes_max:
+        own = claimed.minutes_on(day)
+        if own + sum(span.minutes_on(day) for span in others) <= policy.day_minutes_max:
             continue
         records = yield from read_all(ServiceRecord.of(span.record) for span in others)
-        counting = sum(
-            minutes_on(day, s.started_at, s.ended_at) for s, r in zip(others, records, strict=True) if r.counts
-        )
+        counting = sum(span.minutes_on(day) for span, r in zip(others, records, strict=True) if r.counts)
         if own + counting > policy.day_minutes_max:
             raise DayTooLong(day.isoformat(), own + counting, policy.day_minutes_max)
 
@@ -549,7 +563,11 @@ def import_hours(command: ImportHours, context: Context) -> Decision:
         command.recipient_household,
         command.grid,
     )
-    yield from _check_claim(logged, adopted.policy, first_day, last_day)
+    if command.status == "reversed" and logged.recipient_household == logged.household:
+        raise OwnHouseholdServed(logged.household)
+    if command.status in ("logged", "confirmed"):
+        # What the old books rejected or reversed took up nobody's time: a duplicate is the commonest of all.
+        yield from _check_claim(logged, adopted.policy, first_day, last_day)
     facts.append(logged)
     home_now = household.community or command.household_community
     facts += yield from _imported_settlement(command, logged, adopted, home_now)

@@ -309,6 +309,15 @@ def test_what_was_settled_one_way_is_not_settled_another(office: Office, before:
     assert [(problem.field, problem.value) for problem in report.problems] == [("status", after)]
 
 
+@pytest.mark.parametrize("status", ["rejected", "reversed"])
+@pytest.mark.parametrize("first", [True, False], ids=["duplicate first", "duplicate last"])
+def test_a_duplicate_that_the_office_refused_is_no_overlap(office: Office, status: str, first: bool) -> None:
+    rows = [row("R1", status=status), row("R2")]
+    report = office.writes(*(rows if first else reversed(rows))).imports()
+    assert (report.rows_imported, report.rows_refused) == (2, 0)
+    assert report.service_records == 1
+
+
 def test_an_older_export_takes_nothing_back(office: Office, store: InMemoryFactStore) -> None:
     office.writes(row("R1", status="confirmed")).imports()
     before = store.facts
@@ -491,3 +500,15 @@ def test_the_same_file_imported_by_two_at_once_is_recorded_once(office: Office, 
     confirmed = [fact for fact in store.facts if isinstance(fact, HoursConfirmed)]
     undone = [fact for fact in store.facts if isinstance(fact, HoursReversed)]
     assert (len(confirmed), len(undone)) == (3, 1)
+
+
+def test_refused_rows_never_overwrite_somebodys_corrections(office: Office) -> None:
+    office.writes(MANY[0], TOO_SHORT).imports()
+    office.refused.write_text("corrected by hand")
+    report = office.imports()
+    assert office.refused.read_text() == "corrected by hand"
+    assert report.refused_file is not None
+    again = Path(report.refused_file)
+    assert again != office.refused
+    assert again.stat().st_mode & 0o077 == 0
+    assert "R6" in again.read_text(encoding="utf-8-sig")

@@ -1,5 +1,7 @@
 """How decisions are driven: what they ask is what they are told, and several of them hold together or not at all."""
 
+import contextlib
+from functools import partial
 from typing import Any
 
 import pytest
@@ -221,11 +223,11 @@ def test_a_state_that_is_read_late_holds_what_earlier_rows_decided() -> None:
     fund, grant = FundPool(community=XINZHU, minutes=60), GrantMinutes(household="H2", minutes=60, need="illness")
     state = given(DISTRICT).state
     granted = MinutesGranted(POOL, "household:H2", 60, "A1", "illness")
-    decided = drive(together([fund_pool(fund, CONTEXT), grant_minutes(grant, CONTEXT)]), state)
+    decided = drive(together([partial(fund_pool, fund, CONTEXT), partial(grant_minutes, grant, CONTEXT)]), state)
     assert decided.facts == (PoolFunded("issuance", POOL, 60, "A1"), granted)
     assert decided.policies == (0, 1)
     with pytest.raises(RowsRefused) as refused:
-        drive(together([grant_minutes(grant, CONTEXT), fund_pool(fund, CONTEXT)]), state)
+        drive(together([partial(grant_minutes, grant, CONTEXT), partial(fund_pool, fund, CONTEXT)]), state)
     assert refused.value.rows == ((0, BalanceTooLow(POOL, 0, 60, 0)),)
 
 
@@ -234,11 +236,11 @@ def test_decisions_of_different_kinds_build_on_each_other() -> None:
     decided = drive(
         together(
             [
-                register_member(RegisterMember(member="V7", household="H1"), CONTEXT),
-                enrol_volunteer(EnrolVolunteer(volunteer="V7"), CONTEXT),
-                log(rows[0], CONTEXT._replace(actor=LOGGER)),
-                confirm(ConfirmHours(record="R10"), CONTEXT),
-                confirm(ConfirmHours(record="R1"), CONTEXT),
+                partial(register_member, RegisterMember(member="V7", household="H1", name=None), CONTEXT),
+                partial(enrol_volunteer, EnrolVolunteer(volunteer="V7"), CONTEXT),
+                partial(log, rows[0], CONTEXT._replace(actor=LOGGER)),
+                partial(confirm, ConfirmHours(record="R10"), CONTEXT),
+                partial(confirm, ConfirmHours(record="R1"), CONTEXT),
             ]
         ),
         given(DISTRICT, HOURS_LOGGED).state,
@@ -254,11 +256,13 @@ def test_decisions_of_different_kinds_build_on_each_other() -> None:
 
 def test_balances_run_through_the_rows() -> None:
     state = given(district(balance_minutes_max=100), HOURS_LOGGED, logged("R2", "11-20 09:00 - 10:00")).state
-    confirms = [confirm(ConfirmHours(record=record), CONTEXT) for record in ("R1", "R2", "R9")]
+    confirms = [partial(confirm, ConfirmHours(record=record), CONTEXT) for record in ("R1", "R2", "R9")]
     with pytest.raises(RowsRefused) as refused:
         drive(together(confirms), state)
     assert refused.value.rows == ((2, UnknownRecord("R9")),)
-    decided = drive(together([confirm(ConfirmHours(record=record), CONTEXT) for record in ("R1", "R2")]), state)
+    decided = drive(
+        together([partial(confirm, ConfirmHours(record=record), CONTEXT) for record in ("R1", "R2")]), state
+    )
     assert [(type(fact).__name__, fact.minutes) for fact in decided.facts] == [  # type: ignore[attr-defined]
         ("HoursConfirmed", 90),
         ("HoursConfirmed", 60),
@@ -277,7 +281,7 @@ def test_rows_of_one_sheet_may_fall_under_two_policies() -> None:
 
 
 def test_the_same_thing_twice_in_one_batch_is_refused_the_second_time() -> None:
-    twice = [register_community(RegisterCommunity(community="金花茶"), CONTEXT) for _ in range(2)]
+    twice = [partial(register_community, RegisterCommunity(community="金花茶"), CONTEXT)] * 2
     with pytest.raises(RowsRefused) as refused:
         drive(together(twice), given().state)
     assert refused.value.rows == ((1, CommunityAlreadyRegistered("金花茶")),)
@@ -289,4 +293,21 @@ def test_a_broken_decision_is_no_refusal() -> None:
         raise ValueError("a defect")
 
     with pytest.raises(ValueError, match="a defect"):
-        drive(together([broken()]), given().state)
+        drive(together([broken]), given().state)
+
+
+def test_a_sheet_asks_in_as_few_rounds_as_one_of_its_rows() -> None:
+    """Every round is a query to the journal, so it must not grow with the rows."""
+    hours = [f"11-{day:02} {hour:02}:00 - {hour + 1:02}:00" for day in range(11, 21) for hour in range(9, 15)]
+    state = given(DISTRICT).state
+    rounds = []
+    for rows in (hours[:1], hours):
+        decision = log_many(LogManyHours(hours=tuple(sheet(*rows).hours)), CONTEXT)
+        question = next(decision)
+        number = 1
+        with contextlib.suppress(StopIteration):
+            while True:
+                question = decision.send(tuple(map(state, question)))
+                number += 1
+        rounds.append(number)
+    assert rounds[0] == rounds[1]

@@ -226,8 +226,10 @@ def test_a_number_is_used_once_whatever_became_of_its_record(status: tuple[Fact,
         ("11-21 09:00 - 10:00", 14, RecordTooShort(14, 15)),
         ("11-21 09:00 - 17:00", None, None),
         ("11-21 09:00 - 17:01", None, RecordTooLong(481, 480)),
-        ("11-21 09:00 - 17:01", 480, RecordTooLong(481, 480)),  # a break doesn't make a long service short
-        ("11-15 09:00 - 11-21 09:00", 60, RecordTooLong(8640, 480)),
+        ("11-21 09:00 - 17:01", 480, None),  # with a minute's break
+        ("11-20 09:00 - 11-21 24:00", 60, None),
+        ("11-19 23:59 - 11-21 09:00", 60, RecordTooLong(1981, 1440)),  # touches three days
+        ("11-15 09:00 - 11-21 09:00", 60, RecordTooLong(8640, 1440)),
     ],
 )
 def test_a_record_is_neither_too_short_nor_too_long(span: str, minutes: int | None, refusal: Refusal | None) -> None:

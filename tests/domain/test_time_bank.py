@@ -235,6 +235,7 @@ class TimeBank(RuleBasedStateMachine):
         from_stored = drive(decide(command, context), self.stored_state)
         assert stored(from_stored) == stored(decided)  # nothing depends on what storing changes
         before = dict(self.balances)
+        self.claimed = decide is not import_hours or command.status in ("logged", "confirmed")
         for policy, fact in decided.each():
             self.record([fact], policy)
         if decide is reverse or (decide is import_hours and command.status == "reversed"):
@@ -269,7 +270,8 @@ class TimeBank(RuleBasedStateMachine):
             case HoursLogged():
                 assert fact.record not in self.status
                 self.status[fact.record], self.records[fact.record] = "logged", fact
-                self.check_claim(fact, policy)
+                if self.claimed:  # what older books rejected or reversed took up nobody's time
+                    self.check_claim(fact, policy)
             case HoursRejected():
                 assert self.status[fact.record] == "logged"
                 self.status[fact.record] = "rejected"
@@ -309,7 +311,7 @@ class TimeBank(RuleBasedStateMachine):
         assert in_force.version == policy
         rules = in_force.policy
         whole = (logged.ended_at - logged.started_at) // MINUTE
-        assert rules.record_minutes_min <= logged.claimed_minutes <= whole <= rules.record_minutes_max
+        assert rules.record_minutes_min <= logged.claimed_minutes <= min(whole, rules.record_minutes_max)
         assert logged.ended_at <= self.now
         assert logged.started_at.utcoffset() == timedelta(hours=8)
         assert logged.household == self.home[logged.volunteer] != logged.recipient_household
@@ -360,8 +362,8 @@ class TimeBank(RuleBasedStateMachine):
         for claims in by_volunteer.values():
             worked: Counter[date] = Counter()
             for claim in claims:
-                for minute in range((claim.ended_at - claim.started_at) // (15 * MINUTE)):
-                    worked[(claim.started_at + minute * 15 * MINUTE).date()] += 15
+                for minute in range(claim.claimed_minutes):
+                    worked[(claim.started_at + minute * MINUTE).date()] += 1
             assert all(minutes <= longest for minutes in worked.values())
 
     @invariant()
