@@ -185,7 +185,8 @@ class HoursImport:
         ``refused_path`` (or one numbered like it) gets the refused rows with their reasons, for correction; a dry run
         writes none. ``progress`` is told the number of rows decided.
 
-        Raises: HoursFileError when the rest of the file can't be read; StoreUnavailable; Conflict when others keep recording what the rows depend on; OSError where ``refused_path`` can't be written.
+        Raises: HoursFileError when the rest of the file can't be read; StoreUnavailable; Conflict when others keep
+        recording what the rows depend on; OSError where ``refused_path`` can't be written.
         """
         for attempt in range(CONFLICTS_MAX):
             pending = PendingStore(self._store)
