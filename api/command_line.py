@@ -324,13 +324,13 @@ def import_(
 ) -> None:
     """导入服务记录文件：默认整个文件全部写入或全部不写。 Import a file of service records: all of it, or nothing.
 
-    被拒绝的行逐行列出（行号、列、原因），并另存为 FILE.refused.csv 供更正后再导入。
-    Refused rows are listed (row, column, reason) and saved as FILE.refused.csv, to be corrected and imported again.
+    被拒绝的行逐行列出（行号、列、原因）；--skip-bad 时另存为 FILE.refused.csv 供更正后再导入。
+    Refused rows are listed (row, column, reason); --skip-bad saves them as FILE.refused.csv, to be corrected.
     同一文件再次导入不会重复。 Importing the same file again adds nothing.
     """
     with timebank(read_settings()) as bank:
         hours_import = HoursImport(bank.store, bank.zone, file, ledger_is_synthetic=bank.opened.synthetic)
-        refused_path = file.with_name(file.stem + ".refused.csv")
+        refused_path = file.with_name(file.stem + ".refused.csv") if skip_bad else None
         with _progress(f"检查 Checking {file.name}", hours_import.file.rows_estimate) as told:
             report = hours_import.run(dry_run=dry_run, skip_bad=skip_bad, refused_path=refused_path, progress=told)
         if not dry_run:
