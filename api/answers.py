@@ -1,5 +1,6 @@
 """What the routes answer with: JSON made by msgspec, and the parameters that many of them share."""
 
+from collections.abc import Callable
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -69,6 +70,10 @@ def answer(content: Any, status: int = 200, headers: dict[str, str] | None = Non
     return Response(msgspec.json.encode(content), status, headers, "application/json")
 
 
-def page(rows: list[Any], limit: int, following: Any, position: int) -> Response:
-    """One page of a list. ``next`` is null on the last page, else the cursor for the one after."""
-    return answer({"items": rows, "next": following if len(rows) == limit else None, "position": position})
+def page(rows: list[Any], limit: int, cursor: Callable[[Any], Any], position: int) -> Response:
+    """One page of a list, from its rows and the one after them, which tells whether this page is the last.
+
+    ``next`` is null on the last page, else the ``cursor`` of the last row shown.
+    """
+    shown = rows[:limit]
+    return answer({"items": shown, "next": cursor(shown[-1]) if len(rows) > limit else None, "position": position})

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
+import psycopg
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
@@ -21,6 +22,7 @@ from domain import community as community_rules
 from domain import hours as hours_rules
 from domain import household as household_rules
 from domain import policy as policy_rules
+from domain.journal import StoreUnavailable
 from domain.refusal import Refusal, all_refusals
 
 logger = logging.getLogger(__name__)
@@ -55,9 +57,13 @@ READS_REFUSED: Final[dict[str, tuple[type[Refusal] | str, ...]]] = {
     "read_volunteer": (household_rules.UnknownMember,),
     "list_grids": (community_rules.UnknownCommunity,),
     "read_pool": (community_rules.OutsideCommunity, community_rules.UnknownCommunity),
+    "read_figures": ("figures-busy",),
     "read_problem": ("not-found",),
 }
 """What the reading routes answer with beside the errors that all of them share: refusals, or codes of the API's own."""
+
+WITHOUT_DATABASE: Final = frozenset({"read_status", "list_problems", "read_problem"})
+"""The routes that answer when the database is away; all others ask it at least who is calling."""
 
 EXAMPLES: Final[dict[str, Any]] = {
     "log_many_hours": {"hours": [hours_rules.LogHours.model_config["json_schema_extra"]["example"]]},  # type: ignore[index]
@@ -76,7 +82,10 @@ EXAMPLES: Final[dict[str, Any]] = {
 
 
 def create_app(bank: Timebank) -> FastAPI:
-    """The service for one ledger. Starting it starts the write loop and the projector; stopping it finishes both."""
+    """The service for one ledger. Starting it starts the write loop and the projector; stopping it finishes both.
+
+    Raises: LookupError for a route that names nobody who may call it.
+    """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -107,11 +116,16 @@ def create_app(bank: Timebank) -> FastAPI:
     app.add_api_route(
         "/v1/problems/{code}", read_problem, methods=["GET"], tags=["服务 service"], summary="错误说明 Problem type"
     )
+    for route in app.routes:
+        if isinstance(route, APIRoute):
+            roles_of(route)  # a service with a route that names nobody doesn't start
     documentation.add_to(app)
     app.add_exception_handler(Refusal, problems.refused)
     app.add_exception_handler(problems.Problem, problems.problem)
     app.add_exception_handler(RequestValidationError, problems.invalid)
     app.add_exception_handler(HTTPException, problems.http_error)
+    for away in (psycopg.OperationalError, StoreUnavailable):
+        app.add_exception_handler(away, problems.unavailable)
     app.add_exception_handler(Exception, problems.unexpected)
     app.add_middleware(BodyLimit)
     app.openapi = lambda: _documented(app)  # type: ignore[method-assign]
@@ -212,7 +226,7 @@ def _documented(app: FastAPI) -> dict[str, Any]:
 
 def _document_errors(operation: dict[str, Any], route: APIRoute, refusals: dict[str, type[Refusal]]) -> None:
     roles = roles_of(route)
-    codes: dict[int, list[str]] = {}
+    codes: dict[int, list[str]] = {} if route.name in WITHOUT_DATABASE else {503: ["database-unavailable"]}
     if roles is not None:
         operation["security"] = [{"bearer": []}]
         operation["description"] = f"{operation.get('description', '')}\n\n可调用 Who: {', '.join(roles)}".strip()
@@ -229,10 +243,10 @@ def _document_errors(operation: dict[str, Any], route: APIRoute, refusals: dict[
             operation["requestBody"]["content"]["application/json"]["example"] = EXAMPLES[route.name]
         codes[400] = ["bad-request"]
         codes.setdefault(409, []).append("command-id-reused")
-        codes[503] = ["ledger-unavailable"]
+        codes[503].append("ledger-unavailable")
         codes[411], codes[413] = ["length-required"], ["body-too-large"]
     elif any(parameter.name == "min_position" for parameter in route.dependant.query_params):
-        codes[503] = ["not-yet-projected"]
+        codes[503].append("not-yet-projected")
     if "422" in operation["responses"]:
         codes.setdefault(422, []).insert(0, "invalid-request")
     for status, names in sorted(codes.items()):

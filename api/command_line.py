@@ -25,32 +25,34 @@ from rich.table import Table
 
 from api import problems
 from api.app import create_app
-from api.wiring import LedgerNotOpen, Timebank, database, one_moment, public_figures, timebank
+from api.wiring import LedgerNotOpen, Timebank, database, known, one_moment, public_figures, timebank
 from application.hours_file import HoursFileError
 from application.hours_import import HoursImport, ImportReport, SyntheticFile
-from application.replay import DIMENSIONS, Counted, GapInJournal, differences, replay
+from application.replay import CELLS, Counted, Difference, GapInJournal, differences, replay
 from application.sample import write_sample
 from domain.account import household_account, pool_account
-from domain.community import UnknownCommunity
+from domain.community import Community, UnknownCommunity
 from domain.decision import Role
 from domain.figures import Basis, Dimension
-from domain.household import UnknownHousehold
-from domain.identifiers import check_id
+from domain.household import NotEnrolled, Person, UnknownHousehold
+from domain.identifiers import check_id, masked, normal_id, normal_name
 from domain.journal import Conflict, StoreUnavailable
 from domain.ledger import OpenLedger
 from domain.policy import AdoptPolicy
 from domain.refusal import Refusal
 from infrastructure.codec import UnknownFactType, UnreadableFact
 from infrastructure.embedded import DatabaseUnavailable
-from infrastructure.projector import RebuildRunning
+from infrastructure.projector import ProjectionsAreNewer, ProjectionsDamaged, Projector, RebuildRunning
 from infrastructure.schema import SchemaError, known_migrations, schema_version
 from infrastructure.settings import BadSetting, Settings, read_settings
-from infrastructure.tokens import issue_token, revoke_tokens
+from infrastructure.tokens import IssuedToken, issue_token, revoke_tokens
 from infrastructure.vault import remember
 from projections.account import balance, balances, balances_at
 from projections.figures import figures as count_figures
 
 DEMO_NAME: Final = "青秀区时间银行（合成示例 synthetic sample）"
+BASES: Final[tuple[Basis, ...]] = ("recorded", "service")
+SYNTHETIC: Final = "合成数据，没有真实的人。 / Synthetic data; no real person is in it."
 DEMO_FIRST_DAY: Final = date(2022, 1, 1)
 DEMO_PEOPLE: Final[dict[Role, tuple[str, str | None]]] = {
     "volunteer": ("V00001", None),
@@ -81,6 +83,8 @@ EXPECTED: Final = (
     GapInJournal,
     HoursFileError,
     LedgerNotOpen,
+    ProjectionsAreNewer,
+    ProjectionsDamaged,
     RebuildRunning,
     Refusal,
     SchemaError,
@@ -113,6 +117,17 @@ def main() -> None:
     except psycopg.OperationalError as error:
         reason = " ".join(str(error).split())
         _fail(f"无法连接数据库：{reason} / The database can't be reached: {reason}")
+    except psycopg.errors.InsufficientPrivilege as error:
+        reason = " ".join(str(error).split())
+        _fail(
+            f"数据库用户权限不足：{reason}。若汇总表最初由另一数据库用户写成，"
+            "请以该用户执行 DROP SCHEMA projection_… CASCADE，"
+            f"之后会自动重新汇总。 / The database's user lacks a right: {reason}. If another user first folded the "
+            "projections, have that user run DROP SCHEMA projection_… CASCADE; they are then folded anew."
+        )
+    except psycopg.Error as error:
+        reason = " ".join(str(error).split())
+        _fail(f"数据库报错：{reason} / The database refused: {reason}")
     except OSError as error:
         _fail(f"读写失败：{error} / Reading or writing failed: {error}")
 
@@ -184,7 +199,7 @@ def demo(
         _import_sample(bank, settings.data / "sample", households_served, hours, seed)
         projector = bank.projector()
         with contextlib.closing(projector):
-            head = bank.store.journal.head()
+            head = bank.store.head()
             with _progress("汇总 Folding the figures", head) as told:
                 projector.prepare(told)
                 projector.catch_up(told)
@@ -225,7 +240,7 @@ def _print_demo_tokens(bank: Timebank) -> None:
     with psycopg.connect(bank.address) as connection:
         for role, (person, community) in DEMO_PEOPLE.items():
             revoke_tokens(connection, bank.name, person)
-            issued = issue_token(connection, bank.name, person, role, community)
+            issued = new_token(bank, connection, person, role, community)
             typer.echo(f"  {role:<10} {issued.token}   {person} {community or ''}".rstrip())
     typer.echo()
 
@@ -461,8 +476,8 @@ def show_balance(
             projector.prepare()
             projector.catch_up()
         name = household_account(household) if pool is None else pool_account(pool)
-        with bank.reading() as connection, connection.cursor() as cursor:
-            row = balance(cursor, name)
+        with bank.reading() as connection:
+            row = balance(connection, name)
     if row is None:
         raise UnknownHousehold(household) if pool is None else UnknownCommunity(pool)
 
@@ -476,8 +491,10 @@ def show_balance(
             ("超限转出 capped", row.capped_minutes),
         ):
             console.print(f"  {label:<18}{minutes:>12,} 分钟 min   {hours_of(minutes):>10} 小时 h")
+        if bank.opened.synthetic:
+            console.print(SYNTHETIC)
 
-    _answer(row, as_json, show)
+    _answer({**msgspec.to_builtins(row), "synthetic": bank.opened.synthetic}, as_json, show)
 
 
 @app.command(name="replay")
@@ -489,27 +506,39 @@ def replay_(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """从第一条事实起重算全部余额和数字，并与汇总表核对；有任何差异则以非零状态结束。
+    """从第一条事实起重算全部余额和数字，并与汇总表逐行核对；有任何差异则以非零状态结束。
 
-    Count all balances and figures again from the first fact, and compare them with the projections; any difference
-    is listed, and the exit status is 1.
+    Count all balances and figures again from the first fact, and compare them with the projections, up to the head
+    with every row of them; any difference is listed, and the exit status is 1.
     """
     if to is not None and as_of is not None:
         raise typer.BadParameter("--to 与 --as-of 只能选一个。 Give --to or --as-of, not both.")
     with timebank(read_settings()) as bank:
+        if as_of is not None:
+            to = bank.store.position_at(_instant(as_of, bank))
         with contextlib.closing(bank.projector()) as projector:
             projector.prepare()
-            head = projector.catch_up()
-        if as_of is not None:
-            to = bank.store.journal.position_at(_instant(as_of, bank))
-        position = head if to is None else min(to, head)
+            checkpoint = projector.catch_up()
+            if to is None or to >= min(checkpoint, bank.store.head()):
+                checkpoint, rows, projected = _projected_at_head(projector, checkpoint)
+                to = None
+            else:
+                rows, projected = [], [_projected(bank, to)]
+        head = bank.store.head()
+        position = min(checkpoint, head) if to is None else to
         with _progress("重放 Replaying", position) as told:
             counted_again = replay(bank.store, position, told)
         replayed = counted_again.counted()
-        found = differences(replayed, _projected(bank, position))
+        found = [] if checkpoint <= head else [Difference("checkpoint", head, checkpoint)]
+        if counted_again.position != position:
+            found.append(Difference("position", counted_again.position, position))
+        for counted in projected:
+            found += [each for each in differences(replayed, counted) if each not in found]
+        found += rows
     total_minutes = counted_again.total_minutes
     content = {
         "position": position,
+        "synthetic": bank.opened.synthetic,
         "facts": counted_again.facts,
         "movements": counted_again.movements,
         "total_minutes": total_minutes,
@@ -524,6 +553,8 @@ def replay_(
         pooled = sum(minutes for name, minutes in replayed.balances.items() if name.startswith("pool:"))
         issued = -replayed.balances.get("issuance", 0)
         console.print(f"重放到位置 replayed to position {position:,}: {counted_again.facts:,} 个事实 facts")
+        if bank.opened.synthetic:
+            console.print(SYNTHETIC)
         console.print(
             f"  发行 issued {issued:,} = 各户 held {held:,} + 时间池 pooled {pooled:,}（分钟 minutes）\n"
             f"  所有账户合计 all accounts sum to {total_minutes}\n"
@@ -552,13 +583,27 @@ def _instant(text: str, bank: Timebank) -> datetime:
 
 
 def _projected(bank: Timebank, position: int) -> Counted:
-    """What the projections say as of a position, in one snapshot: the accounts' own rows where it is their own."""
-    with bank.reading() as connection, one_moment(connection) as (cursor, current):
-        return Counted(
-            balances(cursor) if current == position else balances_at(cursor, position),
-            count_figures(cursor, basis="recorded", position=position)[""],
-            {by: count_figures(cursor, basis="recorded", position=position, by=by) for by in DIMENSIONS},
-        )
+    """What the projections say of a past position, in one snapshot."""
+    with bank.reading() as connection, one_moment(connection) as (cursor, _):
+        return _counted(cursor, balances_at(cursor, position), "recorded", position)
+
+
+def _projected_at_head(projector: Projector, total: int) -> tuple[int, list[Difference], list[Counted]]:
+    """The checkpoint, each row that isn't what the facts fold to, and what the projections say, on both bases."""
+    with _progress("逐行核对 Comparing every row", total) as told, projector.compared(told) as compared:
+        cursor, checkpoint = compared.cursor, compared.checkpoint
+        held = balances(cursor)
+        projected = [_counted(cursor, held, basis, checkpoint) for basis in BASES]
+        return checkpoint, [Difference(*each) for each in compared.differences], projected
+
+
+def _counted(cursor: psycopg.Cursor[Any], held: dict[str, int], basis: Basis, position: int) -> Counted:
+    asked: dict[str, Any] = {"basis": basis, "position": position}
+    return Counted(
+        held,
+        count_figures(cursor, **asked)[""],
+        {name: count_figures(cursor, **asked, by=by, level=level) for name, (by, level) in CELLS.items()},
+    )
 
 
 # ── Running an installation ──────────────────────────────────────────────────────────────────────────────────────
@@ -570,7 +615,7 @@ def rebuild(as_json: Json = False) -> None:
     with (
         timebank(read_settings()) as bank,
         contextlib.closing(bank.projector()) as projector,
-        _progress("重建汇总表 Rebuilding", bank.store.journal.head()) as told,
+        _progress("重建汇总表 Rebuilding", bank.store.head()) as told,
     ):
         position = projector.rebuild(told)
     _answer(
@@ -595,15 +640,36 @@ def add_token(
 
     令牌只写到标准输出，请妥善转交本人。 Hand it to its person only.
     """
-    flaw = check_id(person)
-    if flaw is not None:
-        _fail(f"人员编号“{person}”{flaw.zh}。 / The person's number {flaw}.")
+    person = _person(person)
     if role != "staff" and community is not None:
         raise typer.BadParameter("--community 只用于 staff。 --community is for staff only.")
     with timebank(read_settings()) as bank, psycopg.connect(bank.address) as connection:
-        issued = issue_token(connection, bank.name, person, role, community)
+        issued = new_token(bank, connection, person, role, community)
+    community = issued.actor.community
     content = {"token": issued.token, "person": person, "role": role, "community": community}
     _answer(content, as_json, lambda console: console.print(issued.token, soft_wrap=True))
+
+
+def new_token(
+    bank: Timebank, connection: psycopg.Connection[Any], person: str, role: Role, community: str | None
+) -> IssuedToken:
+    """A token for somebody whom the ledger has room for: staff of a community that is registered, a volunteer who is
+    enrolled. Staff, auditors and administrators need not be members. Raises: UnknownCommunity, NotEnrolled."""
+    if community is not None:
+        community = normal_name(community)
+        known(bank.store, Community.of(community)).require()
+    if role == "volunteer" and not known(bank.store, Person.of(person)).volunteer:
+        raise NotEnrolled(person)
+    return issue_token(connection, bank.name, person, role, community)
+
+
+def _person(text: str) -> str:
+    """A person's number as the ledger has it; ends the command where it can be none."""
+    number = normal_id(text)
+    flaw = check_id(number)
+    if flaw is not None:
+        _fail(f"人员编号“{masked(number)}”{flaw.zh}。 / The person's number {flaw}.")
+    return number
 
 
 @token_app.command("revoke")
@@ -611,6 +677,7 @@ def revoke_token(
     person: Annotated[str, typer.Option(help="人员编号。 The person's number.")], as_json: Json = False
 ) -> None:
     """停用一个人的全部令牌（最多 5 秒后生效）。 Revoke all tokens of a person (within 5 seconds)."""
+    person = _person(person)
     with timebank(read_settings()) as bank, psycopg.connect(bank.address) as connection:
         revoked = revoke_tokens(connection, bank.name, person)
     _answer(
@@ -639,7 +706,7 @@ def open_database(
         raise typer.BadParameter("--policy-from")
     opening = OpenLedger(name=name, zone=zone, synthetic=synthetic)
     with timebank(read_settings(), opening, AdoptPolicy(effective_on=day)) as bank:
-        content = {"ledger": bank.name, "name": bank.opened.name, "position": bank.store.journal.head()}
+        content = {"ledger": bank.name, "name": bank.opened.name, "position": bank.store.head()}
     _answer(content, as_json, lambda console: console.print(f"账本已开立 open: {content['name']}"))
 
 

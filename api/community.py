@@ -66,8 +66,8 @@ async def list_communities(
     service: Service = request.app.state.service
     position = await service.fresh(min_position)
     async with service.pool.connection() as connection:
-        rows = await community.communities(connection, after=after, limit=limit)
-    return page(rows, limit, rows[-1].community if rows else None, position)
+        rows = await community.communities(connection, after=after, limit=limit + 1)
+    return page(rows, limit, lambda row: row.community, position)
 
 
 @router.get("/communities/{community_id}/grids", response_model=CommunityPage, summary="网格列表 List grids")
@@ -83,10 +83,10 @@ async def list_grids(
     service: Service = request.app.state.service
     position = await service.fresh(min_position)
     async with service.pool.connection() as connection:
-        rows = await community.grids(connection, community_id, after=after, limit=limit)
+        rows = await community.grids(connection, community_id, after=after, limit=limit + 1)
         if not rows and await account.account(connection, pool_account(community_id)) is None:
             raise UnknownCommunity(community_id)
-    return page(rows, limit, rows[-1].grid if rows else None, position)
+    return page(rows, limit, lambda row: row.grid, position)
 
 
 @router.post("/pools/funding", status_code=201, response_model=Written, summary="注入时间池 Fund a pool")

@@ -3,6 +3,7 @@
 from datetime import date, datetime
 from typing import Annotated
 
+import msgspec
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
@@ -59,4 +60,4 @@ async def read_figures(
     service: Service = request.app.state.service
     await service.fresh(min_position)
     today = datetime.now(service.bank.zone).date()
-    return answer(await service.figures(as_of or today, basis, by, level, min_position or 0))
+    return answer(msgspec.Raw(await service.figures(as_of or today, basis, by, level, min_position or 0)))

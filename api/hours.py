@@ -1,8 +1,9 @@
 """Service records: logged, confirmed, rejected, reversed, read."""
 
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Body, Path, Query, Request
+from psycopg import AsyncConnection
 from pydantic import BaseModel, ConfigDict
 from starlette.responses import Response
 
@@ -21,7 +22,6 @@ from domain.hours import (
     LogManyHours,
     RejectHours,
     ReverseHours,
-    Status,
     UnknownRecord,
     confirm,
     log,
@@ -36,6 +36,8 @@ from projections.hours import HoursRow
 router = APIRouter(route_class=WritingRoute, prefix="/v1/hours", tags=["服务记录 hours"])
 
 RecordPath = Annotated[RecordId, Path()]
+ListedStatus = Literal["logged", "confirmed", "rejected", "reversed"]
+"""Every status of a record that there is."""
 
 
 class WithReason(BaseModel):
@@ -121,13 +123,13 @@ async def read_hours(
         row = await hours.record(connection, record)
         if row is None:
             raise UnknownRecord(record)
-        if not await _may_read(service, caller, row):
+        if not await _may_read(connection, caller, row):
             # Whoever may not read it isn't told either that it exists.
             raise UnknownRecord(record)
     return answer(row)
 
 
-async def _may_read(service: Service, caller: Actor, row: HoursRow) -> bool:
+async def _may_read(connection: AsyncConnection[Any], caller: Actor, row: HoursRow) -> bool:
     """Auditors read all, staff their community's, volunteers what their household gave or received."""
     if caller.role in ("auditor", "admin"):
         return True
@@ -135,8 +137,7 @@ async def _may_read(service: Service, caller: Actor, row: HoursRow) -> bool:
         return caller.community in (None, row.community)
     if caller.id == row.volunteer:
         return True
-    async with service.pool.connection() as connection:
-        person = await household.person(connection, caller.id)
+    person = await household.person(connection, caller.id)
     return person is not None and person.household in (row.household, row.recipient_household)
 
 
@@ -146,7 +147,7 @@ async def list_hours(
     caller: Reader,
     community: Annotated[PlaceName | None, Query()] = None,
     volunteer: Annotated[PersonId | None, Query()] = None,
-    status: Annotated[Status | None, Query()] = None,
+    status: Annotated[ListedStatus | None, Query()] = None,
     after: AfterPosition = 0,
     limit: Limit = 100,
     min_position: MinPosition = None,
@@ -164,6 +165,6 @@ async def list_hours(
     position = await service.fresh(min_position)
     async with service.pool.connection() as connection:
         rows = await hours.records(
-            connection, community=community, volunteer=volunteer, status=status, after=after, limit=limit
+            connection, community=community, volunteer=volunteer, status=status, after=after, limit=limit + 1
         )
-    return page(rows, limit, rows[-1].logged_position if rows else None, position)
+    return page(rows, limit, lambda row: row.logged_position, position)

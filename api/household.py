@@ -122,9 +122,8 @@ async def list_households(
         community = caller.community
     position = await service.fresh(min_position)
     async with service.pool.connection() as connection:
-        rows = await account.household_accounts(connection, community=community, after=after, limit=limit)
-    items = [_balance(row, position) for row in rows]
-    return page(items, limit, items[-1]["household"] if items else None, position)
+        rows = await account.household_accounts(connection, community=community, after=after, limit=limit + 1)
+    return page([_balance(row, position) for row in rows], limit, lambda item: item["household"], position)
 
 
 @router.get("/households/{household}/balance", response_model=Balance, summary="户余额 Balance")
@@ -151,8 +150,8 @@ async def read_statement(
     position = await service.fresh(min_position)
     await _readable(service, caller, household)
     async with service.pool.connection() as connection:
-        rows = await account.statement(connection, household_account(household), after=after, limit=limit)
-    return page(rows, limit, rows[-1].position if rows else None, position)
+        rows = await account.statement(connection, household_account(household), after=after, limit=limit + 1)
+    return page(rows, limit, lambda row: row.position, position)
 
 
 @router.get("/households/{household}/members", response_model=People, summary="户成员 Members")

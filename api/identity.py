@@ -52,7 +52,7 @@ def _unauthorized() -> Problem:
 
 Check = Callable[[Request], Coroutine[Any, Any, Actor | None]]
 ROLES_OF: Final[dict[Check, tuple[Role, ...] | None]] = {}
-"""The roles that each dependency lets through; None is everybody. A test holds every route to one of these."""
+"""The roles that each dependency lets through; None is everybody. `create_app` holds every route to one of these."""
 
 
 def allow(*roles: Role) -> Any:

@@ -1,5 +1,6 @@
 """Problem documents (RFC 9457): every error as JSON that a program can read and a person can act on."""
 
+import logging
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple
@@ -12,6 +13,8 @@ from starlette.responses import Response
 
 from domain.decision import RowsRefused
 from domain.refusal import AgainstRule, AlreadyDone, NotAllowed, Refusal, Unknown
+
+logger = logging.getLogger(__name__)
 
 MEDIA_TYPE: Final = "application/problem+json"
 ERRORS_MAX: Final = 1_000
@@ -56,6 +59,14 @@ KINDS: Final[dict[str, Kind]] = {
         500,
         "服务器内部出错，已记入日志；用同一个 Idempotency-Key 重试是安全的。",
         "The server failed and has logged it; trying again with the same Idempotency-Key is safe.",
+    ),
+    "database-unavailable": Kind(
+        503,
+        "数据库暂时无法查询，请稍后再试；写入请用同一个 Idempotency-Key 重试。",
+        "The database can't be asked for the moment; try again shortly, a write with the same Idempotency-Key.",
+    ),
+    "figures-busy": Kind(
+        503, "同时统计的问题太多，请稍后再查。", "Too many figures are being counted at once; ask again shortly."
     ),
     "ledger-unavailable": Kind(
         503,
@@ -184,6 +195,12 @@ async def http_error(request: Request, error: Exception) -> Response:
     code = _FRAMEWORK.get(error.status_code, "bad-request" if error.status_code < 500 else "internal-error")
     headers = dict(error.headers) if error.headers else None
     return Problem(code, headers=headers).response(request.url.path)
+
+
+async def unavailable(request: Request, error: Exception) -> Response:
+    """The database is away, or has no connection to spare: the log says why, the answer says to try again."""
+    logger.warning("%s: the database is unavailable: %s: %s", request.url.path, type(error).__name__, error)
+    return Problem("database-unavailable", headers={"Retry-After": "1"}).response(request.url.path)
 
 
 async def unexpected(request: Request, _: Exception) -> Response:

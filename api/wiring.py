@@ -2,11 +2,13 @@
 
 import asyncio
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self
+from weakref import WeakValueDictionary
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -17,11 +19,11 @@ from psycopg_pool import AsyncConnectionPool
 from api.identity import Identity
 from api.problems import Problem
 from application.write_loop import Accepted, CommandIdReused, Decide, Ticket, WriteLoop, Writer, command_id, new_id
-from domain.decision import Actor, fold_facts
+from domain.decision import Actor, Reading, S, fold_facts
 from domain.figures import DEFINITIONS, Basis, Dimension, last_instant
 from domain.journal import StoreUnavailable
 from domain.ledger import LedgerOpened, OpenLedger, ledger, open_ledger
-from domain.policy import AdoptPolicy, adopt, policy_book
+from domain.policy import AdoptPolicy, PolicyAdopted, adopt, policy_book
 from infrastructure.embedded import EmbeddedPostgres
 from infrastructure.fact_store import PostgresFactStore
 from infrastructure.journal import CHANNEL, PostgresJournal, open_datastore
@@ -38,9 +40,16 @@ from projections.projection import Projection
 
 READ_WAIT_SECONDS_MAX: Final = 5.0
 READ_CONNECTIONS_MAX: Final = 8
+CONNECTION_WAIT_SECONDS_MAX: Final = 3.0
+"""How long a read waits for a connection of the pool before it says that the database is unavailable."""
 FIGURES_SECONDS: Final = 1.0
-FIGURES_KEPT_MAX: Final = 1_000
-SYSTEM: Final = Actor("system", "admin")
+FIGURES_WAIT_SECONDS_MAX: Final = 5.0
+FIGURES_COUNTED_AT_ONCE_MAX: Final = 2
+FIGURES_BYTES_MAX: Final = 8_000_000
+KEPT_OVERHEAD_BYTES: Final = 1_000
+"""What a kept answer takes beside its own bytes, roughly: its question and its place."""
+SYSTEM: Final = Actor("@system", "admin")
+"""Nobody can have a token for this id, nor choose its command ids: no person's number starts so."""
 
 
 class LedgerNotOpen(Exception):
@@ -83,7 +92,8 @@ def service_address(owner_address: str) -> str:
     if row is None or not row[0]:
         return owner_address
     options = conninfo_to_dict(owner_address).get("options") or ""
-    return make_conninfo(owner_address, options=f"{options} -c role={SERVICE_ROLE}".strip())
+    # Without the path, tables in a schema that is named like the role would stand in for the journal's.
+    return make_conninfo(owner_address, options=f"{options} -c role={SERVICE_ROLE} -c search_path=public".strip())
 
 
 @dataclass(slots=True)
@@ -118,7 +128,8 @@ class Timebank:
     def read_address(self) -> str:
         options = conninfo_to_dict(self.address).get("options") or ""
         path = f"-c search_path={schema_of(self.name)},public"
-        return make_conninfo(self.address, options=f"{options} {path}".strip())
+        patience = conninfo_to_dict(self.address).get("connect_timeout") or round(CONNECTION_WAIT_SECONDS_MAX)
+        return make_conninfo(self.address, options=f"{options} {path}".strip(), connect_timeout=patience)
 
     def run(self, *tickets: Ticket) -> list[Accepted]:
         """Decide and record commands at once, without a write loop. Raises: Refusal, StoreUnavailable."""
@@ -147,7 +158,7 @@ def timebank(
         if opened is None:
             raise LedgerNotOpen(settings.ledger)
         bank = Timebank(settings, address, owner_address, store, opened)
-        if policy is not None and opening is not None:
+        if policy is not None and opening is not None and not adopted_policies(store):
             # Its id makes it happen once, however often and with whatever policy the ledger is opened this way.
             with suppress(CommandIdReused):
                 bank.run(Ticket(adopt, policy, SYSTEM, command_id(SYSTEM.id, "first policy")))
@@ -165,9 +176,19 @@ def _recall_balances(journal: PostgresJournal) -> Callable[[list[str]], tuple[in
     return recall
 
 
+def known(store: PostgresFactStore, reading: Reading[S]) -> S:
+    """What a decision would be told now. Raises: StoreUnavailable."""
+    cold, tail = store.read_boundary([reading.tag], store.head())
+    return fold_facts(reading, [recorded.envelope.fact for recorded in (*cold, *tail)])
+
+
+def adopted_policies(store: PostgresFactStore) -> tuple[PolicyAdopted, ...]:
+    """Every adopted version of the rules, oldest first. Raises: StoreUnavailable."""
+    return known(store, policy_book).versions
+
+
 def _opened(store: PostgresFactStore) -> LedgerOpened | None:
-    cold, _ = store.read_boundary([ledger.tag], store.head())
-    return fold_facts(ledger, [recorded.envelope.fact for recorded in cold]).opened
+    return known(store, ledger).opened
 
 
 def _new_command() -> str:
@@ -203,7 +224,7 @@ def public_figures(
     with one_moment(connection) as (cursor, position):
         asked: dict[str, Any] = {"basis": basis, "until": as_of, "position": position}
         if basis == "recorded":
-            asked["position"] = min(position, bank.store.journal.position_at(last_instant(as_of, bank.zone)))
+            asked["position"] = min(position, bank.store.position_at(last_instant(as_of, bank.zone)))
         total = figures(cursor, **asked)[""]
         cells = {} if by is None else figures(cursor, **asked, by=by, level=level)
     return {
@@ -222,6 +243,44 @@ def public_figures(
     }
 
 
+Question = tuple[date, Basis, Dimension | None, int]
+
+
+class Counted(NamedTuple):
+    """One answer about the figures: when it was counted (monotonic seconds), what it knew of, and its JSON."""
+
+    counted_at: float
+    position: int
+    content: bytes
+
+
+class KeptFigures:
+    """Answers about the figures, the last counted ones, in a bounded number of bytes."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[Question, Counted] = OrderedDict()
+        self.bytes = 0
+
+    def get(self, question: Question) -> Counted | None:
+        return self._kept.get(question)
+
+    def keep(self, question: Question, counted: Counted) -> None:
+        """Keep an answer in the place of what was counted longest ago."""
+        self._forget(self._kept.pop(question, None))
+        self._kept[question] = counted
+        self.bytes += self._size(counted)
+        while self.bytes > FIGURES_BYTES_MAX:
+            self._forget(self._kept.popitem(last=False)[1])
+
+    def _forget(self, counted: Counted | None) -> None:
+        if counted is not None:
+            self.bytes -= self._size(counted)
+
+    @staticmethod
+    def _size(counted: Counted) -> int:
+        return len(counted.content) + KEPT_OVERHEAD_BYTES
+
+
 class Service:
     """A running service: the write loop, the projector and the read connections around one `Timebank`."""
 
@@ -230,8 +289,10 @@ class Service:
         self.position = 0
         """Everything up to here is in the projections."""
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
-        self._counting = asyncio.Lock()
-        self._figures: dict[tuple[object, ...], tuple[float, dict[str, Any]]] = {}
+        self._figures = KeptFigures()
+        self._asked: WeakValueDictionary[Question, asyncio.Lock] = WeakValueDictionary()
+        """A lock for each question that somebody is asking."""
+        self._counts = asyncio.Semaphore(FIGURES_COUNTED_AT_ONCE_MAX)
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -248,6 +309,7 @@ class Service:
                 bank.read_address,
                 min_size=2,
                 max_size=READ_CONNECTIONS_MAX,
+                timeout=CONNECTION_WAIT_SECONDS_MAX,
                 open=False,
                 kwargs={"autocommit": True},
                 check=AsyncConnectionPool.check_connection,
@@ -302,28 +364,34 @@ class Service:
 
     async def policies(self) -> list[dict[str, object]]:
         """Every adopted version of the rules, oldest first."""
-        cold, tail = await asyncio.to_thread(self.bank.store.read_boundary, [policy_book.tag], self.position)
-        book = fold_facts(policy_book, [recorded.envelope.fact for recorded in (*cold, *tail)])
-        return [msgspec.to_builtins(adopted) for adopted in book.versions]
+        versions = await asyncio.to_thread(adopted_policies, self.bank.store)
+        return [msgspec.to_builtins(adopted) for adopted in versions]
 
-    async def figures(
-        self, as_of: date, basis: Basis, by: Dimension | None, level: int, min_position: int
-    ) -> dict[str, object]:
-        """The public figures; counted at most once a second for the same question, unless a fresher one is needed."""
-        question = (as_of, basis, by, level)
-        async with self._counting:
-            kept = self._figures.get(question)
-            fresh_until = time.monotonic() - FIGURES_SECONDS
-            if kept is None or kept[1]["position"] < max(min_position, self.position if kept[0] < fresh_until else 0):
-                counted = await asyncio.to_thread(self._count_figures, as_of, basis, by, level)
-                if len(self._figures) >= FIGURES_KEPT_MAX:
-                    self._figures.clear()
-                self._figures[question] = kept = (time.monotonic(), counted)
-            return kept[1]
+    async def figures(self, as_of: date, basis: Basis, by: Dimension | None, level: int, min_position: int) -> bytes:
+        """The public figures as JSON; counted at most once a second for the same question, unless a fresher one is
+        needed. Raises: Problem 503 where too much else is being counted."""
+        question = (as_of, basis, by, level if by == "grid" else 1)
+        lock = self._asked.setdefault(question, asyncio.Lock())
+        try:
+            async with asyncio.timeout(FIGURES_WAIT_SECONDS_MAX) as waiting, lock:
+                kept = self._figures.get(question)
+                if kept is not None:
+                    stale = kept.counted_at < time.monotonic() - FIGURES_SECONDS
+                    if kept.position >= max(min_position, self.position if stale else 0):
+                        return kept.content
+                async with self._counts:
+                    waiting.reschedule(None)
+                    counted = await asyncio.to_thread(self._count_figures, *question)
+                self._figures.keep(question, counted)
+                return counted.content
+        except TimeoutError:
+            raise Problem("figures-busy", headers={"Retry-After": "1"}) from None
 
-    def _count_figures(self, as_of: date, basis: Basis, by: Dimension | None, level: int) -> dict[str, Any]:
+    def _count_figures(self, as_of: date, basis: Basis, by: Dimension | None, level: int) -> Counted:
+        position = self.position  # of a day that is past, the answer itself names an earlier one
         with self.bank.reading() as connection:
-            return public_figures(self.bank, connection, as_of=as_of, basis=basis, by=by, level=level)
+            counted = public_figures(self.bank, connection, as_of=as_of, basis=basis, by=by, level=level)
+        return Counted(time.monotonic(), max(position, counted["position"]), msgspec.json.encode(counted))
 
     def _deliver(self, tickets: list[Ticket]) -> None:
         """Called in the write loop's thread, once a batch."""

@@ -44,7 +44,8 @@ from domain.refusal import Refusal
 
 CHUNK_ROWS: Final = 1_000
 CONFLICTS_MAX: Final = 5
-ACTOR: Final = Actor("import", "admin")
+ACTOR: Final = Actor("@import", "admin")
+"""No person's number starts so: nobody can have a token for this id, nor share its command ids."""
 
 _FIELDS: Final[dict[type[Refusal], str]] = {
     BalanceTooLow: "minutes",

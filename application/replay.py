@@ -10,7 +10,15 @@ from domain.fact import Movement, Recorded
 from domain.figures import Dimension, Figure, Tally
 from domain.journal import FactStore
 
-DIMENSIONS: Final[tuple[Dimension, ...]] = ("community", "service", "month")
+CELLS: Final[dict[str, tuple[Dimension, int]]] = {
+    "community": ("community", 1),
+    "service": ("service", 1),
+    "month": ("month", 1),
+    "grid 1": ("grid", 1),
+    "grid 2": ("grid", 2),
+    "grid 3": ("grid", 3),
+}
+"""The ways in which figures are counted again: by a dimension, for grids to a level."""
 
 
 class Counted(msgspec.Struct):
@@ -18,7 +26,7 @@ class Counted(msgspec.Struct):
 
     balances: dict[str, int]
     figures: Figure
-    cells: dict[Dimension, dict[str, Figure]]
+    cells: dict[str, dict[str, Figure]]
 
 
 class Replay:
@@ -59,7 +67,7 @@ class Replay:
         return Counted(
             {name: account.balance_minutes for name, account in sorted(self._accounts.items())},
             self._tally.figures(),
-            {by: self._tally.cells(by) for by in DIMENSIONS},
+            {name: self._tally.cells(by, level=level) for name, (by, level) in CELLS.items()},
         )
 
 
@@ -106,6 +114,6 @@ def differences(replayed: Counted, projected: Counted) -> list[Difference]:
 
     compare("balance", replayed.balances, projected.balances)
     compare("figures", {"": replayed.figures}, {"": projected.figures})
-    for by in DIMENSIONS:
-        compare(by, dict(replayed.cells[by]), dict(projected.cells[by]))
+    for name in CELLS:
+        compare(name, dict(replayed.cells[name]), dict(projected.cells[name]))
     return found

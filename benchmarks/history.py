@@ -58,7 +58,7 @@ def _bare_copy(bank: Timebank, server: EmbeddedPostgres) -> float:
 def measure_folding(of: District) -> Iterator[dict[str, object]]:
     """`replay` and `rebuild` of the whole journal, beside reading every row of it in order and decoding nothing."""
     with of.bank() as bank:
-        facts = bank.store.journal.head()
+        facts = bank.store.head()
         replayed, rebuilt, read = [], [], []
         for _ in range(ROUNDS):
             started = time.perf_counter()

@@ -10,10 +10,10 @@ from typing import Annotated, Final, Literal, get_args
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field
 
-from domain.community import Community, require_scope
+from domain.community import Community, require_reach, require_scope
 from domain.decision import Context, Decided, Decision, Fold, Reading, read
 from domain.fact import Movement
-from domain.household import Household, Person
+from domain.household import Household, Person, UnknownHousehold
 from domain.identifiers import HouseholdId, PlaceName
 from domain.policy import policy_book
 from domain.refusal import AgainstRule, NotAllowed
@@ -165,13 +165,13 @@ def fund_pool(command: FundPool, context: Context) -> Decision:
 
 
 def grant_minutes(command: GrantMinutes, context: Context) -> Decision:
-    """Raises: UnknownHousehold, OutsideCommunity, GrantedToOwnHousehold, BalanceTooLow (the pool's), BalanceTooHigh,
-    NoPolicyInForce."""
+    """Raises: UnknownHousehold (also where it is outside the staff's community), GrantedToOwnHousehold, BalanceTooLow
+    (the pool's), BalanceTooHigh, NoPolicyInForce."""
     household, book, granter = yield from read(
         Household.of(command.household), policy_book, Person.of(context.actor.id)
     )
     community = household.require()
-    require_scope(context, community)
+    require_reach(context, community, UnknownHousehold(command.household))
     if granter.household == command.household:
         raise GrantedToOwnHousehold(command.household)
     adopted = book.in_force(context.now.astimezone(context.zone).date())

@@ -105,10 +105,20 @@ def register_grid(command: RegisterGrid, context: Context) -> Decision:
 
 
 def require_scope(context: Context, community: str) -> None:
-    """Staff of one community act on that one only. Raises: OutsideCommunity."""
+    """Staff of one community act on that one only; for a community that the command itself names (else
+    `require_reach`). Raises: OutsideCommunity."""
     bound = context.actor.community
     if bound is not None and bound != community:
         raise OutsideCommunity(community, bound)
+
+
+def require_reach(context: Context, community: str, unknown: Unknown) -> None:
+    """What belongs to another community isn't there for staff of one: they must not learn whose it is from a refusal.
+
+    Raises: ``unknown``, which is what they would be told if it did not exist.
+    """
+    if context.actor.community not in (None, community):
+        raise unknown
 
 
 @dataclass(unsafe_hash=True)

@@ -6,7 +6,7 @@ from typing import Annotated
 import msgspec
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from domain.community import Community, GridPath, require_scope
+from domain.community import Community, GridPath, require_reach, require_scope
 from domain.decision import Context, Decided, Decision, Fold, Reading, read
 from domain.fact import Fact
 from domain.identifiers import HouseholdId, PersonId, PlaceName, has_control
@@ -142,21 +142,21 @@ def register_household(command: RegisterHousehold, context: Context) -> Decision
 
 
 def register_member(command: RegisterMember, context: Context) -> Decision:
-    """Raises: UnknownHousehold, MemberAlreadyRegistered, OutsideCommunity."""
+    """Raises: UnknownHousehold (also where it is outside the staff's community), MemberAlreadyRegistered."""
     person, household = yield from read(Person.of(command.member), Household.of(command.household))
-    require_scope(context, household.require())
+    require_reach(context, household.require(), UnknownHousehold(command.household))
     if person.household is not None:
-        raise MemberAlreadyRegistered(command.member, person.household)
+        raise MemberAlreadyRegistered(command.member)
     return Decided(0, (MemberRegistered(command.member, command.household),))
 
 
 def enrol_volunteer(command: EnrolVolunteer, context: Context) -> Decision:
-    """Raises: UnknownMember, VolunteerAlreadyEnrolled, OutsideCommunity."""
+    """Raises: UnknownMember (also where they are outside the staff's community), VolunteerAlreadyEnrolled."""
     person = yield from read(Person.of(command.volunteer))
     if person.household is None:
         raise UnknownMember(command.volunteer)
     household = yield from read(Household.of(person.household))
-    require_scope(context, household.require())
+    require_reach(context, household.require(), UnknownMember(command.volunteer))
     if person.volunteer:
         raise VolunteerAlreadyEnrolled(command.volunteer)
     return Decided(0, (VolunteerEnrolled(command.volunteer),))
@@ -192,10 +192,11 @@ class HouseholdAlreadyRegistered(AlreadyDone):
 
 @dataclass(unsafe_hash=True)
 class MemberAlreadyRegistered(AlreadyDone):
+    """Doesn't say of which household: that may be one that whoever asks must not know of."""
+
     member: str
-    household: str
-    zh = "“{member}”已经是户“{household}”的成员。"
-    en = "“{member}” is a member of household “{household}” already."
+    zh = "“{member}”已经是一户的成员。"
+    en = "“{member}” is a member of a household already."
 
 
 @dataclass(unsafe_hash=True)

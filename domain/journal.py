@@ -1,5 +1,6 @@
 """What the rest of the time bank needs of a journal, whatever it is stored in."""
 
+import re
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Protocol
 
@@ -10,9 +11,26 @@ from domain.fact import Envelope, Recorded
 class Conflict(Exception):
     """Another writer recorded something that a decision had read; it must be read and decided again."""
 
+    def __init__(self) -> None:
+        super().__init__(
+            "其他程序同时记录了与此有关的内容，这次什么也没有记录，请重试。 / "
+            "Another writer recorded something that this depends on; nothing was recorded. Try again."
+        )
+
 
 class StoreUnavailable(Exception):
-    """The journal could not be reached, or did not answer in time. Nothing is known to be recorded."""
+    """The journal could not be reached, or did not answer in time. Nothing is known to be recorded.
+
+    The reason is a technical one, kept without its credentials.
+    """
+
+    def __init__(self, reason: str) -> None:
+        reason = re.sub(r"://[^/\s]*@|password\s*=\s*('[^']*'|\S+)", "…", " ".join(reason.split()))
+        super().__init__(
+            "暂时无法使用账本，请稍后重试；若一直如此，请检查数据库。重试不会重复记录同一命令。 / "
+            "The ledger can't be used just now. Try again later; if that doesn't help, look at the database. "
+            f"A command that is sent again is not recorded twice. ({reason})"
+        )
 
 
 class FactStore(Protocol):

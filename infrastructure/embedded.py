@@ -535,6 +535,10 @@ def _explained(error: OSError, directory: Path) -> DatabaseUnavailable:
             return DiskFull(directory)
         case errno.EEXIST | errno.ENOTDIR:
             return UnusableDataDirectory(directory, "路径上有一个文件不是目录", "part of the path is a file")
+        case errno.ENOENT:
+            return UnusableDataDirectory(
+                directory, "目录不存在，也无法创建", "it doesn't exist and can't be made there, or it was removed"
+            )
         case errno.EACCES | errno.EPERM | errno.EROFS:
             return UnusableDataDirectory(
                 directory, "没有写入权限", f"it isn't writable by the user {_name_of(os.geteuid())}"

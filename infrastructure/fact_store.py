@@ -1,6 +1,7 @@
 """The journal as the domain sees it: envelopes in, recorded envelopes out, conflicts named."""
 
 from collections.abc import Callable, Collection, Iterator, Sequence
+from datetime import datetime
 from typing import Any
 
 from eventsourcing.dcb.api import DCBAppendCondition, DCBEvent, DCBQuery, DCBQueryItem
@@ -75,9 +76,26 @@ class PostgresFactStore:
         return appended.first_position, appended.recorded_at_microseconds
 
     def scan(self, after: int = 0, to: int | None = None, batch: int = 5000) -> Iterator[list[Recorded[Any]]]:
-        """All facts after a position, in order, in batches. Raises: UnknownFactType, UnreadableFact."""
-        for facts in self.journal.scan(after, to, batch=batch, with_tags=False):
+        """All facts after a position, in order, in batches.
+
+        Raises: StoreUnavailable, UnknownFactType, UnreadableFact.
+        """
+        batches = self.journal.scan(after, to, batch=batch, with_tags=False)
+        while True:
+            try:
+                facts = next(batches, None)
+            except PersistenceError as error:
+                raise StoreUnavailable(str(error)) from error
+            if facts is None:
+                return
             yield [recorded(fact) for fact in facts]
+
+    def position_at(self, time: datetime) -> int:
+        """The last position recorded at or before the time, which must name its zone. Raises: StoreUnavailable."""
+        try:
+            return self.journal.position_at(time)
+        except PersistenceError as error:
+            raise StoreUnavailable(str(error)) from error
 
 
 class _Boundary(DCBQuery):

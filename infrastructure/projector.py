@@ -5,11 +5,12 @@ any number of them folds every fact exactly once. A rebuild folds into a schema 
 being read, and then takes its place.
 """
 
+import contextlib
 import logging
 import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import psycopg
 from psycopg import Connection, Cursor, sql
@@ -23,6 +24,10 @@ REBUILD_BATCH_FACTS: Final = 20_000
 RECONNECT_SECONDS_MAX: Final = 5.0
 QUIET_SECONDS: Final = 0.1
 """How long the projector lets facts gather while they keep coming, so that a batch is worth its transaction."""
+ROWS_NAMED_MAX: Final = 5
+"""How many differing rows of one table are named; all are counted."""
+SCRATCH: Final = "pg_temp"
+"""Where the projections are folded anew to be compared: nobody else sees it, and it ends with the transaction."""
 
 
 Write = Callable[[Cursor[Any]], None]
@@ -43,7 +48,7 @@ class Foldable(Protocol):
     def fact_types(self) -> tuple[type[Fact], ...]: ...
     def load(self, cursor: Cursor[Any]) -> None: ...
     def fold(self, recorded: Recorded[Any]) -> None: ...
-    def take(self) -> Write: ...
+    def take(self, *, more: bool = False) -> Write: ...
 
 
 Scan = Callable[[int, int], Iterator[list[Recorded[Any]]]]
@@ -51,13 +56,62 @@ Scan = Callable[[int, int], Iterator[list[Recorded[Any]]]]
 
 
 class RebuildRunning(Exception):
-    """Another process is rebuilding the same projections."""
+    """Another process is rebuilding the same projections, or comparing them with the journal."""
 
     def __init__(self) -> None:
         super().__init__(
-            "另一个进程正在重建投影，请等它完成。 / "
-            "Another process is rebuilding the projections; wait until it is done."
+            "另一个进程正在重建或核对汇总表，请等它完成。 / "
+            "Another process is rebuilding the projections or comparing them; wait until it is done."
         )
+
+
+class ProjectionsAreNewer(Exception):
+    """The tables were folded by a newer version of the program, which this one must not overwrite."""
+
+    def __init__(self, found: str, ours: str) -> None:
+        self.found, self.ours = found, ours
+        super().__init__(
+            f"汇总表由更新版本的程序写成（{found}；本程序为 {ours}）。请改用该版本；若确要退回本版本，先停止其他程序，"
+            "再运行 timebank rebuild。 / "
+            f"The projections were folded by a newer version of the program ({found}; this one has {ours}). Use that "
+            "version; to go back to this one for good, stop the others and run timebank rebuild."
+        )
+
+
+class ProjectionsDamaged(Exception):
+    """The tables aren't what the program left: facts would be folded twice, or a table or a column is missing."""
+
+    def __init__(self, reason: object) -> None:
+        reason = " ".join(str(reason).split())
+        super().__init__(
+            f"汇总表或其检查点被改动过，无法继续汇总，请运行 timebank rebuild 重建（{reason}）。 / "
+            f"The projections or their checkpoint were changed by hand; run timebank rebuild ({reason})."
+        )
+
+
+class Checkpoint(NamedTuple):
+    """Up to where the tables are folded, by which version; ``table`` changes whenever a rebuild swaps the tables."""
+
+    position: int
+    version: str
+    table: int
+
+
+class RowDifference(NamedTuple):
+    """Rows of one table that aren't the same folded anew: one row by its key, or the table's count of them."""
+
+    what: str
+    folded_anew: object
+    found: object
+
+
+class Comparison(NamedTuple):
+    """The tables as of one moment, beside the same folded anew. The cursor reads what the tables held then."""
+
+    cursor: Cursor[Any]
+    checkpoint: int
+    position: int
+    differences: list[RowDifference]
 
 
 def schema_of(ledger: str) -> str:
@@ -68,6 +122,22 @@ def schema_of(ledger: str) -> str:
 def projections_version(projections: Sequence[Foldable]) -> str:
     """What a checkpoint of these projections is marked with."""
     return " ".join(f"{projection.name}.{projection.version}" for projection in projections)
+
+
+def is_newer(found: str, ours: str) -> bool:
+    """Whether a checkpoint's version is of a newer program: any projection of it is, or it has further ones.
+
+    So whoever removes a projection raises the version of another one.
+    """
+    theirs, own = _versions(found), _versions(ours)
+    return (theirs.keys() > own.keys() and all(theirs[name] == own[name] for name in own)) or any(
+        version > own.get(name, version) for name, version in theirs.items()
+    )
+
+
+def _versions(text: str) -> dict[str, int]:
+    parts = (part.rpartition(".") for part in text.split())
+    return {name: int(version) for name, _, version in parts if version.isdecimal()}
 
 
 class Projector:
@@ -83,7 +153,8 @@ class Projector:
         self._scan = scan
         self._make = make
         self._projections = make()
-        self._position: int | None = None
+        self._held: tuple[int, int] | None = None
+        """The tables and the position that the projections' memory is of."""
         self._connection: Connection[Any] | None = None
         self._by_type = _by_type(self._projections)
 
@@ -96,24 +167,36 @@ class Projector:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
-        self._position = None
+        self._held = None
 
     def prepare(self, progress: Callable[[int], None] | None = None) -> None:
-        """Make the tables, or fold them anew where they are of another version; wait where another process does."""
+        """Make the tables, or fold them anew where they are of an older version; wait where another process does.
+
+        Raises: ProjectionsAreNewer.
+        """
         while not self._current():
             try:
                 self.rebuild(progress)
             except RebuildRunning:
                 with self._connect().transaction():
-                    self._connect().execute("SELECT pg_advisory_xact_lock_shared(hashtext(%s))", (self._fresh,))
+                    self._connect().execute("SELECT pg_advisory_xact_lock(hashtext(%s))", (self._fresh,))
 
     def _current(self) -> bool:
         with self._connect().transaction(), self._connect().cursor() as cursor:
             current = self._checkpoint(cursor)
-        return current is not None and current[1] == self.version
+        return current is not None and self._is_ours(current)
+
+    def _is_ours(self, checkpoint: Checkpoint) -> bool:
+        """Raises: ProjectionsAreNewer."""
+        if is_newer(checkpoint.version, self.version):
+            raise ProjectionsAreNewer(checkpoint.version, self.version)
+        return checkpoint.version == self.version
 
     def catch_up(self, told: Callable[[int], None] | None = None) -> int:
-        """Fold what the journal holds beyond the checkpoint; returns the position reached."""
+        """Fold what the journal holds beyond the checkpoint; returns the position reached.
+
+        Raises: ProjectionsAreNewer, ProjectionsDamaged.
+        """
         while True:
             before, after = self._fold_batch()
             if told is not None:
@@ -126,53 +209,89 @@ class Projector:
 
         Returns the position reached. Raises: RebuildRunning.
         """
-        projections = self._make()
-        by_type = _by_type(projections)
-        connection = self._connect()
-        fresh = self._fresh
-        with connection.transaction(), connection.cursor() as cursor:
-            cursor.execute("SELECT pg_try_advisory_xact_lock(hashtext(%s))", (fresh,))
-            row = cursor.fetchone()
-            if row is None or not row[0]:
+        with self._connect().transaction(), self._connect().cursor() as cursor:
+            cursor.execute("SELECT pg_try_advisory_xact_lock(hashtext(%s))", (self._fresh,))
+            if not cursor.fetchall()[0][0]:
                 raise RebuildRunning
-            cursor.execute(sql.SQL("DROP SCHEMA IF EXISTS {0} CASCADE").format(sql.Identifier(fresh)))
-            cursor.execute(sql.SQL("CREATE SCHEMA {0}").format(sql.Identifier(fresh)))
-            cursor.execute(sql.SQL("SET LOCAL search_path TO {0}, public").format(sql.Identifier(fresh)))
-            cursor.execute("CREATE TABLE checkpoint (position bigint NOT NULL, version text NOT NULL)")
-            for projection in projections:
-                cursor.execute(projection.tables.encode())
-                projection.load(cursor)
-            position = self._fold_all(cursor, 0, projections, by_type, progress)
+            fresh, current = sql.Identifier(self._fresh), sql.Identifier(self._schema)
+            cursor.execute(sql.SQL("DROP SCHEMA IF EXISTS {0} CASCADE").format(fresh))
+            cursor.execute(sql.SQL("CREATE SCHEMA {0}").format(fresh))
+            columns = sql.SQL("(position bigint NOT NULL, version text NOT NULL)")
+            cursor.execute(sql.SQL("CREATE TABLE {0}.checkpoint {1}").format(fresh, columns))
+            projections = self._make()
+            self._make_tables(cursor, self._fresh, projections)
+            position = self._fold_all(cursor, 0, None, projections, progress)
             for projection in projections:
                 if projection.indexes:
                     cursor.execute(projection.indexes.encode())
             # From here on the live projector waits, for as long as the last few facts take.
             self._lock(cursor)
-            position = self._fold_all(cursor, position, projections, by_type, progress)
+            position = self._fold_all(cursor, position, None, projections, progress)
             cursor.execute("INSERT INTO checkpoint VALUES (%s, %s)", (position, self.version))
             self._lock_tables(cursor)
-            cursor.execute(sql.SQL("DROP SCHEMA IF EXISTS {0} CASCADE").format(sql.Identifier(self._schema)))
-            cursor.execute(
-                sql.SQL("ALTER SCHEMA {0} RENAME TO {1}").format(sql.Identifier(fresh), sql.Identifier(self._schema))
-            )
-        self._position = None
+            cursor.execute(sql.SQL("DROP SCHEMA IF EXISTS {0} CASCADE").format(current))
+            cursor.execute(sql.SQL("ALTER SCHEMA {0} RENAME TO {1}").format(fresh, current))
+        self._held = None
         return position
+
+    @contextlib.contextmanager
+    def compared(self, progress: Callable[[int], None] | None = None) -> Iterator[Comparison]:
+        """Fold everything again beside what is there, and compare all rows, as of one moment; nothing is kept.
+
+        The tables are read and folded on meanwhile; only a rebuild has to wait. Raises: RebuildRunning,
+        ProjectionsDamaged.
+        """
+        try:
+            with self._connect().transaction(force_rollback=True), self._connect().cursor() as cursor:
+                cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+                # Before anything that takes the snapshot, which would see no row of tables swapped in after it.
+                cursor.execute("LOCK TABLE checkpoint IN ACCESS SHARE MODE")
+                cursor.execute("SELECT pg_try_advisory_xact_lock_shared(hashtext(%s))", (self._fresh,))
+                if not cursor.fetchall()[0][0]:
+                    raise RebuildRunning
+                cursor.execute("SELECT position FROM checkpoint")
+                ((checkpoint,),) = cursor.fetchall()
+                projections = self._make()
+                tables = self._make_tables(cursor, SCRATCH, projections)
+                position = self._fold_all(cursor, 0, checkpoint, projections, progress)
+                # Named last, as it would else be looked in first.
+                path = sql.SQL("SET LOCAL search_path TO {0}, public, {1}")
+                cursor.execute(path.format(sql.Identifier(self._schema), sql.Identifier(SCRATCH)))
+                found = [row for table in tables for row in _row_differences(cursor, self._schema, table)]
+                yield Comparison(cursor, checkpoint, position, found)
+        except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn) as error:
+            raise ProjectionsDamaged(error) from error
+
+    def _make_tables(self, cursor: Cursor[Any], schema: str, projections: Sequence[Foldable]) -> list[str]:
+        """Empty tables in a schema, which unqualified names mean until the transaction ends; returns their names."""
+        before = _tables(cursor, schema)
+        cursor.execute(sql.SQL("SET LOCAL search_path TO {0}, public").format(sql.Identifier(schema)))
+        for projection in projections:
+            cursor.execute(projection.tables.encode())
+            projection.load(cursor)
+        return [table for table in _tables(cursor, schema) if table not in before]
 
     def _fold_all(
         self,
         cursor: Cursor[Any],
         position: int,
+        to: int | None,
         projections: Sequence[Foldable],
-        by_type: dict[type, list[Foldable]],
         progress: Callable[[int], None] | None,
     ) -> int:
+        """Fold what is after a position, up to another or to the head; returns the position reached."""
+        by_type = _by_type(projections)
         with _Writing(cursor) as writing:
             for batch in self._scan(position, REBUILD_BATCH_FACTS):
-                _fold(batch, by_type)
-                writing.hand([projection.take() for projection in projections])
-                position = batch[-1].position
+                wanted = batch if to is None else [recorded for recorded in batch if recorded.position <= to]
+                _fold(wanted, by_type)
+                writing.hand([projection.take(more=True) for projection in projections])
+                position = wanted[-1].position if wanted else position
                 if progress is not None:
                     progress(position)
+                if len(wanted) < len(batch):
+                    break
+            writing.hand([projection.take() for projection in projections])
         return position
 
     def _fold_batch(self) -> tuple[int, int]:
@@ -184,10 +303,10 @@ class Projector:
                 cursor.execute("SET LOCAL synchronous_commit TO off")
                 self._lock(cursor)
                 current = self._checkpoint(cursor)
-                if current is None or current[1] != self.version:
+                if current is None or not self._is_ours(current):
                     raise psycopg.errors.UndefinedTable("the projections are of another version")
-                before = current[0]
-                if before != self._position:
+                before = current.position
+                if (current.table, before) != self._held:
                     for projection in self._projections:
                         projection.load(cursor)
                 after = before
@@ -199,10 +318,13 @@ class Projector:
                     for projection in self._projections:
                         projection.take()(cursor)
                     cursor.execute("UPDATE checkpoint SET position = %s", (after,))
+        except psycopg.errors.UniqueViolation as error:
+            self._held = None
+            raise ProjectionsDamaged(error.diag.message_primary) from error
         except BaseException:
-            self._position = None
+            self._held = None
             raise
-        self._position = after
+        self._held = current.table, after
         return before, after
 
     def _lock(self, cursor: Cursor[Any]) -> None:
@@ -222,14 +344,14 @@ class Projector:
         for (table,) in cursor.fetchall():
             cursor.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE".encode())
 
-    def _checkpoint(self, cursor: Cursor[Any]) -> tuple[int, str] | None:
-        cursor.execute("SELECT to_regclass(%s)", (f"{self._schema}.checkpoint",))
-        row = cursor.fetchone()
-        if row is None or row[0] is None:
+    def _checkpoint(self, cursor: Cursor[Any]) -> Checkpoint | None:
+        cursor.execute("SELECT to_regclass(%s)::oid", (f"{self._schema}.checkpoint",))
+        ((table,),) = cursor.fetchall()
+        if table is None:
             return None
-        cursor.execute("SELECT position, version FROM checkpoint")
-        found: tuple[int, str] | None = cursor.fetchone()
-        return found
+        cursor.execute("SELECT position, version, tableoid FROM checkpoint")
+        found = cursor.fetchone()
+        return None if found is None else Checkpoint(*found)
 
     def _connect(self) -> Connection[Any]:
         if self._connection is None or self._connection.closed:
@@ -237,7 +359,7 @@ class Projector:
             connection.execute(sql.SQL("SET search_path TO {0}, public").format(sql.Identifier(self._schema)))
             connection.execute(sql.SQL("LISTEN {0}").format(sql.Identifier(self._channel)))
             self._connection = connection
-            self._position = None
+            self._held = None
         return self._connection
 
     def wait_for_news(self, timeout_seconds: float) -> None:
@@ -310,6 +432,9 @@ class ProjectorThread:
                 pause = 0.1
                 self._stopping.wait(QUIET_SECONDS)
                 self._projector.wait_for_news(0.5)
+            except ProjectionsAreNewer as error:
+                logger.error("the projector stops: %s", error)
+                break
             except psycopg.errors.UndefinedTable:
                 logger.warning("the projections are of another version; folding them anew")
                 self._recover()
@@ -323,6 +448,8 @@ class ProjectorThread:
     def _recover(self) -> None:
         try:
             self._projector.prepare()
+        except ProjectionsAreNewer:
+            pass  # which the next batch says
         except Exception as error:  # noqa: BLE001 - likewise
             logger.warning("the projections could not be folded anew yet: %r", error)
             self._stopping.wait(1.0)
@@ -340,3 +467,63 @@ def _fold(batch: Sequence[Recorded[Any]], by_type: dict[type, list[Foldable]]) -
     for recorded in batch:
         for projection in by_type.get(type(recorded.envelope.fact), ()):
             projection.fold(recorded)
+
+
+def _tables(cursor: Cursor[Any], schema: str) -> list[str]:
+    """The names of a schema's tables, in the order in which they were made."""
+    of_schema = "pg_my_temp_schema()" if schema == SCRATCH else "to_regnamespace(%(schema)s)"
+    cursor.execute(
+        f"SELECT relname FROM pg_class WHERE relnamespace = {of_schema} AND relkind = 'r' ORDER BY oid".encode(),
+        {"schema": f'"{schema}"'},
+    )
+    return [name for (name,) in cursor.fetchall()]
+
+
+def _row_differences(cursor: Cursor[Any], schema: str, table: str) -> list[RowDifference]:
+    """The rows of a table that aren't in it folded anew, and the other way round: how many, and the first few."""
+    cursor.execute(
+        "SELECT a.attname, coalesce(a.attnum = ANY(i.indkey), a.attnum = 1) FROM pg_attribute a"
+        " LEFT JOIN pg_index i ON i.indrelid = a.attrelid AND i.indisprimary"
+        " WHERE a.attrelid = %s::regclass AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum",
+        (f"{SCRATCH}.{table}",),
+    )
+    columns = cursor.fetchall()
+    keys = [name for name, in_key in columns if in_key]
+    names = {
+        "columns": sql.SQL(", ").join(sql.Identifier(name) for name, _ in columns),
+        "keys": sql.SQL(", ").join(map(sql.Identifier, keys)),
+        "anew": sql.Identifier(SCRATCH, table),
+        "there": sql.Identifier(schema, table),
+        "few": sql.Literal(ROWS_NAMED_MAX),
+    }
+    only = "SELECT {columns} FROM {%s} EXCEPT ALL SELECT {columns} FROM {%s}"
+    cursor.execute(
+        sql.SQL(
+            f"WITH anew AS MATERIALIZED ({only % ('anew', 'there')}),"
+            f" found AS MATERIALIZED ({only % ('there', 'anew')})"
+            " SELECT (SELECT count(*) FROM anew), (SELECT count(*) FROM found), to_jsonb(anew), to_jsonb(found)"
+            " FROM anew FULL JOIN found USING ({keys}) ORDER BY {keys} LIMIT {few}"
+        ).format(**names)
+    )
+    rows = cursor.fetchall()
+    if not rows:
+        return []
+    cursor.execute(sql.SQL("SELECT (SELECT count(*) FROM {anew}), (SELECT count(*) FROM {there})").format(**names))
+    ((all_anew, all_found),) = cursor.fetchall()
+    anew_only, found_only = rows[0][:2]
+    counts = (
+        {"rows": all_anew, "not_in_the_other": anew_only},
+        {"rows": all_found, "not_in_the_other": found_only},
+    )
+    return [RowDifference(f"table {table}", *counts)] + [
+        RowDifference(f"row {table} {'/'.join(str((anew or found)[key]) for key in keys)}", *_what_differs(anew, found))
+        for _, _, anew, found in rows
+    ]
+
+
+def _what_differs(anew: dict[str, Any] | None, found: dict[str, Any] | None) -> tuple[object, object]:
+    """Two rows of the same key, without the columns that are the same in both; all of one that has no other."""
+    if anew is None or found is None or anew == found:
+        return anew, found
+    names = [name for name in anew if anew[name] != found[name]]
+    return {name: anew[name] for name in names}, {name: found[name] for name in names}

@@ -3,7 +3,8 @@
 SchemaError
 ├── ServerTooOld       the PostgreSQL server is older than the oldest one tested
 ├── DatabaseIsNewer    a newer program has been here
-└── MigrationChanged   an applied file is no longer the file that was applied
+├── MigrationChanged   an applied file is no longer the file that was applied
+└── NotPermitted       the database's user lacks a right that the schema needs
 """
 
 import hashlib
@@ -56,6 +57,17 @@ class MigrationChanged(SchemaError):
         )
 
 
+class NotPermitted(SchemaError):
+    def __init__(self, user: str, reason: str) -> None:
+        self.user = user
+        super().__init__(
+            f'数据库用户 {user} 权限不足（{reason}）。请由数据库管理员执行 GRANT CREATE ON SCHEMA public TO "{user}"，'
+            "或改用创建这些表的用户；数据未作任何改动。"
+            f" / The database user {user} lacks a right ({reason}): have an administrator run"
+            f' GRANT CREATE ON SCHEMA public TO "{user}", or use the user who made the tables. No data was changed.'
+        )
+
+
 class Migration(NamedTuple):
     version: int
     name: str
@@ -74,22 +86,32 @@ def migrate(connection_string: str) -> int:
     """
     known = known_migrations()
     with psycopg.connect(connection_string, autocommit=True) as connection:
-        server_version = connection.info.server_version // 10_000
-        if server_version < SERVER_VERSION_MIN:
-            raise ServerTooOld(server_version)
-        connection.execute("SELECT pg_advisory_lock(%s)", (_MIGRATION_LOCK,))  # released with the connection
-        applied = _applied(connection)
-        _refuse_if_unfit(known, applied)
-        if not applied:
-            _create_history(connection)
-        for migration in known[len(applied) :]:
-            with connection.transaction():
-                connection.execute(migration.sql)
-                connection.execute(
-                    "INSERT INTO schema_migrations (version, name, sha256) VALUES (%s, %s, %s)",
-                    (migration.version, migration.name, migration.sha256),
-                )
-        _grant_rights(connection)
+        try:
+            return _migrate(connection, known)
+        except psycopg.errors.InsufficientPrivilege as error:
+            (user,) = connection.execute("SELECT current_user::text").fetchall()[0]
+            raise NotPermitted(user, error.diag.message_primary or "") from error
+
+
+def _migrate(connection: psycopg.Connection, known: list[Migration]) -> int:
+    # The functions look in public, so nothing may be made elsewhere.
+    connection.execute("SET search_path = public, pg_temp")
+    server_version = connection.info.server_version // 10_000
+    if server_version < SERVER_VERSION_MIN:
+        raise ServerTooOld(server_version)
+    connection.execute("SELECT pg_advisory_lock(%s)", (_MIGRATION_LOCK,))  # released with the connection
+    applied = _applied(connection)
+    _refuse_if_unfit(known, applied)
+    if not applied:
+        _create_history(connection)
+    for migration in known[len(applied) :]:
+        with connection.transaction():
+            connection.execute(migration.sql)
+            connection.execute(
+                "INSERT INTO schema_migrations (version, name, sha256) VALUES (%s, %s, %s)",
+                (migration.version, migration.name, migration.sha256),
+            )
+    _grant_rights(connection)
     return len(known)
 
 
@@ -109,10 +131,10 @@ def known_migrations() -> list[Migration]:
 
 
 def _applied(connection: psycopg.Connection) -> list[tuple[int, str, str]]:
-    exists = connection.execute("SELECT to_regclass('schema_migrations') IS NOT NULL").fetchone()
+    exists = connection.execute("SELECT to_regclass('public.schema_migrations') IS NOT NULL").fetchone()
     if exists != (True,):
         return []
-    return connection.execute("SELECT version, name, sha256 FROM schema_migrations ORDER BY version").fetchall()
+    return connection.execute("SELECT version, name, sha256 FROM public.schema_migrations ORDER BY version").fetchall()
 
 
 def _refuse_if_unfit(known: list[Migration], applied: list[tuple[int, str, str]]) -> None:

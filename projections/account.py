@@ -44,6 +44,8 @@ class AccountRow(msgspec.Struct, gc=False):
 
 
 ACCOUNT_COLUMNS: Final = AccountRow.__struct_fields__
+SELECT: Final = f"SELECT {', '.join(ACCOUNT_COLUMNS)} FROM accounts"
+ONE: Final = SELECT + " WHERE account = %s"
 MOVEMENT_COLUMNS: Final = (
     "position",
     "kind",
@@ -100,7 +102,7 @@ class Accounts(Projection):
         self._movements: list[Sequence[CopyValue]] = []
 
     def load(self, cursor: Cursor[Any]) -> None:
-        cursor.execute(f"SELECT {', '.join(ACCOUNT_COLUMNS)} FROM accounts")
+        cursor.execute(SELECT)
         self.rows = {row[0]: AccountRow(*row) for row in cursor}
         self._changed.clear()
         self._movements.clear()
@@ -160,10 +162,12 @@ class Accounts(Projection):
             )
         )
 
-    def take(self) -> Write:
+    def take(self, *, more: bool = False) -> Write:
         movements, self._movements = self._movements, []
-        rows = [astuple(row) for row in self._changed.values()]
-        self._changed.clear()
+        # Nearly every account changes in nearly every batch of years of facts: only its last row is worth writing.
+        rows = [] if more else [astuple(row) for row in self._changed.values()]
+        if not more:
+            self._changed.clear()
 
         def write(cursor: Cursor[Any]) -> None:
             copy_rows(cursor, "movements", MOVEMENT_COLUMNS, movements)
@@ -175,15 +179,13 @@ class Accounts(Projection):
 async def account(connection: AsyncConnection[Any], name: str) -> AccountRow | None:
     """One account, or None where nothing is known of it."""
     cursor = connection.cursor(row_factory=class_row(AccountRow))
-    await cursor.execute(f"SELECT {', '.join(ACCOUNT_COLUMNS)} FROM accounts WHERE account = %s", (name,))
+    await cursor.execute(ONE, (name,))
     return await cursor.fetchone()
 
 
-def balance(cursor: Cursor[Any], name: str) -> AccountRow | None:
-    """As `account`, for whoever has a plain cursor."""
-    cursor.execute(f"SELECT {', '.join(ACCOUNT_COLUMNS)} FROM accounts WHERE account = %s", (name,))
-    row = cursor.fetchone()
-    return None if row is None else AccountRow(*row)
+def balance(connection: Connection[Any], name: str) -> AccountRow | None:
+    """As `account`, for whoever doesn't run in an event loop."""
+    return connection.cursor(row_factory=class_row(AccountRow)).execute(ONE, (name,)).fetchone()
 
 
 async def household_accounts(
@@ -192,7 +194,7 @@ async def household_accounts(
     """Households in the order of their numbers, after a given one, of one community or of all."""
     cursor = connection.cursor(row_factory=class_row(AccountRow))
     await cursor.execute(
-        f"SELECT {', '.join(ACCOUNT_COLUMNS)} FROM accounts WHERE account > %s AND account < 'household;'"
+        f"{SELECT} WHERE account > %s AND account < 'household;'"
         " AND (%s::text IS NULL OR community = %s) ORDER BY account LIMIT %s",
         (household_account(after), community, community, limit),
     )
@@ -249,8 +251,8 @@ def balances_at(cursor: Cursor[Any], position: int) -> dict[str, int]:
 
 
 def balances(cursor: Cursor[Any]) -> dict[str, int]:
-    """Every account's balance in minutes as the accounts' own rows have it; accounts that never moved are left out."""
-    cursor.execute("SELECT account, balance_minutes FROM accounts WHERE last_position > 0")
+    """Every account's balance in minutes by its own row; accounts that never moved and hold nothing are left out."""
+    cursor.execute("SELECT account, balance_minutes FROM accounts WHERE balance_minutes <> 0 OR last_position > 0")
     return dict(cursor.fetchall())
 
 
@@ -259,14 +261,17 @@ def recalled_balances(
 ) -> tuple[int, dict[str, int]]:
     """The balances of some accounts in minutes, and the position that they are of, in one statement.
 
-    (0, {}) where the projections are missing or of another version. Accounts that never moved are left out.
+    (0, {}) where the projections are missing or of another version, or their checkpoint is past the journal's head.
+    Accounts that never moved are left out.
     """
+    ledger = schema.removeprefix("projection_").replace("_", "-")  # which has no underscore of its own
     cursor = connection.cursor(row_factory=tuple_row)
     try:
         cursor.execute(
             f"SELECT c.position, a.account, a.balance_minutes FROM {schema}.checkpoint c"
+            f" JOIN ledgers l ON l.ledger = %s AND l.head >= c.position"
             f" LEFT JOIN {schema}.accounts a ON a.account = ANY(%s) WHERE c.version = %s",
-            (names, version),
+            (ledger, names, version),
             prepare=True,
         )
     except psycopg.errors.UndefinedTable:

@@ -53,7 +53,8 @@ class Communities(Projection):
         elif isinstance(fact, GridRegistered):
             self._grids.append((fact.community, "/".join(fact.grid), len(fact.grid)))
 
-    def take(self) -> Write:
+    def take(self, *, more: bool = False) -> Write:
+        del more
         communities, self._communities = self._communities, []
         grids, self._grids = self._grids, []
 

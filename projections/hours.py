@@ -150,7 +150,8 @@ class Hours(Projection):
         settled = self._settled.setdefault(fact.record, [fact.record] + [None] * len(SETTLED_COLUMNS))
         settled[1], settled[3], settled[-3:] = "reversed", fact.reason, values
 
-    def take(self) -> Write:
+    def take(self, *, more: bool = False) -> Write:
+        del more
         new, self._new = self._new, {}
         settled, self._settled = self._settled, {}
 

@@ -51,7 +51,8 @@ class People(Projection):
             else:
                 self._enrolled.append(fact.volunteer)
 
-    def take(self) -> Write:
+    def take(self, *, more: bool = False) -> Write:
+        del more
         new, self._new = self._new, {}
         enrolled, self._enrolled = self._enrolled, []
 

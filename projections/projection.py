@@ -19,7 +19,8 @@ Write = Callable[[Cursor[Any]], None]
 class Projection(ABC):
     """One read model. ``tables`` and ``indexes`` are SQL that runs in the projections' own schema.
 
-    ``version`` goes up with every change of shape or meaning: the projector then folds everything again.
+    ``version`` goes up with every change of shape or meaning: the projector then folds everything again, and older
+    programs leave the tables alone. Whoever removes a projection raises the version of another one.
     """
 
     name: ClassVar[str]
@@ -27,8 +28,6 @@ class Projection(ABC):
     tables: ClassVar[str]
     indexes: ClassVar[str] = ""
     fact_types: ClassVar[tuple[type[Fact], ...]]
-    once_per_transaction: ClassVar[bool] = False
-    """True where only the last state counts: a rebuild then writes it at its end instead of after every batch."""
 
     @abstractmethod
     def load(self, cursor: Cursor[Any]) -> None:
@@ -39,8 +38,11 @@ class Projection(ABC):
         """Take in one fact of ``fact_types``. Never refuses: history is already true."""
 
     @abstractmethod
-    def take(self) -> Write:
-        """Hand over what was folded since the last time, to be written; folding may go on meanwhile."""
+    def take(self, *, more: bool = False) -> Write:
+        """Hand over what was folded since the last time, to be written; folding may go on meanwhile.
+
+        With ``more`` to come in the same transaction, rows that would be overwritten then may be kept back.
+        """
 
 
 def copy_rows(cursor: Cursor[Any], table: str, columns: Sequence[str], rows: Collection[Sequence[CopyValue]]) -> None:

@@ -59,17 +59,20 @@ ALTER TABLE facts ENABLE ALWAYS TRIGGER refuse_change;
 ALTER TABLE fact_tags ENABLE ALWAYS TRIGGER refuse_change;
 ALTER TABLE ledgers ENABLE ALWAYS TRIGGER refuse_change;
 
+-- What a trigger calls or reads must not be the session's to choose: names are qualified, or the path is fixed with the
+-- temporary schema last, where no table of the session's can stand in for one of ours.
+
 -- A head only rises, and its time is the database's own: no client can choose when something was recorded.
 CREATE FUNCTION advance_ledger() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF TG_OP = 'INSERT' THEN
         NEW.head := 0;
-        NEW.recorded_at := clock_timestamp();
-    ELSIF NEW.ledger <> OLD.ledger OR NEW.head < OLD.head THEN
+        NEW.recorded_at := pg_catalog.clock_timestamp();
+    ELSIF NEW.ledger OPERATOR(pg_catalog.<>) OLD.ledger OR NEW.head OPERATOR(pg_catalog.<) OLD.head THEN
         RAISE EXCEPTION 'ledger % at % can''t become % at %: a head never goes down',
             OLD.ledger, OLD.head, NEW.ledger, NEW.head USING ERRCODE = 'insufficient_privilege';
     ELSE
-        NEW.recorded_at := greatest(OLD.recorded_at, clock_timestamp());
+        NEW.recorded_at := greatest(OLD.recorded_at, pg_catalog.clock_timestamp());
     END IF;
     RETURN NEW;
 END
@@ -81,7 +84,7 @@ CREATE TRIGGER advance_ledger BEFORE INSERT OR UPDATE ON ledgers
 -- New facts are exactly those up to the head that their transaction has just set, next to the last one before.
 -- The owner's rights are for fact_tags, which nobody else may write.
 CREATE FUNCTION admit_facts() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path FROM CURRENT SET enable_seqscan = off SET jit = off AS $$
+    SET search_path = public, pg_temp SET enable_seqscan = off SET jit = off AS $$
 DECLARE
     added record;
 BEGIN
@@ -113,7 +116,7 @@ CREATE TRIGGER admit_facts AFTER INSERT ON facts REFERENCING NEW TABLE AS new_fa
 
 -- At commit the head is a fact that exists: a head raised without facts would be a gap.
 CREATE FUNCTION head_exists() RETURNS trigger LANGUAGE plpgsql
-    SET search_path FROM CURRENT SET enable_seqscan = off AS $$
+    SET search_path = public, pg_temp SET enable_seqscan = off AS $$
 BEGIN
     IF NOT EXISTS (SELECT FROM facts WHERE ledger = NEW.ledger AND position = NEW.head) THEN
         RAISE EXCEPTION 'ledger % has no fact at its head %', NEW.ledger, NEW.head

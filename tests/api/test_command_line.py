@@ -1,5 +1,6 @@
 """The commands as staff run them: what they answer, what they refuse, and what is left when they are killed."""
 
+import contextlib
 import re
 import shutil
 import signal
@@ -229,6 +230,7 @@ def test_a_synthetic_file_stays_out_of_a_real_ledger(
             r"^month \d{4}-\d\d$",
         ),
         ("DELETE FROM accounts WHERE account = 'issuance'", r"^balance issuance$"),
+        ("UPDATE checkpoint SET position = position + 1000", r"^checkpoint$"),
     ],
 )
 def test_whatever_is_changed_in_the_projections_replay_finds_and_a_rebuild_mends(
@@ -242,6 +244,76 @@ def test_whatever_is_changed_in_the_projections_replay_finds_and_a_rebuild_mends
     assert "✗" in shown.stdout
     answer("rebuild", **sample_set)
     assert answer("replay", **sample_set)["differences"] == []
+
+
+ONE_RECORD = "WHERE record = (SELECT min(record) FROM hours WHERE status = 'confirmed')"
+ONE_REJECTED = "WHERE record = (SELECT min(record) FROM hours WHERE status = 'rejected')"
+ONE_ACCOUNT = "WHERE account = (SELECT min(account) FROM accounts WHERE account LIKE 'household:%')"
+ONE_MOVEMENT = "WHERE position = (SELECT min(position) FROM movements)"
+EDITS = {
+    "hours": (
+        *(
+            f"UPDATE hours SET {change} {ONE_RECORD}"
+            for change in (
+                "worked_on = worked_on + 1",
+                "grid = 'nowhere'",
+                "volunteer = 'V0'",
+                "household = 'H0'",
+                "settled_by = 'S0'",
+                "credit_minutes = credit_minutes + 1",
+                "status = 'logged'",
+            )
+        ),
+        f"DELETE FROM hours {ONE_REJECTED}",
+    ),
+    "accounts": tuple(
+        f"UPDATE accounts SET {change} {ONE_ACCOUNT}"
+        for change in (
+            "earned_minutes = earned_minutes + 1",
+            "spent_minutes = spent_minutes + 1",
+            "community = 'nowhere'",
+            "last_activity_microseconds = 1",
+            "last_position = 0, balance_minutes = 5",
+        )
+    ),
+    "movements": (
+        f"UPDATE movements SET kind = 'odd' {ONE_MOVEMENT}",
+        f"DELETE FROM movements {ONE_MOVEMENT}",
+        f"INSERT INTO movements SELECT * FROM movements {ONE_MOVEMENT}",
+    ),
+    "people": ("DELETE FROM people",),
+    "grids": ("DELETE FROM grids",),
+    "communities": ("DELETE FROM communities",),
+}
+
+
+@pytest.mark.parametrize(("table", "statement"), [(table, edit) for table, edits in EDITS.items() for edit in edits])
+def test_every_row_is_compared(sample_url: str, table: str, statement: str) -> None:
+    with timebank(settings_for(sample_url)) as bank, contextlib.closing(bank.projector()) as projector:
+        with psycopg.connect(sample_url) as connection:
+            connection.execute("SET search_path TO projection_qingxiu")
+            changed = connection.execute(statement.encode()).rowcount
+        with projector.compared() as compared:
+            assert compared.position == bank.store.head()
+            counted, *named = compared.differences
+    assert counted.what == f"table {table}"
+    assert max(side["not_in_the_other"] for side in (counted.folded_anew, counted.found)) == changed  # type: ignore[index]
+    assert 1 <= len(named) <= 5
+    assert all(each.what.startswith(f"row {table} ") for each in named)
+
+
+def test_a_checkpoint_set_back_is_one_line_that_says_to_rebuild(sample_set: dict[str, str], sample_url: str) -> None:
+    damage(sample_url, "UPDATE checkpoint SET position = 0")
+    done = run("replay", **sample_set)
+    assert done.returncode == 1
+    assert "timebank rebuild" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_replay_and_balance_say_that_the_data_is_synthetic(sample_set: dict[str, str]) -> None:
+    for arguments in (("replay",), ("balance", "H00001")):
+        assert answer(*arguments, **sample_set)["synthetic"] is True
+        assert "Synthetic data" in run(*arguments, **sample_set).stdout
 
 
 def test_replay_up_to_a_position_and_up_to_a_time(sample_set: dict[str, str], sample_url: str) -> None:
@@ -327,6 +399,26 @@ def test_tokens_are_added_and_revoked_while_the_service_runs(ledgers_url: str) -
         assert answer("token", "revoke", "--person", "U7", **settings) == {"person": "U7", "revoked": 1}
         until(lambda: status() == 401, seconds=5.5)
         assert answer("token", "revoke", "--person", "U7", **settings)["revoked"] == 0
+
+
+def test_a_token_is_for_a_community_and_a_volunteer_that_the_ledger_knows(sample_set: dict[str, str]) -> None:
+    def add(*arguments: str) -> Any:
+        return run("token", "add", *arguments, **sample_set)
+
+    unknown = add("--role", "staff", "--person", "S0101", "--community", "新竹")
+    assert (unknown.returncode, unknown.stdout) == (1, "")
+    assert "社区“新竹”没有登记" in unknown.stderr
+    nobody = add("--role", "volunteer", "--person", "S0101")
+    assert (nobody.returncode, nobody.stdout) == (1, "")
+    assert "“S0101”还不是注册志愿者" in nobody.stderr
+    made = answer(
+        "token", "add", "--role", "staff", "--person", " Ｓ０１０１", "--community", "新竹社区 ", **sample_set
+    )
+    assert (made["person"], made["community"]) == ("S0101", "新竹社区")
+    assert answer("token", "add", "--role", "volunteer", "--person", "V00001", **sample_set)["person"] == "V00001"
+    assert answer("token", "revoke", "--person", "Ｓ０１０１", **sample_set) == {"person": "S0101", "revoked": 1}
+    for role, person in (("auditor", "A001"), ("admin", "D001"), ("staff", "S0")):
+        assert answer("token", "add", "--role", role, "--person", person, **sample_set)["role"] == role
 
 
 def test_nothing_that_was_acknowledged_is_lost_when_the_service_is_killed_under_load(data: Path) -> None:

@@ -1,9 +1,16 @@
 """The public figures over HTTP: anybody may read them, and they say what they mean."""
 
-from datetime import datetime, timedelta
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date, datetime, timedelta
+from typing import Any
 
 import pytest
 
+from api import wiring
+from api.wiring import Counted, KeptFigures, Service
 from domain.figures import DEFINITIONS
 from tests.api.service import GRID, XINZHU, Api
 
@@ -56,3 +63,75 @@ def test_any_day_there_is_can_be_asked_for(api: Api, as_of: str, basis: str) -> 
     found = api.read("/v1/figures", as_of=as_of, basis=basis)
     assert found["as_of"] == as_of
     assert bool(found["service_records"]) is as_of.startswith("9")
+
+
+def test_answers_are_kept_in_a_bounded_number_of_bytes_the_last_counted_ones() -> None:
+    kept, first = KeptFigures(), date(2020, 1, 1)
+    for day in range(100):
+        kept.keep((first + timedelta(day), "service", None, 1), Counted(0.0, day, b"x" * 1_000_000))
+        assert kept.bytes <= wiring.FIGURES_BYTES_MAX
+    held = [day for day in range(100) if kept.get((first + timedelta(day), "service", None, 1))]
+    assert held == list(range(93, 100))
+    again = (first + timedelta(99), "service", None, 1)
+    kept.keep(again, Counted(1.0, 100, b"y"))
+    assert kept.get(again) == Counted(1.0, 100, b"y")
+    assert kept.bytes == 6 * 1_001_000 + 1_001
+    kept.keep(again, Counted(1.0, 100, b"x" * wiring.FIGURES_BYTES_MAX))  # by itself too large
+    assert (kept.get(again), kept.bytes) == (None, 0)
+
+
+@pytest.fixture
+def counting(monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Event, list[Any]]:
+    """Counts wait for the event; the list has the day of each one begun."""
+    may_go_on, begun = threading.Event(), []
+    count = Service._count_figures
+
+    def slow(self: Service, as_of: date, *rest: Any) -> Counted:
+        begun.append(as_of)
+        assert may_go_on.wait(60)
+        return count(self, as_of, *rest)
+
+    monkeypatch.setattr(Service, "_count_figures", slow)
+    return may_go_on, begun
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_one_question_is_counted_once_for_all_who_ask_it_at_once(
+    api: Api, counting: tuple[threading.Event, list[Any]]
+) -> None:
+    may_go_on, begun = counting
+    with ThreadPoolExecutor(8) as pool:
+        asked = [pool.submit(api.get, "/v1/figures", None, as_of="1990-01-01", level=n % 3 + 1) for n in range(8)]
+        until(lambda: len(begun) == 1)
+        may_go_on.set()
+        assert {one.result().status_code for one in asked} == {200}
+    assert begun == [date(1990, 1, 1)]
+
+
+def test_questions_beyond_what_is_counted_at_once_wait_a_while_and_those_kept_do_not(
+    api: Api, counting: tuple[threading.Event, list[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_go_on, begun = counting
+    monkeypatch.setattr(wiring, "FIGURES_SECONDS", 1e9)
+    may_go_on.set()
+    assert api.get("/v1/figures", None, as_of="1991-01-01").status_code == 200
+    may_go_on.clear()
+    begun.clear()
+    monkeypatch.setattr(wiring, "FIGURES_WAIT_SECONDS_MAX", 0.2)
+    with ThreadPoolExecutor(2) as pool:
+        asked = [pool.submit(api.get, "/v1/figures", None, as_of=f"1992-01-0{n}") for n in (1, 2)]
+        until(lambda: len(begun) == 2)
+        response = api.get("/v1/figures", None, as_of="1993-01-01")
+        api.problem(response, 503, "figures-busy")
+        assert response.headers["retry-after"] == "1"
+        assert api.get("/v1/figures", None, as_of="1991-01-01").status_code == 200
+        assert len(begun) == wiring.FIGURES_COUNTED_AT_ONCE_MAX
+        may_go_on.set()
+        assert {one.result().status_code for one in asked} == {200}
+    assert api.get("/v1/figures", None, as_of="1993-01-01").status_code == 200

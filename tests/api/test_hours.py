@@ -1,10 +1,15 @@
 """Service records over HTTP: logged, confirmed, rejected, reversed, read, by those who may and nobody else."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
+from api.hours import ListedStatus
+from api.wiring import CONNECTION_WAIT_SECONDS_MAX, READ_CONNECTIONS_MAX
+from domain.hours import Status
 from tests.api.service import GRID, JINHU, RARE, XINZHU, Api, midnight
 
 
@@ -233,6 +238,40 @@ def test_records_are_listed_each_once_with_cursors_and_by_every_filter(api: Api)
     assert listed(community=RARE, status="logged") == records[2:]
     assert set(records) <= set(listed("S0"))
     assert not set(records) & set(listed("S1"))
+
+
+def test_the_statuses_to_list_by_are_those_that_a_record_can_have(api: Api) -> None:
+    assert {*get_args(ListedStatus), "absent"} == set(get_args(Status))
+    api.problem(api.get("/v1/hours", "auditor", status="absent"), 422, "invalid-request")
+
+
+def test_a_full_page_of_records_or_households_or_movements_that_is_the_last_says_so(api: Api) -> None:
+    name = "满页社区"
+    api.wrote("/v1/communities", {"community": name}, "admin")
+    anna = api.new_volunteer(name)
+    for hour in (8, 10):
+        api.wrote(f"/v1/hours/{api.logged(anna, hour=hour)}/confirmation", None, "S0")
+    for path, named, count in (
+        ("/v1/hours", {"volunteer": anna.number}, 2),
+        ("/v1/households", {"community": name}, 1),
+        (f"/v1/households/{anna.household}/statement", {}, 2),
+    ):
+        page = api.read(path, "auditor", limit=count, **named)
+        assert (len(page["items"]), page["next"]) == (count, None)
+
+
+def test_many_volunteers_may_read_a_strangers_record_at_once(api: Api) -> None:
+    record = api.logged(api.new_volunteer())
+    strangers = [api.new_volunteer().number for _ in range(READ_CONNECTIONS_MAX)]
+    path = f"/v1/hours/{record}"
+    for stranger in strangers:
+        assert api.get(path, stranger).status_code == 404
+    began = time.monotonic()
+    with ThreadPoolExecutor(4 * READ_CONNECTIONS_MAX) as pool:
+        asked = [pool.submit(api.get, path, stranger) for stranger in strangers * 8]
+        for one in asked:
+            api.problem(one.result(), 404, "unknown-record")
+    assert time.monotonic() - began < CONNECTION_WAIT_SECONDS_MAX
 
 
 def test_a_list_reaches_no_further_than_its_reader(api: Api) -> None:

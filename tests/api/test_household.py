@@ -33,14 +33,33 @@ def test_what_cannot_be_registered_is_refused(api: Api) -> None:
         ("/v1/households", {**new, "household": anna.household}, "S1", 409, "household-already-registered"),
         ("/v1/households", new, "S9", 403, "outside-community"),
         ("/v1/members", {"member": "M1", "household": "H-NONE"}, "S1", 404, "unknown-household"),
-        ("/v1/members", {"member": "M1", "household": anna.household}, "S9", 403, "outside-community"),
+        ("/v1/members", {"member": "M1", "household": anna.household}, "S9", 404, "unknown-household"),
         ("/v1/members", {"member": anna.number, "household": anna.household}, "S1", 409, "member-already-registered"),
         ("/v1/volunteers", {"volunteer": "V-NONE"}, "S1", 404, "unknown-member"),
-        ("/v1/volunteers", {"volunteer": anna.number}, "S9", 403, "outside-community"),
+        ("/v1/volunteers", {"volunteer": anna.number}, "S9", 404, "unknown-member"),
         ("/v1/volunteers", {"volunteer": anna.number}, "S1", 409, "volunteer-already-enrolled"),
     ]
     for path, body, by, status, code in refused:
         api.problem(api.post(path, body, by), status, code)
+
+
+def test_no_refusal_says_to_which_household_of_another_community_somebody_belongs(api: Api) -> None:
+    anna, theirs = api.new_volunteer(), api.new_household(JINHU)
+    response = api.post("/v1/members", {"member": anna.number, "household": theirs}, "S9")
+    api.problem(response, 409, "member-already-registered")
+    assert anna.household not in response.text
+    assert XINZHU not in response.text
+    grant = {"household": anna.household, "minutes": 1, "need": "other"}
+    for path, body, code in (
+        ("/v1/members", {"member": "M1", "household": anna.household}, "unknown-household"),
+        ("/v1/volunteers", {"volunteer": anna.number}, "unknown-member"),
+        ("/v1/grants", grant, "unknown-household"),
+    ):
+        hidden = api.problem(api.post(path, body, "S9"), 404, code)
+        absent = {name: value for name, value in body.items() if name != "member"}
+        absent |= {name: "NONE-1" for name in absent if name in ("household", "volunteer")}
+        told = api.problem(api.post(path, {**body, **absent}, "S9"), 404, code)
+        assert str(hidden).replace(body.get("household", anna.number), "NONE-1") == str(told)
 
 
 @pytest.mark.parametrize("number", ["13812345678", "450103199003078110", "张三", "a b", "", "-x", "x" * 65])
@@ -105,6 +124,7 @@ def test_a_statement_has_every_movement_once_across_its_pages(api: Api) -> None:
         found, after = [], 0
         while after is not None:
             page = api.read(path, anna.number, limit=limit, after=after)
+            assert page["items"]
             found += page["items"]
             after = page["next"]
         assert found == whole

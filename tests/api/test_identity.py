@@ -6,10 +6,14 @@ from typing import Any
 
 import psycopg
 import pytest
+from fastapi import APIRouter
 from fastapi.routing import APIRoute
 
-from api import identity
-from api.app import roles_of
+from api import figures, identity
+from api.app import create_app, roles_of
+from api.wiring import SYSTEM
+from application.hours_import import ACTOR
+from domain.identifiers import check_id
 from infrastructure.tokens import revoke_tokens, token_hash
 from tests.api.service import XINZHU, Api, api_routes
 
@@ -53,6 +57,22 @@ def test_every_route_names_who_may_call_it_and_only_figures_and_the_like_are_pub
         assert ("security" in operation) is (roles_of(route) is not None)
         if roles_of(route) is None:
             assert send(api, method, path, {}).status_code != 401
+
+
+def test_a_service_with_a_route_that_names_nobody_does_not_start(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def read_all() -> None:
+        """For nobody in particular."""
+
+    open_to_all = APIRouter()
+    open_to_all.add_api_route("/v1/secrets", read_all)
+    monkeypatch.setattr(figures, "router", open_to_all)
+    with pytest.raises(LookupError, match="/v1/secrets"):
+        create_app(api.bank)
+
+
+def test_nobody_can_be_the_programs_own_actors() -> None:
+    for actor in (SYSTEM, ACTOR):
+        assert check_id(actor.id) is not None
 
 
 BAD = {

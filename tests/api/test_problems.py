@@ -9,17 +9,20 @@ from typing import Any
 from urllib.parse import quote
 
 import httpx
+import psycopg
 import pytest
 
 from api import hours as hours_routes
 from api import problems
 from api.app import BODY_BYTES_MAX
-from api.wiring import Service
+from api.wiring import READ_CONNECTIONS_MAX, Service, Timebank
 from application.write_loop import WriteLoop
 from domain.journal import StoreUnavailable
+from infrastructure.fact_store import PostgresFactStore
 from infrastructure.projector import Projector
 from projections import hours as hours_projection
 from tests.api.service import Api
+from tests.api.test_answers import READS
 
 JSON = {"Content-Type": "application/json"}
 
@@ -263,3 +266,58 @@ def test_a_service_that_cannot_start_leaves_nothing_open(api: Api, monkeypatch: 
             asyncio.run(service.__aenter__())
         assert service.pool.closed
     asyncio.run(start())
+
+
+def test_while_no_connection_is_to_be_had_every_read_says_so_at_once(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    service: Service = api.app.state.service
+    api.get("/v1/hours", "admin")  # who calls is remembered for a while
+    monkeypatch.setattr(service.pool, "timeout", 0.05)
+
+    async def all_connections() -> list[Any]:
+        return [await service.pool.getconn(60) for _ in range(READ_CONNECTIONS_MAX)]
+
+    async def give_back(connections: list[Any]) -> None:
+        for connection in connections:
+            await service.pool.putconn(connection)
+
+    taken = asyncio.run_coroutine_threadsafe(all_connections(), service._loop).result(60)
+    try:
+        for path in READS:
+            if path != "/v1/figures":
+                response = api.get(path, "admin")
+                api.problem(response, 503, "database-unavailable")
+                assert response.headers["retry-after"] == "1"
+        service.identity._known.clear()
+        anna = api.new_volunteer()
+        api.problem(api.post("/v1/hours", anna.hours(), anna.number), 503, "database-unavailable")
+        assert api.get("/v1/status").status_code == 200
+        assert api.get("/v1/problems").status_code == 200
+    finally:
+        asyncio.run_coroutine_threadsafe(give_back(taken), service._loop).result(60)
+    assert api.get("/v1/hours", "admin").status_code == 200
+
+
+def test_a_database_that_is_away_is_told_without_its_address(
+    api: Api, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def away(*_: object) -> None:
+        raise psycopg.OperationalError("connection to host=10.0.0.1 password=hunter2 failed")
+
+    def unread(*_: object) -> None:
+        raise StoreUnavailable("hunter2")
+
+    monkeypatch.setattr(Timebank, "reading", away)
+    monkeypatch.setattr(PostgresFactStore, "read_boundary", unread)
+    for path in ("/v1/figures?as_of=1999-01-01", "/v1/policies"):
+        response = api.get(path)
+        api.problem(response, 503, "database-unavailable")
+        assert response.headers["retry-after"] == "1"
+        assert "hunter2" not in response.text
+    assert "hunter2" in caplog.text
+
+
+def test_every_route_that_asks_the_database_says_that_it_may_be_away(api: Api) -> None:
+    for path, methods in api.client.get("/openapi.json").json()["paths"].items():
+        for operation in methods.values():
+            documented = "database-unavailable" in operation["responses"].get("503", {}).get("description", "")
+            assert documented is not (path == "/v1/status" or path.startswith("/v1/problems"))

@@ -159,7 +159,7 @@ def test_what_the_rows_imply_is_registered_once(office: Office, store: InMemoryF
 def test_imported_facts_say_so_and_keep_their_claimed_times(office: Office, store: InMemoryFactStore) -> None:
     office.writes(MANY[0]).imports()
     imported = store.envelopes[2:]
-    assert all(envelope.imported and envelope.actor == "import" for envelope in imported)
+    assert all(envelope.imported and envelope.actor == "@import" for envelope in imported)
     assert {envelope.policy for envelope in imported} == {1}
     assert imported[-2].fact == logged("R1", "11-02 09:00 - 10:30", logged_by="V1")
 

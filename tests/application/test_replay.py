@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from application.replay import Counted, Difference, GapInJournal, Replay, differences, replay
+from application.replay import CELLS, Counted, Difference, GapInJournal, Replay, differences, replay
 from domain.account import PoolFunded
 from domain.fact import Fact, Recorded
 from domain.figures import Figure
@@ -45,9 +45,14 @@ def test_balances_and_figures_are_counted_from_the_facts() -> None:
     fold = Replay()
     fold.fold(recorded(STORY))
     one = Figure(1, 90, 1)
-    assert fold.counted() == Counted(
-        BALANCES, one, {"community": {XINZHU: one}, "service": {"助餐": one}, "month": {"2026-11": one}}
-    )
+    found = fold.counted()
+    assert (found.balances, found.figures) == (BALANCES, one)
+    assert {name: found.cells[name] for name in ("community", "service", "month")} == {
+        "community": {XINZHU: one},
+        "service": {"助餐": one},
+        "month": {"2026-11": one},
+    }
+    assert [list(found.cells[f"grid {level}"].values()) for level in (1, 2, 3)] == [[one]] * 3
     assert (fold.facts, fold.movements, fold.position) == (len(STORY), 4, len(STORY))
     assert fold.recorded_at_microseconds == 1_000 + len(STORY)
     assert fold.total_minutes == 0
@@ -57,7 +62,7 @@ def test_a_reversal_is_counted_to_the_minute() -> None:
     undone = counted(*STORY, CAPPED_MINUTES_RETURNED, HOURS_REVERSED)
     assert undone.balances == {"household:H1": 0, "household:H2": 120, "issuance": -600, POOL: 480}
     assert undone.figures == Figure(0, 0, 0)
-    assert undone.cells == {"community": {}, "service": {}, "month": {}}
+    assert undone.cells == {name: {} for name in CELLS}
 
 
 def test_batches_of_any_size_come_to_the_same() -> None:
@@ -113,7 +118,9 @@ def test_every_difference_is_named_in_order() -> None:
         logged("R9", "11-20 09:00 - 10:00", service="助洁", recipient_household="H3"),
         replace(HOURS_CONFIRMED, record="R9", minutes=0),
     )
-    assert differences(ours, theirs) == [
+    found = [each for each in differences(ours, theirs) if not each.what.startswith("grid ")]
+    assert {each.what[:6] for each in differences(ours, theirs) if each not in found} == {"grid 1", "grid 2", "grid 3"}
+    assert found == [
         Difference("balance household:H2", 120, 121),
         Difference("balance issuance", -690, -695),
         Difference("balance " + POOL, 510, 509),

@@ -521,6 +521,10 @@ def test_a_file_is_refused(tmp_path: Path) -> None:
     refusal(UnusableDataDirectory, tmp_path / "file" / "data")
 
 
+def test_a_place_where_nothing_can_be_made_is_refused() -> None:
+    assert "postgres-start.log" not in refusal(UnusableDataDirectory, Path("/proc/timebank"))
+
+
 def test_a_directory_with_something_else_in_it_is_refused_and_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").touch()
     refusal(UnusableDataDirectory, tmp_path)

@@ -490,6 +490,51 @@ def test_the_database_refuses(session: psycopg.Connection, journal: PostgresJour
     assert journal.append([fact()]) == 4
 
 
+@pytest.mark.parametrize("schema", ["pg_temp", SERVICE_ROLE])
+def test_tables_of_the_same_names_are_no_way_round(journal: PostgresJournal, journal_url: str, schema: str) -> None:
+    journal.append([fact()])
+    with administrator(journal_url) as connection:
+        connection.execute(f"SET ROLE {SERVICE_ROLE}")
+        if schema != "pg_temp":
+            connection.execute(f"CREATE SCHEMA {schema}")
+        connection.execute(
+            f"CREATE TABLE {schema}.ledgers AS SELECT 'qingxiu' AS ledger, 9000::bigint AS head,"
+            " '2020-01-01'::timestamptz AS recorded_at"
+        )
+        connection.execute(f"CREATE TABLE {schema}.facts AS SELECT 'qingxiu' AS ledger, 8999::bigint AS position")
+        for table in ("ledgers", "facts"):
+            connection.execute(f"GRANT ALL ON {schema}.{table} TO public")
+        if schema != "pg_temp":
+            connection.execute(f"GRANT ALL ON SCHEMA {schema} TO public")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege, match="not its next ones"):
+            connection.execute("INSERT INTO public.facts VALUES ('qingxiu', 9000, '2020-01-01', 't', '{}', '')")
+        connection.execute(f"INSERT INTO {schema}.facts VALUES ('qingxiu', 2)")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege, match="no fact at its head"):
+            connection.execute("UPDATE public.ledgers SET head = 2")
+    assert positions(journal) == [1]
+
+
+def test_functions_and_operators_of_the_same_names_are_no_way_round(journal: PostgresJournal, journal_url: str) -> None:
+    journal.append([fact()] * 2)
+    with administrator(journal_url) as connection:
+        connection.execute(f"SET ROLE {SERVICE_ROLE}")
+        connection.execute("CREATE SCHEMA shadow")
+        connection.execute(
+            "CREATE FUNCTION shadow.clock_timestamp() RETURNS timestamptz"
+            " LANGUAGE sql AS $$ SELECT '2100-01-01'::timestamptz $$"
+        )
+        connection.execute("CREATE FUNCTION shadow.never(bigint, bigint) RETURNS bool LANGUAGE sql AS 'SELECT false'")
+        connection.execute("CREATE OPERATOR shadow.< (LEFTARG = bigint, RIGHTARG = bigint, FUNCTION = shadow.never)")
+        connection.execute("SET search_path = shadow, pg_catalog, public")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege, match="never goes down"):
+            connection.execute("UPDATE ledgers SET head = 1")
+        connection.execute("INSERT INTO ledgers VALUES ('new', 0)")
+        connection.execute("UPDATE ledgers SET head = head WHERE ledger = 'new'")
+        assert connection.execute("SELECT recorded_at < '2100-01-01' FROM ledgers WHERE ledger = 'new'").fetchone() == (
+            True,
+        )
+
+
 def test_replication_mode_is_no_way_round(journal: PostgresJournal, journal_url: str) -> None:
     journal.append([fact()])
     with administrator(journal_url) as connection:

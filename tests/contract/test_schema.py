@@ -12,6 +12,7 @@ from infrastructure.schema import (
     DatabaseIsNewer,
     Migration,
     MigrationChanged,
+    NotPermitted,
     ServerTooOld,
     known_migrations,
     migrate,
@@ -111,3 +112,15 @@ def test_a_user_who_may_not_create_roles_can_migrate(database_url: str) -> None:
 def test_a_service_user_who_owns_nothing_finds_the_schema_in_order(journal_url: str) -> None:
     as_service = psycopg.conninfo.make_conninfo(journal_url, options=f"-c role={SERVICE_ROLE}")
     assert migrate(as_service) == len(known_migrations())
+
+
+def test_a_user_who_may_not_make_tables_is_told_what_to_grant(database_url: str) -> None:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("CREATE ROLE timebank_test_barred")
+    as_barred = psycopg.conninfo.make_conninfo(database_url, options="-c role=timebank_test_barred")
+    try:
+        with pytest.raises(NotPermitted, match=r'权限不足.*GRANT CREATE ON SCHEMA public TO "timebank_test_barred"'):
+            migrate(as_barred)
+    finally:
+        with psycopg.connect(database_url, autocommit=True) as connection:
+            connection.execute("DROP ROLE timebank_test_barred")

@@ -134,8 +134,8 @@ def test_a_grant_to_an_unknown_household_is_refused() -> None:
     given(DISTRICT, POOL_FUNDED).when(grant_minutes, grant(1, "H8")).refused(UnknownHousehold("H8"))
 
 
-def test_staff_grant_in_their_own_community_only() -> None:
-    refused = OutsideCommunity(XINZHU, JINHU)
+def test_staff_grant_in_their_own_community_and_are_told_nothing_of_another() -> None:
+    refused = UnknownHousehold("H2")
     given(DISTRICT, POOL_FUNDED).when(grant_minutes, grant(1), actor=STAFF_ELSEWHERE).refused(refused)
     for actor in (STAFF, ADMIN):
         assert given(DISTRICT, POOL_FUNDED).when(grant_minutes, grant(1), actor=actor).accepted

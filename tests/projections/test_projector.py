@@ -12,10 +12,17 @@ import pytest
 from eventsourcing.persistence import OperationalError
 
 from api.wiring import Timebank, one_moment, public_figures
-from application.replay import DIMENSIONS, Counted, differences, replay
+from application.replay import CELLS, Counted, differences, replay
 from domain.fact import Movement
 from infrastructure import projector as projector_module
-from infrastructure.projector import Projector, ProjectorThread, RebuildRunning
+from infrastructure.projector import (
+    ProjectionsAreNewer,
+    ProjectionsDamaged,
+    Projector,
+    ProjectorThread,
+    RebuildRunning,
+    is_newer,
+)
 from projections.account import Accounts, balances, balances_at
 from projections.figures import figures
 from projections.hours import Hours
@@ -62,7 +69,10 @@ def projected(bank: Timebank, position: int | None = None) -> Counted:
         return Counted(
             balances(cursor) if position is None else balances_at(cursor, position),
             figures(cursor, basis="recorded", position=bound)[""],
-            {by: figures(cursor, basis="recorded", position=bound, by=by) for by in DIMENSIONS},
+            {
+                name: figures(cursor, basis="recorded", position=bound, by=by, level=level)
+                for name, (by, level) in CELLS.items()
+            },
         )
 
 
@@ -171,7 +181,9 @@ def test_a_failed_rebuild_leaves_the_tables_as_they_were(
     bank, projector = behind
     before = rows(bank)
 
-    def failing(_: Accounts) -> Callable[[Any], None]:
+    def failing(_: Accounts, *, more: bool = False) -> Callable[[Any], None]:
+        del more
+
         def write(_: Any) -> None:
             raise ZeroDivisionError
 
@@ -353,3 +365,114 @@ def test_a_running_projector_notices_that_its_tables_are_gone_and_folds_them_ane
             history.go(20)
             following.wait_for(bank.store.head())
     assert rows(bank) == rebuilt(bank) != before
+
+
+def test_a_rebuild_mends_what_a_running_projector_remembers(open_bank: OpenBank) -> None:
+    bank = open_bank()
+    history = History(bank, 13)
+    history.go(50)
+    with projecting(bank) as running:
+        running.catch_up()
+        with bank.reading() as connection:
+            connection.execute("UPDATE accounts SET balance_minutes = balance_minutes + 1000")
+        running.close()
+        running.catch_up()
+        rebuilt(bank)
+        head = bank.store.head()
+        while not any(isinstance(r.envelope.fact, Movement) for batch in bank.store.scan(head) for r in batch):
+            history.go(5)
+        running.catch_up()
+        folded_on = rows(bank)
+    assert folded_on == rebuilt(bank)
+
+
+@pytest.mark.parametrize(
+    ("found", "ours", "newer"),
+    [
+        ("accounts.1 hours.1", "accounts.1 hours.1", False),
+        ("accounts.1 hours.2", "accounts.1 hours.1", True),
+        ("accounts.1 hours.9", "accounts.1 hours.10", False),
+        ("accounts.1 hours.1 people.1", "accounts.1 hours.1", True),
+        ("accounts.1 hours.1 people.1", "accounts.1 hours.2", False),
+        ("accounts.1", "accounts.1 hours.1", False),
+        ("accounts.2 hours.1", "accounts.1 hours.2", True),
+        ("", "accounts.1", False),
+    ],
+)
+def test_versions_are_compared_by_projection(found: str, ours: str, newer: bool) -> None:
+    assert is_newer(found, ours) is newer
+
+
+def test_a_program_that_finds_newer_tables_stops_and_says_so_once(
+    open_bank: OpenBank, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    bank = open_bank()
+    history = History(bank, 14)
+    with projecting(bank) as older, closing(bank.projector()) as starting:
+        older.catch_up()
+        following = Following(bank)
+        with monkeypatch.context() as patch:
+            patch.setattr(Accounts, "version", Accounts.version + 1)
+            with projecting(bank) as newer:
+                newer.catch_up()
+        before = rows(bank)
+        history.go(20)
+        with following:
+            following._thread._thread.join(DEADLINE_SECONDS)
+            assert not following._thread._thread.is_alive()
+        for refused in (older.catch_up, starting.prepare, starting.catch_up):
+            with pytest.raises(ProjectionsAreNewer, match="timebank rebuild"):
+                refused()
+        assert rows(bank) == before
+        assert [record.levelname for record in caplog.records] == ["ERROR"]
+        starting.rebuild()
+        assert older.catch_up() == bank.store.head()
+
+
+def test_a_checkpoint_set_back_is_told_as_such_and_a_rebuild_mends_it(open_bank: OpenBank) -> None:
+    bank = open_bank()
+    History(bank, 15).go(50)
+    with projecting(bank) as projector:
+        projector.catch_up()
+        with bank.reading() as connection:
+            connection.execute("UPDATE checkpoint SET position = 0")
+        with pytest.raises(ProjectionsDamaged, match="timebank rebuild"):
+            projector.catch_up()
+        projector.rebuild()
+        assert projector.catch_up() == bank.store.head()
+
+
+def test_a_checkpoint_past_the_head_recalls_no_balance(open_bank: OpenBank) -> None:
+    bank = open_bank()
+    History(bank, 16).go(50)
+    recall = bank.store._recall_balances
+    assert recall is not None
+    with projecting(bank) as projector:
+        head = projector.catch_up()
+    position, held = recall(["issuance"])
+    assert (position, list(held)) == (head, ["issuance"])
+    with bank.reading() as connection:
+        connection.execute("UPDATE checkpoint SET position = position + 1")
+    assert recall(["issuance"]) == (0, {})
+
+
+def test_comparing_finds_nothing_in_tables_that_were_folded_on_and_keeps_nothing(
+    open_bank: OpenBank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bank = open_bank(**POLICIES["issuance pays, what is above the cap goes to the pool"])
+    history = History(bank, 17)
+    with projecting(bank) as projector, closing(bank.projector()) as other:
+        history.go(100)
+        projector.catch_up()
+        before, reached = rows(bank), bank.store.head()
+        history.go(100)
+        monkeypatch.setattr(projector_module, "REBUILD_BATCH_FACTS", 7)
+        with projector.compared() as compared:
+            assert (compared.checkpoint, compared.position, compared.differences) == (reached, reached, [])
+            with pytest.raises(RebuildRunning):
+                other.rebuild()
+            other.catch_up()
+        assert before != rows(bank)
+        with projector.compared() as compared:
+            assert (compared.position, compared.differences) == (bank.store.head(), [])
+        assert rows(bank) == rebuilt(bank)
