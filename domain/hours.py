@@ -27,7 +27,7 @@ from domain.account import (
     pool_account,
     require_cover,
 )
-from domain.community import Community, CommunityRegistered, GridPath, GridRegistered, require_scope
+from domain.community import Community, CommunityRegistered, GridPath, GridRegistered, require_reach, require_scope
 from domain.decision import Context, Decided, Decision, Fold, Question, Reading, read, read_all, together
 from domain.fact import Fact, Movement
 from domain.household import (
@@ -404,13 +404,13 @@ def _check_claim(
 
 
 def confirm(command: ConfirmHours, context: Context) -> Decision:
-    """Raises: UnknownRecord, RecordAlreadySettled, OutsideCommunity, ConfirmedByLogger, ConfirmedByOwnHousehold,
+    """Raises: UnknownRecord, RecordAlreadySettled, ConfirmedByLogger, ConfirmedByOwnHousehold,
     BalanceTooLow (the payer's), RecordAboveCap (where the policy refuses at the cap)."""
     record, book, confirmer = yield from read(
         ServiceRecord.of(command.record), policy_book, Person.of(context.actor.id)
     )
     logged = record.require()
-    require_scope(context, logged.community)
+    require_reach(context, logged.community, UnknownRecord(command.record))
     if record.status != "logged":
         raise RecordAlreadySettled(command.record, record.status)
     adopted = book.in_force(logged.started_at.date())
@@ -467,9 +467,9 @@ def _payer(policy: Policy, logged: HoursLogged) -> str:
 
 
 def reject(command: RejectHours, context: Context) -> Decision:
-    """Raises: UnknownRecord, RecordAlreadySettled, OutsideCommunity."""
+    """Raises: UnknownRecord, RecordAlreadySettled."""
     record = yield from read(ServiceRecord.of(command.record))
-    require_scope(context, record.require().community)
+    require_reach(context, record.require().community, UnknownRecord(command.record))
     if record.status != "logged":
         raise RecordAlreadySettled(command.record, record.status)
     return Decided(0, (HoursRejected(command.record, context.actor.id, command.reason),))
@@ -478,10 +478,10 @@ def reject(command: RejectHours, context: Context) -> Decision:
 def reverse(command: ReverseHours, context: Context) -> Decision:
     """An exact reversal is never refused for what was spent since: it may leave a balance below the floor.
 
-    Raises: UnknownRecord, RecordNotConfirmed, RecordAlreadyReversed, OutsideCommunity.
+    Raises: UnknownRecord, RecordNotConfirmed, RecordAlreadyReversed.
     """
     record = yield from read(ServiceRecord.of(command.record))
-    require_scope(context, record.require().community)
+    require_reach(context, record.require().community, UnknownRecord(command.record))
     if record.status == "reversed":
         raise RecordAlreadyReversed(command.record)
     if record.confirmed is None:

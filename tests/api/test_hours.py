@@ -125,7 +125,7 @@ def test_a_step_on_what_is_not_there_or_not_ones_own_is_refused(api: Api, step: 
     body = None if step == "confirmation" else {"reason": "other"}
     api.problem(api.post(f"/v1/hours/R-NONE/{step}", body, "S1"), 404, "unknown-record")
     record = api.logged(api.new_volunteer())
-    api.problem(api.post(f"/v1/hours/{record}/{step}", body, "S9"), 403, "outside-community")
+    api.problem(api.post(f"/v1/hours/{record}/{step}", body, "S9"), 404, "unknown-record")
 
 
 def test_a_record_is_settled_once_and_reversed_once(api: Api) -> None:
