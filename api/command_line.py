@@ -1,7 +1,6 @@
 """The command line. Answers go to stdout, as text or with --json as one document; everything else goes to stderr."""
 
 import contextlib
-import gc
 import json
 import logging
 import os
@@ -25,7 +24,16 @@ from rich.table import Table
 
 from api import problems
 from api.app import create_app
-from api.wiring import LedgerNotOpen, Timebank, database, known, one_moment, public_figures, timebank
+from api.wiring import (
+    LedgerNotOpen,
+    Timebank,
+    database,
+    known,
+    one_moment,
+    public_figures,
+    spare_the_collector,
+    timebank,
+)
 from application.hours_file import HoursFileError
 from application.hours_import import HoursImport, ImportReport, SyntheticFile
 from application.replay import CELLS, Counted, Difference, GapInJournal, differences, replay
@@ -102,9 +110,7 @@ def main() -> None:
         if hasattr(stream, "reconfigure"):  # a terminal of another encoding must not stop a Chinese word
             stream.reconfigure(errors="replace")
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    # States and rows by the hundred thousand, hardly any of them in cycles: the collector need not look that often.
-    gc.freeze()
-    gc.set_threshold(100_000, 50, 100)
+    spare_the_collector()
     # Being told to end is no reason to leave anything running: unwind as Ctrl-C does.
     signal.signal(signal.SIGTERM, _leave)
     try:
@@ -197,12 +203,7 @@ def demo(
                 "set another TIMEBANK_DATA or TIMEBANK_LEDGER."
             )
         _import_sample(bank, settings.data / "sample", households_served, hours, seed)
-        projector = bank.projector()
-        with contextlib.closing(projector):
-            head = bank.store.head()
-            with _progress("汇总 Folding the figures", head) as told:
-                projector.prepare(told)
-                projector.catch_up(told)
+        _catch_up(bank)
         _figures(bank, False, None, "service", None, 1)
         _print_demo_tokens(bank)
     if serve_it:
@@ -232,7 +233,17 @@ def _import_sample(bank: Timebank, directory: Path, households_served: int, hour
         if report.rows_refused:
             _fail(f"示例有 {report.rows_refused} 行被拒绝 / {report.rows_refused} rows of the sample were refused")
         _keep_in_vault(bank, hours_import)
+        _catch_up(bank)
     done.write_text(what_is_done)
+
+
+def _catch_up(bank: Timebank) -> None:
+    """Fold what was imported, so that it is seen, and so that the next file's balances are recalled from it."""
+    with contextlib.closing(bank.projector()) as projector:
+        head = bank.store.head()
+        with _progress("汇总 Folding the figures", head) as told:
+            projector.prepare(told)
+            projector.catch_up(told)
 
 
 def _print_demo_tokens(bank: Timebank) -> None:
@@ -350,6 +361,7 @@ def import_(
             report = hours_import.run(dry_run=dry_run, skip_bad=skip_bad, refused_path=refused_path, progress=told)
         if not dry_run:
             _keep_in_vault(bank, hours_import)
+            _catch_up(bank)
     _answer(report, as_json, lambda console: _show_import(console, report))
     if report.rows_refused and not skip_bad:
         raise typer.Exit(1)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+from api.wiring import spare_the_collector
 from benchmarks import append, history, http, write_loop
 from benchmarks.bench import FULL, SHORT, District, district
 
@@ -37,6 +38,7 @@ def main() -> None:
     given = parser.parse_args()
     names = given.names or list(BENCHMARKS)
     size = SHORT if given.short else FULL
+    spare_the_collector()
     records = []
     with tempfile.TemporaryDirectory(prefix="timebank-bench-") as directory, district(size, Path(directory)) as of:
         for name, measure in BENCHMARKS.items():

@@ -1,5 +1,6 @@
 """What the benchmarks share: the district they run on, their peers, and how a record is made."""
 
+import contextlib
 import json
 import os
 import re
@@ -77,14 +78,19 @@ def district(size: Size, directory: Path) -> Iterator[District]:
         yield District(size, directory, settings, server)
 
 
-def import_all(bank: Timebank, files: list[Path]) -> int:
-    """Import the sample's files; returns the number of facts that it added."""
-    before = bank.store.head()
-    for file in files:
-        report = HoursImport(bank.store, bank.zone, file, ledger_is_synthetic=True).run()
-        if report.rows_refused:
-            raise RuntimeError(f"{file.name}: {report.rows_refused} rows of the sample were refused")
-    return bank.store.head() - before
+def import_all(bank: Timebank, files: list[Path]) -> float:
+    """Import the sample's files, in facts a second; between them the projector catches up, off the clock."""
+    before, seconds = bank.store.head(), 0.0
+    with contextlib.closing(bank.projector()) as projector:
+        projector.prepare()
+        for file in files:
+            started = time.perf_counter()
+            report = HoursImport(bank.store, bank.zone, file, ledger_is_synthetic=True).run()
+            seconds += time.perf_counter() - started
+            if report.rows_refused:
+                raise RuntimeError(f"{file.name}: {report.rows_refused} rows of the sample were refused")
+            projector.catch_up()
+    return (bank.store.head() - before) / seconds
 
 
 def peak_memory_mb(pid: int | str = "self") -> int:

@@ -1,7 +1,6 @@
 """The service as it is, with two routes more that do nothing: what the framework alone can do on this machine."""
 
 import contextlib
-import gc
 import json
 import socket
 import sys
@@ -12,7 +11,7 @@ from starlette.responses import Response
 from api.answers import answer
 from api.app import create_app
 from api.identity import Anyone
-from api.wiring import timebank
+from api.wiring import spare_the_collector, timebank
 from infrastructure.settings import read_settings
 
 
@@ -21,8 +20,7 @@ async def nothing(_: Anyone) -> Response:
 
 
 def main() -> None:
-    gc.freeze()
-    gc.set_threshold(100_000, 50, 100)
+    spare_the_collector()
     sys.setswitchinterval(0.001)
     with timebank(read_settings()) as bank, socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
