@@ -45,7 +45,7 @@ from domain.figures import Basis, Dimension
 from domain.household import NotEnrolled, Person, UnknownHousehold
 from domain.identifiers import check_id, masked, normal_id, normal_name
 from domain.journal import Conflict, StoreUnavailable
-from domain.ledger import OpenLedger
+from domain.ledger import SYNTHETIC_NOTICE, OpenLedger
 from domain.policy import AdoptPolicy
 from domain.refusal import Refusal
 from infrastructure.codec import UnknownFactType, UnreadableFact
@@ -60,7 +60,6 @@ from projections.figures import figures as count_figures
 
 DEMO_NAME: Final = "青秀区时间银行（合成示例 synthetic sample）"
 BASES: Final[tuple[Basis, ...]] = ("recorded", "service")
-SYNTHETIC: Final = "合成数据，没有真实的人。 / Synthetic data; no real person is in it."
 DEMO_FIRST_DAY: Final = date(2022, 1, 1)
 DEMO_PEOPLE: Final[dict[Role, tuple[str, str | None]]] = {
     "volunteer": ("V00001", None),
@@ -504,7 +503,7 @@ def show_balance(
         ):
             console.print(f"  {label:<18}{minutes:>12,} 分钟 min   {hours_of(minutes):>10} 小时 h")
         if bank.opened.synthetic:
-            console.print(SYNTHETIC)
+            console.print(SYNTHETIC_NOTICE)
 
     _answer({**msgspec.to_builtins(row), "synthetic": bank.opened.synthetic}, as_json, show)
 
@@ -566,7 +565,7 @@ def replay_(
         issued = -replayed.balances.get("issuance", 0)
         console.print(f"重放到位置 replayed to position {position:,}: {counted_again.facts:,} 个事实 facts")
         if bank.opened.synthetic:
-            console.print(SYNTHETIC)
+            console.print(SYNTHETIC_NOTICE)
         console.print(
             f"  发行 issued {issued:,} = 各户 held {held:,} + 时间池 pooled {pooled:,}（分钟 minutes）\n"
             f"  所有账户合计 all accounts sum to {total_minutes}\n"

@@ -23,7 +23,7 @@ from application.write_loop import Accepted, CommandIdReused, Decide, Ticket, Wr
 from domain.decision import Actor, Reading, S, fold_facts
 from domain.figures import DEFINITIONS, Basis, Dimension, last_instant
 from domain.journal import StoreUnavailable
-from domain.ledger import LedgerOpened, OpenLedger, ledger, open_ledger
+from domain.ledger import SYNTHETIC_NOTICE, LedgerOpened, OpenLedger, ledger, open_ledger
 from domain.policy import AdoptPolicy, PolicyAdopted, adopt, policy_book
 from infrastructure.embedded import EmbeddedPostgres
 from infrastructure.fact_store import PostgresFactStore
@@ -182,7 +182,7 @@ def _recall_balances(journal: PostgresJournal) -> Callable[[list[str]], tuple[in
 
     def recall(names: list[str]) -> tuple[int, dict[str, int]]:
         with journal.datastore.get_connection() as connection:
-            return recalled_balances(connection, schema, version, names)
+            return recalled_balances(connection, journal.ledger, schema, version, names)
 
     return recall
 
@@ -248,9 +248,7 @@ def public_figures(
         "by": by,
         "cells": [{"key": key, **msgspec.to_builtins(cell)} for key, cell in cells.items()],
         "definitions": {name: f"{zh} / {en}" for name, (zh, en) in DEFINITIONS.items()},
-        "notice": "合成数据，没有真实的人。 / Synthetic data; no real person is in it."
-        if bank.opened.synthetic
-        else None,
+        "notice": SYNTHETIC_NOTICE if bank.opened.synthetic else None,
     }
 
 

@@ -1,7 +1,7 @@
 """A ledger: one time bank, a district with all its communities. Accounts of two ledgers never meet."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Final
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -10,6 +10,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
 from domain.decision import Context, Decided, Decision, Fold, read
 from domain.fact import Fact
 from domain.refusal import AlreadyDone
+
+SYNTHETIC_NOTICE: Final = "合成数据，没有真实的人。 / Synthetic data; no real person is in it."
+"""What a synthetic ledger says beside everything that it shows."""
 
 
 class LedgerOpened(Fact, frozen=True, omit_defaults=True):

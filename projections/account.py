@@ -257,14 +257,13 @@ def balances(cursor: Cursor[Any]) -> dict[str, int]:
 
 
 def recalled_balances(
-    connection: Connection[Any], schema: str, version: str, names: list[str]
+    connection: Connection[Any], ledger: str, schema: str, version: str, names: list[str]
 ) -> tuple[int, dict[str, int]]:
     """The balances of some accounts in minutes, and the position that they are of, in one statement.
 
     (0, {}) where the projections are missing or of another version, or their checkpoint is past the journal's head.
     Accounts that never moved are left out.
     """
-    ledger = schema.removeprefix("projection_").replace("_", "-")  # which has no underscore of its own
     cursor = connection.cursor(row_factory=tuple_row)
     try:
         cursor.execute(
