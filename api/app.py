@@ -2,8 +2,10 @@
 
 import inspect
 import logging
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from types import ModuleType
 from typing import Any, Final
 
 import psycopg
@@ -17,11 +19,6 @@ from api import community, documentation, figures, hours, household, policy, pro
 from api.answers import answer
 from api.identity import ROLES_OF, Anyone
 from api.wiring import Service, Timebank
-from domain import account as account_rules
-from domain import community as community_rules
-from domain import hours as hours_rules
-from domain import household as household_rules
-from domain import policy as policy_rules
 from domain.journal import StoreUnavailable
 from domain.refusal import Refusal, all_refusals
 
@@ -30,55 +27,26 @@ logger = logging.getLogger(__name__)
 TITLE: Final = "时间银行 Time bank"
 BODY_BYTES_MAX: Final = 2_000_000
 
+CONCEPTS: Final[tuple[ModuleType, ...]] = (hours, household, community, policy, figures)
+"""Each concept's routes, with what the documentation must know of them: see the three tables that follow."""
+
 RULES: Final[dict[str, Callable[..., Any]]] = {
-    "log_hours": hours_rules.log,
-    "log_many_hours": hours_rules.log_many,
-    "confirm_hours": hours_rules.confirm,
-    "reject_hours": hours_rules.reject,
-    "reverse_hours": hours_rules.reverse,
-    "add_household": household_rules.register_household,
-    "add_member": household_rules.register_member,
-    "add_volunteer": household_rules.enrol_volunteer,
-    "add_community": community_rules.register_community,
-    "add_grid": community_rules.register_grid,
-    "add_funding": account_rules.fund_pool,
-    "add_grant": account_rules.grant_minutes,
-    "adopt_policy": policy_rules.adopt,
+    name: decide for concept in CONCEPTS for name, decide in getattr(concept, "RULES", {}).items()
 }
 """Which decision each writing route runs: its docstring says what it refuses, and so does the API's documentation."""
 
 READS_REFUSED: Final[dict[str, tuple[type[Refusal] | str, ...]]] = {
-    "read_hours": (hours_rules.UnknownRecord,),
-    "list_hours": (community_rules.OutsideCommunity, "own-records-only"),
-    "list_households": (community_rules.OutsideCommunity,),
-    "read_balance": (household_rules.UnknownHousehold,),
-    "read_statement": (household_rules.UnknownHousehold,),
-    "read_members": (household_rules.UnknownHousehold,),
-    "read_volunteer": (household_rules.UnknownMember,),
-    "list_grids": (community_rules.UnknownCommunity,),
-    "read_pool": (community_rules.OutsideCommunity, community_rules.UnknownCommunity),
-    "read_figures": ("figures-busy",),
-    "read_problem": ("not-found",),
-}
+    name: refusals for concept in CONCEPTS for name, refusals in getattr(concept, "READS_REFUSED", {}).items()
+} | {"read_problem": ("not-found",)}
 """What the reading routes answer with beside the errors that all of them share: refusals, or codes of the API's own."""
+
+EXAMPLES: Final[dict[str, Any]] = {
+    name: example for concept in CONCEPTS for name, example in getattr(concept, "EXAMPLES", {}).items()
+}
+"""A body for each writing route whose command brings none of its own."""
 
 WITHOUT_DATABASE: Final = frozenset({"read_status", "list_problems", "read_problem"})
 """The routes that answer when the database is away; all others ask it at least who is calling."""
-
-EXAMPLES: Final[dict[str, Any]] = {
-    "log_many_hours": {"hours": [hours_rules.LogHours.model_config["json_schema_extra"]["example"]]},  # type: ignore[index]
-    "reject_hours": {"reason": "not-served"},
-    "reverse_hours": {"reason": "duplicate"},
-    "add_household": {"household": "H00001", "community": "新竹社区", "grid": ["第3网格"]},
-    "add_member": {"member": "V00001", "household": "H00001", "name": "示例"},
-    "add_volunteer": {"volunteer": "V00001"},
-    "add_community": {"community": "新竹社区"},
-    "add_grid": {"community": "新竹社区", "grid": ["第3网格"]},
-    "add_funding": {"community": "新竹社区", "minutes": 6000},
-    "add_grant": {"household": "H00001", "minutes": 120, "need": "living-alone"},
-    "adopt_policy": {"effective_on": "2027-01-01", "policy": {"record_minutes_max": 360}},
-}
-"""A body for each writing route whose command brings none of its own."""
 
 
 def create_app(bank: Timebank) -> FastAPI:
@@ -106,9 +74,9 @@ def create_app(bank: Timebank) -> FastAPI:
         docs_url=None,
         redoc_url=None,
     )
-    for router in (hours.router, household.router, community.router, policy.router, figures.router):
+    for concept in CONCEPTS:
         # The routes themselves: a router included whole is matched and entered anew for every request.
-        app.router.routes.extend(router.routes)
+        app.router.routes.extend(concept.router.routes)
     app.add_api_route("/v1/status", read_status, methods=["GET"], tags=["服务 service"], summary="服务状态 Status")
     app.add_api_route(
         "/v1/problems", list_problems, methods=["GET"], tags=["服务 service"], summary="错误一览 Problem types"
@@ -257,12 +225,13 @@ def _document_errors(operation: dict[str, Any], route: APIRoute, refusals: dict[
 
 
 def _refused_by(route_name: str, refusals: dict[str, type[Refusal]]) -> list[str]:
-    """The rules that a route's decision names under «Raises:», those of the decisions that it names included."""
+    """The rules that a route's decision names under «Raises:», and those of decisions that it names there in turn, such
+    as `log`, from its own module."""
     found: list[str] = []
     waiting = [RULES[route_name]] if route_name in RULES else []
-    if route_name == "log_many_hours":
-        waiting.append(hours_rules.log)
     for decide in waiting:
-        words = (inspect.getdoc(decide) or "").partition("Raises:")[2].replace(",", " ").replace(".", " ").split()
-        found += [word for word in words if word in refusals]
+        text = (inspect.getdoc(decide) or "").partition("Raises:")[2]
+        found += [word for word in re.findall(r"\w+", text) if word in refusals]
+        named = (getattr(inspect.getmodule(decide), name, None) for name in re.findall(r"`(\w+)`", text))
+        waiting += [other for other in named if callable(other) and other not in waiting]
     return found

@@ -500,6 +500,9 @@ def show_balance(
             ("支出 spent", row.spent_minutes),
             ("获拨 granted", row.granted_minutes),
             ("超限转出 capped", row.capped_minutes),
+            ("转入 received", row.received_minutes),
+            ("转出 given", row.given_minutes),
+            ("冻结 held", row.held_minutes),
         ):
             console.print(f"  {label:<18}{minutes:>12,} 分钟 min   {hours_of(minutes):>10} 小时 h")
         if bank.opened.synthetic:

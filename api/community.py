@@ -1,6 +1,7 @@
 """Communities, their grids and their pools."""
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Path, Request
 from pydantic import BaseModel
@@ -20,9 +21,27 @@ from domain.community import (
     register_grid,
 )
 from domain.identifiers import PlaceName
+from domain.refusal import Refusal
 from projections import account, community
 
 router = APIRouter(route_class=WritingRoute, prefix="/v1", tags=["社区与时间池 communities"])
+
+RULES: Final[dict[str, Callable[..., Any]]] = {
+    "add_community": register_community,
+    "add_grid": register_grid,
+    "add_funding": fund_pool,
+    "add_grant": grant_minutes,
+}
+READS_REFUSED: Final[dict[str, tuple[type[Refusal] | str, ...]]] = {
+    "list_grids": (UnknownCommunity,),
+    "read_pool": (OutsideCommunity, UnknownCommunity),
+}
+EXAMPLES: Final[dict[str, Any]] = {
+    "add_community": {"community": "新竹社区"},
+    "add_grid": {"community": "新竹社区", "grid": ["第3网格"]},
+    "add_funding": {"community": "新竹社区", "minutes": 6000},
+    "add_grant": {"household": "H00001", "minutes": 120, "need": "living-alone"},
+}
 
 CommunityId = Annotated[PlaceName, Path()]
 

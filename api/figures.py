@@ -1,7 +1,7 @@
 """The district's public figures, and what they mean."""
 
 from datetime import date, datetime
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 from fastapi import APIRouter, Query, Request
@@ -12,8 +12,11 @@ from api.answers import MinPosition, answer
 from api.identity import Anyone
 from api.wiring import Service
 from domain.figures import Basis, Dimension
+from domain.refusal import Refusal
 
 router = APIRouter(prefix="/v1", tags=["公开数字 figures"])
+
+READS_REFUSED: Final[dict[str, tuple[type[Refusal] | str, ...]]] = {"read_figures": ("figures-busy",)}
 
 
 class Cell(BaseModel):

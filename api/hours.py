@@ -1,6 +1,7 @@
 """Service records: logged, confirmed, rejected, reversed, read."""
 
-from typing import Annotated, Any, Literal
+from collections.abc import Callable
+from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Body, Path, Query, Request
 from psycopg import AsyncConnection
@@ -30,10 +31,28 @@ from domain.hours import (
     reverse,
 )
 from domain.identifiers import PersonId, PlaceName, RecordId
+from domain.refusal import Refusal
 from projections import hours, household
 from projections.hours import HoursRow
 
 router = APIRouter(route_class=WritingRoute, prefix="/v1/hours", tags=["服务记录 hours"])
+
+RULES: Final[dict[str, Callable[..., Any]]] = {
+    "log_hours": log,
+    "log_many_hours": log_many,
+    "confirm_hours": confirm,
+    "reject_hours": reject,
+    "reverse_hours": reverse,
+}
+READS_REFUSED: Final[dict[str, tuple[type[Refusal] | str, ...]]] = {
+    "read_hours": (UnknownRecord,),
+    "list_hours": (OutsideCommunity, "own-records-only"),
+}
+EXAMPLES: Final[dict[str, Any]] = {
+    "log_many_hours": {"hours": [LogHours.model_config["json_schema_extra"]["example"]]},  # type: ignore[index]
+    "reject_hours": {"reason": "not-served"},
+    "reverse_hours": {"reason": "duplicate"},
+}
 
 RecordPath = Annotated[RecordId, Path()]
 ListedStatus = Literal["logged", "confirmed", "rejected", "reversed"]

@@ -1,6 +1,7 @@
 """Households and their people: registered, and what their accounts hold."""
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel, Field
@@ -24,27 +25,51 @@ from domain.account import household_account
 from domain.community import OutsideCommunity
 from domain.decision import Actor
 from domain.household import (
+    AttestAge,
     EnrolVolunteer,
     RegisterHousehold,
     RegisterMember,
     UnknownHousehold,
     UnknownMember,
+    attest_age,
     enrol_volunteer,
     register_household,
     register_member,
 )
 from domain.identifiers import HouseholdId, PersonId, PlaceName
+from domain.refusal import Refusal
 from projections import account, household
 from projections.account import AccountRow
 
 router = APIRouter(route_class=WritingRoute, prefix="/v1", tags=["户与成员 households"])
+
+RULES: Final[dict[str, Callable[..., Any]]] = {
+    "add_household": register_household,
+    "add_member": register_member,
+    "add_volunteer": enrol_volunteer,
+    "add_age": attest_age,
+}
+READS_REFUSED: Final[dict[str, tuple[type[Refusal] | str, ...]]] = {
+    "list_households": (OutsideCommunity,),
+    "read_balance": (UnknownHousehold,),
+    "read_statement": (UnknownHousehold,),
+    "read_members": (UnknownHousehold,),
+    "read_volunteer": (UnknownMember,),
+}
+EXAMPLES: Final[dict[str, Any]] = {
+    "add_household": {"household": "H00001", "community": "新竹社区", "grid": ["第3网格"]},
+    "add_member": {"member": "V00001", "household": "H00001", "name": "示例"},
+    "add_volunteer": {"volunteer": "V00001"},
+    "add_age": {"person": "V00001", "age_years_min": 60},
+}
 
 HouseholdPath = Annotated[HouseholdId, Path()]
 VolunteerPath = Annotated[PersonId, Path()]
 
 
 class Balance(BaseModel):
-    """A household's account: balance = earned - spent + granted - capped, all in minutes."""
+    """A household's account: balance = earned - spent + granted - capped + received - given, all in minutes; of it
+    ``held`` is set aside, and the rest is available."""
 
     household: str
     community: str
@@ -53,6 +78,10 @@ class Balance(BaseModel):
     spent_minutes: int
     granted_minutes: int
     capped_minutes: int = Field(description="What went on to the community's pool above the policy's cap.")
+    received_minutes: int = Field(description="From other households, groups, ledgers and older books.")
+    given_minutes: int = Field(description="To others: transferred, donated, carried on, taken along, expired.")
+    held_minutes: int = Field(description="Set aside for requests, reservations and disputes.")
+    available_minutes: int = Field(description="The balance less what is held.")
     last_position: int
     last_activity_microseconds: int | None = Field(description="Recorded-at of the last movement; Unix time.")
     position: int = Field(description="The answer holds everything up to this position of the journal.")
@@ -81,6 +110,15 @@ async def add_household(
     """Register a household in a community, at a grid of it if known."""
     service: Service = request.app.state.service
     return written(await service.execute(register_household, command, caller, idempotency_key))
+
+
+@router.post("/ages", status_code=201, response_model=Written, summary="核验年龄 Attest an age")
+async def add_age(
+    request: Request, caller: Staff, command: AttestAge, idempotency_key: IdempotencyKey = None
+) -> Response:
+    """Attest that a member has reached an age. The date of birth itself is recorded nowhere."""
+    service: Service = request.app.state.service
+    return written(await service.execute(attest_age, command, caller, idempotency_key))
 
 
 @router.post("/members", status_code=201, response_model=Written, summary="登记成员 Register a member")
@@ -216,6 +254,10 @@ def _balance(row: AccountRow, position: int) -> dict[str, object]:
         "spent_minutes": row.spent_minutes,
         "granted_minutes": row.granted_minutes,
         "capped_minutes": row.capped_minutes,
+        "received_minutes": row.received_minutes,
+        "given_minutes": row.given_minutes,
+        "held_minutes": row.held_minutes,
+        "available_minutes": row.balance_minutes - row.held_minutes,
         "last_position": row.last_position,
         "last_activity_microseconds": row.last_activity_microseconds,
         "position": position,

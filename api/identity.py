@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Coroutine
-from typing import Annotated, Any, Final, get_args
+from typing import Annotated, Any, Final
 
 from fastapi import Depends, Request
 from psycopg_pool import AsyncConnectionPool
@@ -79,6 +79,8 @@ Anyone = Annotated[None, EVERYBODY]
 Writer = Annotated[Actor, allow("volunteer", "staff", "admin")]
 Staff = Annotated[Actor, allow("staff", "admin")]
 Admin = Annotated[Actor, allow("admin")]
-Reader = Annotated[Actor, allow(*get_args(Role))]
-"""Any known caller; what each of them sees is bounded by the route."""
+Reader = Annotated[Actor, allow("volunteer", "staff", "auditor", "admin")]
+"""Any known caller but partners; what each of them sees is bounded by the route."""
+Partner = Annotated[Actor, allow("partner", "staff", "admin")]
+"""The counter of a partner, which acts for itself only."""
 Inspector = Annotated[Actor, allow("staff", "auditor", "admin")]

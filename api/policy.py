@@ -1,5 +1,8 @@
 """The rule book: its versions, and the adoption of a new one."""
 
+from collections.abc import Callable
+from typing import Any, Final
+
 from fastapi import APIRouter, Request
 from pydantic import BaseModel
 from starlette.responses import Response
@@ -11,6 +14,12 @@ from api.writing import WritingRoute
 from domain.policy import AdoptPolicy, adopt
 
 router = APIRouter(route_class=WritingRoute, prefix="/v1/policies", tags=["规则 policy"])
+
+
+RULES: Final[dict[str, Callable[..., Any]]] = {"adopt_policy": adopt}
+EXAMPLES: Final[dict[str, Any]] = {
+    "adopt_policy": {"effective_on": "2027-01-01", "policy": {"record_minutes_max": 360}},
+}
 
 
 class Policies(BaseModel):

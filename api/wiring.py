@@ -32,7 +32,7 @@ from infrastructure.projector import Projector, ProjectorThread, projections_ver
 from infrastructure.schema import SERVICE_ROLE, migrate
 from infrastructure.settings import Settings
 from infrastructure.vault import remember
-from projections.account import Accounts, recalled_balances
+from projections.account import Accounts, recalled_accounts
 from projections.community import Communities
 from projections.figures import figures
 from projections.hours import Hours
@@ -160,7 +160,7 @@ def timebank(
         address = service_address(owner_address)
         datastore = stack.enter_context(open_datastore(address))
         journal = PostgresJournal(datastore, settings.ledger)
-        store = PostgresFactStore(journal, _recall_balances(journal))
+        store = PostgresFactStore(journal, _recall_accounts(journal))
         opened = _opened(store)
         if opened is None and opening is not None:
             Writer(store, ZoneInfo(opening.zone)).run(tickets := [Ticket(open_ledger, opening, SYSTEM, _new_command())])
@@ -176,13 +176,13 @@ def timebank(
         yield bank
 
 
-def _recall_balances(journal: PostgresJournal) -> Callable[[list[str]], tuple[int, dict[str, int]]]:
+def _recall_accounts(journal: PostgresJournal) -> Callable[[list[str]], tuple[int, dict[str, tuple[int, int]]]]:
     """Balances as the projector has folded them, with the same fold that decisions use (docs/decisions)."""
     schema, version = schema_of(journal.ledger), projections_version(projections())
 
-    def recall(names: list[str]) -> tuple[int, dict[str, int]]:
+    def recall(names: list[str]) -> tuple[int, dict[str, tuple[int, int]]]:
         with journal.datastore.get_connection() as connection:
-            return recalled_balances(connection, journal.ledger, schema, version, names)
+            return recalled_accounts(connection, journal.ledger, schema, version, names)
 
     return recall
 

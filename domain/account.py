@@ -1,10 +1,16 @@
 """Accounts and everything that moves minutes between them. All accounts of a ledger together always sum to zero.
 
-An account is ``household:H1``, ``pool:新竹社区`` (公共时间池) or ``issuance``, the negative one that service earned
-without a payer comes from. A balance is a fold; it is stored in no fact.
+An account is ``household:H1``, ``group:G1``, ``pool:新竹社区`` (公共时间池), ``partner:P1`` (what redemptions paid) or
+``ledger:…`` (another time bank). Three more exist once: ``issuance``, the negative one that service earned without a
+payer comes from, ``settled`` (redemptions that the partner was paid for) and ``expired``. So always
+
+    issued = held by households and groups + pooled + spent (partners, settled) + expired + left for other ledgers
+
+A balance is a fold; it is stored in no fact. Minutes that are held stay in the balance and can't be spent.
 """
 
 from dataclasses import dataclass
+from datetime import date, datetime
 from typing import Annotated, Final, Literal, get_args
 
 import msgspec
@@ -12,13 +18,17 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from domain.community import Community, require_reach, require_scope
 from domain.decision import Context, Decided, Decision, Fold, Reading, read
-from domain.fact import Movement
+from domain.fact import Fact, Movement
 from domain.household import Household, Person, UnknownHousehold
 from domain.identifiers import HouseholdId, PlaceName
 from domain.policy import policy_book
 from domain.refusal import AgainstRule, NotAllowed
 
 ISSUANCE: Final = "issuance"
+SETTLED: Final = "settled"
+EXPIRED: Final = "expired"
+UNDECIDED: Final = frozenset({ISSUANCE, SETTLED, EXPIRED})
+"""Accounts whose balance no decision ever asks for, so that no fact is tagged with them."""
 Reason = Literal["duplicate", "wrong-person", "wrong-time", "not-served", "false-record", "other"]
 ImportReason = Reason | Literal["imported"]
 
@@ -31,12 +41,23 @@ def pool_account(community: str) -> str:
     return "pool:" + community
 
 
+def group_account(group: str) -> str:
+    return "group:" + group
+
+
+def partner_account(partner: str) -> str:
+    return "partner:" + partner
+
+
+def ledger_account(ledger: str) -> str:
+    return "ledger:" + ledger
+
+
 def _account_tags(movement: Movement) -> tuple[str, ...]:
-    """Nothing is ever decided on the issuance account's balance, so nothing is tagged with it."""
     source, target = movement.source, movement.target
-    if source == ISSUANCE:
-        return ("account:" + target,)
-    if target == ISSUANCE:
+    if source in UNDECIDED:
+        return ("account:" + target,) if target not in UNDECIDED else ()
+    if target in UNDECIDED:
         return ("account:" + source,)
     return ("account:" + source, "account:" + target)
 
@@ -109,14 +130,206 @@ class MinutesGranted(Movement, frozen=True, omit_defaults=True, gc=False):
         return _account_tags(self)
 
 
-AccountFact = HoursConfirmed | MinutesCapped | HoursReversed | CappedMinutesReturned | PoolFunded | MinutesGranted
+class GrantApproved(Movement, frozen=True, omit_defaults=True, gc=False):
+    """A proposed grant above what one person may give alone was approved by a second one, and paid."""
+
+    type = "grant-approved.v1"
+    grant: str
+    approved_by: str
+
+    def tags(self) -> tuple[str, ...]:
+        return ("grant:" + self.grant, *_account_tags(self))
+
+
+class StartingMinutesGranted(Movement, frozen=True, omit_defaults=True, gc=False):
+    """A new household in need was given the policy's starting grant from its community's pool, once in its life."""
+
+    type = "starting-minutes-granted.v1"
+    household: str
+    granted_by: str
+    need: str
+
+    def tags(self) -> tuple[str, ...]:
+        return ("start:" + self.household, *_account_tags(self))
+
+
+class OpeningBalanceCredited(Movement, frozen=True, omit_defaults=True, gc=False):
+    """What a household held in older books, proposed by one person and approved by another; once a household."""
+
+    type = "opening-balance-credited.v1"
+    household: str
+    opening: str
+    approved_by: str
+
+    def tags(self) -> tuple[str, ...]:
+        return ("opening:" + self.household, *_account_tags(self))
+
+
+class MinutesTransferred(Movement, frozen=True, omit_defaults=True, gc=False):
+    """A household gave minutes to another (转赠). ``tie`` is what the policy allowed it by."""
+
+    type = "minutes-transferred.v1"
+    transferred_by: str
+    tie: Literal["family", "anyone"]
+    on: date
+
+    def tags(self) -> tuple[str, ...]:
+        return (f"transfers:{self.source}:{self.on:%Y-%m}", *_account_tags(self))
+
+
+class MinutesDonated(Movement, frozen=True, omit_defaults=True, gc=False):
+    """A household or a group gave minutes to a pool, or a group to a household in need (捐赠)."""
+
+    type = "minutes-donated.v1"
+    donated_by: str
+
+    def tags(self) -> tuple[str, ...]:
+        return _account_tags(self)
+
+
+class MinutesExpired(Movement, frozen=True, omit_defaults=True, gc=False):
+    """Minutes lapsed as the policy says, after it was announced."""
+
+    type = "minutes-expired.v1"
+    household: str
+    announcement: str
+
+    def tags(self) -> tuple[str, ...]:
+        return ("expiry:" + self.household, *_account_tags(self))
+
+
+class BalanceCarried(Movement, frozen=True, omit_defaults=True, gc=False):
+    """Minutes followed people or places: a household was split, merged or closed, or a community merged or split."""
+
+    type = "balance-carried.v1"
+    cause: Literal["household-split", "household-merged", "household-closed", "community-merged", "community-split"]
+
+    def tags(self) -> tuple[str, ...]:
+        return _account_tags(self)
+
+
+class BalanceTakenAlong(Movement, frozen=True, omit_defaults=True, gc=False):
+    """A household left for another ledger: its balance goes to that ledger's account, by a signed statement."""
+
+    type = "balance-taken-along.v1"
+    household: str
+    statement: str
+
+    def tags(self) -> tuple[str, ...]:
+        return ("statement:" + self.statement, *_account_tags(self))
+
+
+class BalancePaidIn(Movement, frozen=True, omit_defaults=True, gc=False):
+    """A household's balance from another ledger was paid in, on a signed statement that can be paid in only once."""
+
+    type = "balance-paid-in.v1"
+    household: str
+    statement: str
+    statement_digest: str
+    paid_in_by: str
+
+    def tags(self) -> tuple[str, ...]:
+        return ("statement:" + self.statement, *_account_tags(self))
+
+
+class RewardCollected(Movement, frozen=True, omit_defaults=True, gc=False):
+    """A reserved reward was handed over: the household's minutes went to the partner (兑换)."""
+
+    type = "reward-collected.v1"
+    reservation: str
+    reward: str
+    collected_at: datetime
+
+    def tags(self) -> tuple[str, ...]:
+        return ("reservation:" + self.reservation, "reward:" + self.reward, *_account_tags(self))
+
+
+class RedemptionReversed(Movement, frozen=True, omit_defaults=True, gc=False):
+    """A collected reward was given back, exactly and once: the partner's minutes return to the household."""
+
+    type = "redemption-reversed.v1"
+    reservation: str
+    reward: str
+    reversed_by: str
+    reason: Reason
+
+    def tags(self) -> tuple[str, ...]:
+        return ("reservation:" + self.reservation, "reward:" + self.reward, *_account_tags(self))
+
+
+class PartnerSettled(Movement, frozen=True, omit_defaults=True, gc=False):
+    """What a partner had collected up to a position was settled with it, on a numbered statement."""
+
+    type = "partner-settled.v1"
+    partner: str
+    settlement: str
+    settled_by: str
+
+    def tags(self) -> tuple[str, ...]:
+        return ("partner:" + self.partner, *_account_tags(self))
+
+
+class MinutesHeld(Fact, frozen=True, omit_defaults=True, gc=False):
+    """Minutes of an account were set aside; they stay its own, and can't be spent until they are released.
+
+    ``hold`` names what for: ``request:…``, ``reservation:…`` or ``dispute:…``. One hold is made once and released once.
+    """
+
+    type = "minutes-held.v1"
+    account: str
+    minutes: int
+    hold: str
+
+    def tags(self) -> tuple[str, ...]:
+        return ("account:" + self.account,)
+
+
+class MinutesReleased(Fact, frozen=True, omit_defaults=True, gc=False):
+    """All of a hold was released, to be spent or kept."""
+
+    type = "minutes-released.v1"
+    account: str
+    minutes: int
+    hold: str
+
+    def tags(self) -> tuple[str, ...]:
+        return ("account:" + self.account,)
+
+
+MovementFact = (
+    HoursConfirmed
+    | MinutesCapped
+    | HoursReversed
+    | CappedMinutesReturned
+    | PoolFunded
+    | MinutesGranted
+    | GrantApproved
+    | StartingMinutesGranted
+    | OpeningBalanceCredited
+    | MinutesTransferred
+    | MinutesDonated
+    | MinutesExpired
+    | BalanceCarried
+    | BalanceTakenAlong
+    | BalancePaidIn
+    | RewardCollected
+    | RedemptionReversed
+    | PartnerSettled
+)
+AccountFact = MovementFact | MinutesHeld | MinutesReleased
 
 
 class Account(msgspec.Struct, frozen=True, gc=False):
-    """An account's balance in minutes."""
+    """An account's balance in minutes, and how many of them are held."""
 
     account: str
     balance_minutes: int = 0
+    held_minutes: int = 0
+
+    @property
+    def available_minutes(self) -> int:
+        """What can be spent now. May be below zero where a reversal took what was held or spent."""
+        return self.balance_minutes - self.held_minutes
 
     @staticmethod
     def of(account: str) -> "Reading[Account]":
@@ -126,8 +339,13 @@ class Account(msgspec.Struct, frozen=True, gc=False):
 def evolve(state: Account, fact: AccountFact) -> Account:
     """The account after one movement; one that names it neither as source nor as target changes nothing."""
     minutes = fact.minutes
-    change = (minutes if fact.target == state.account else 0) - (minutes if fact.source == state.account else 0)
-    return Account(state.account, state.balance_minutes + change) if change else state
+    if isinstance(fact, Movement):
+        change = (minutes if fact.target == state.account else 0) - (minutes if fact.source == state.account else 0)
+        return Account(state.account, state.balance_minutes + change, state.held_minutes) if change else state
+    if fact.account != state.account:
+        return state
+    held = minutes if isinstance(fact, MinutesHeld) else -minutes
+    return Account(state.account, state.balance_minutes, state.held_minutes + held)
 
 
 account_fold = Fold[Account]("account", Account, evolve, get_args(AccountFact))
@@ -186,9 +404,9 @@ def grant_minutes(command: GrantMinutes, context: Context) -> Decision:
 
 
 def require_cover(payer: Account, minutes: int, balance_minutes_min: int) -> None:
-    """Raises: BalanceTooLow when paying ``minutes`` would take the account below its floor."""
-    if payer.balance_minutes - minutes < balance_minutes_min:
-        raise BalanceTooLow(payer.account, payer.balance_minutes, minutes, balance_minutes_min)
+    """Raises: BalanceTooLow when paying ``minutes`` out of what isn't held would take the account below its floor."""
+    if payer.available_minutes - minutes < balance_minutes_min:
+        raise BalanceTooLow(payer.account, payer.available_minutes, minutes, balance_minutes_min)
 
 
 @dataclass(unsafe_hash=True)
@@ -201,12 +419,12 @@ class GrantedToOwnHousehold(NotAllowed):
 @dataclass(unsafe_hash=True)
 class BalanceTooLow(AgainstRule):
     account: str
-    balance_minutes: int
+    available_minutes: int
     minutes: int
     balance_minutes_min: int
-    zh = "账户“{account}”余额 {balance_minutes} 分钟，支付 {minutes} 分钟后会低于下限 {balance_minutes_min} 分钟。"
+    zh = "账户“{account}”可用 {available_minutes} 分钟，支付 {minutes} 分钟后会低于下限 {balance_minutes_min} 分钟。"
     en = (
-        "The account “{account}” holds {balance_minutes} minutes; paying {minutes} would take it below "
+        "The account “{account}” has {available_minutes} minutes available; paying {minutes} would take it below "
         "its floor of {balance_minutes_min}."
     )
 

@@ -25,7 +25,8 @@ C = TypeVar("C")
 D = TypeVar("D")
 E = TypeVar("E")
 
-Role = Literal["volunteer", "staff", "auditor", "admin"]
+Role = Literal["volunteer", "staff", "partner", "auditor", "admin"]
+"""``volunteer`` is every member, whether they give service or receive it; ``partner`` the counter of a partner."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,39 +1,38 @@
-"""The list of every fact type there is, by its stored name."""
+"""The list of every fact type there is, by its stored name: whatever the concepts' modules define."""
 
+from types import ModuleType
 from typing import Final
 
-from domain.account import (
-    CappedMinutesReturned,
-    HoursConfirmed,
-    HoursReversed,
-    MinutesCapped,
-    MinutesGranted,
-    PoolFunded,
+from domain import (
+    account,
+    community,
+    hours,
+    household,
+    ledger,
+    policy,
 )
-from domain.community import CommunityRegistered, GridRegistered
-from domain.fact import Fact
-from domain.hours import HoursLogged, HoursRejected
-from domain.household import HouseholdRegistered, MemberRegistered, VolunteerEnrolled
-from domain.ledger import LedgerOpened
-from domain.policy import PolicyAdopted
+from domain.fact import Fact, Movement
 
-FACTS: Final[dict[str, type[Fact]]] = {
-    fact.type: fact
-    for fact in (
-        LedgerOpened,
-        PolicyAdopted,
-        CommunityRegistered,
-        GridRegistered,
-        HouseholdRegistered,
-        MemberRegistered,
-        VolunteerEnrolled,
-        HoursLogged,
-        HoursRejected,
-        HoursConfirmed,
-        MinutesCapped,
-        HoursReversed,
-        CappedMinutesReturned,
-        PoolFunded,
-        MinutesGranted,
-    )
-}
+CONCEPTS: Final[tuple[ModuleType, ...]] = (
+    ledger,
+    policy,
+    community,
+    household,
+    hours,
+    account,
+)
+
+
+def _facts_of(module: ModuleType) -> list[type[Fact]]:
+    """The facts that a module itself defines, in the order of definition."""
+    return [
+        kind
+        for kind in vars(module).values()
+        if isinstance(kind, type)
+        and issubclass(kind, Fact)
+        and kind not in (Fact, Movement)
+        and kind.__module__ == module.__name__
+    ]
+
+
+FACTS: Final[dict[str, type[Fact]]] = {fact.type: fact for module in CONCEPTS for fact in _facts_of(module)}

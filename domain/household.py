@@ -1,9 +1,10 @@
 """Households and the people in them. The household holds the balance; names and addresses are in the vault."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, get_args
 
 import msgspec
+from msgspec.structs import replace
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from domain.community import Community, GridPath, require_reach, require_scope
@@ -42,6 +43,18 @@ class VolunteerEnrolled(Fact, frozen=True, omit_defaults=True):
         return ("person:" + self.volunteer,)
 
 
+class AgeAttested(Fact, frozen=True, omit_defaults=True):
+    """Somebody of the staff saw a document by which the person has reached an age. No date of birth is recorded."""
+
+    type = "age-attested.v1"
+    person: str
+    age_years_min: int
+    attested_by: str
+
+    def tags(self) -> tuple[str, ...]:
+        return ("person:" + self.person,)
+
+
 class Household(msgspec.Struct, frozen=True):
     """``community`` is None while the household is not registered."""
 
@@ -66,15 +79,19 @@ def _evolve_household(state: Household, fact: HouseholdRegistered) -> Household:
 
 _household = Fold[Household]("household", Household, _evolve_household, (HouseholdRegistered,))
 
-PersonFact = MemberRegistered | VolunteerEnrolled
+PersonFact = MemberRegistered | VolunteerEnrolled | AgeAttested
 
 
 class Person(msgspec.Struct, frozen=True):
-    """Someone with a number. ``household`` is None for a person who is no registered member, such as most staff."""
+    """Someone with a number. ``household`` is None for a person who is no registered member, such as most staff.
+
+    ``age_years_min`` is the age that the person is known to have reached; 0: none was attested.
+    """
 
     person: str
     household: str | None = None
     volunteer: bool = False
+    age_years_min: int = 0
 
     @staticmethod
     def of(person: str) -> "Reading[Person]":
@@ -84,12 +101,14 @@ class Person(msgspec.Struct, frozen=True):
 def _evolve_person(state: Person, fact: PersonFact) -> Person:
     match fact:
         case MemberRegistered():
-            return Person(state.person, fact.household, state.volunteer)
+            return replace(state, household=fact.household)
         case VolunteerEnrolled():
-            return Person(state.person, state.household, True)
+            return replace(state, volunteer=True)
+        case AgeAttested():
+            return replace(state, age_years_min=max(state.age_years_min, fact.age_years_min))
 
 
-_person = Fold[Person]("person", Person, _evolve_person, (MemberRegistered, VolunteerEnrolled))
+_person = Fold[Person]("person", Person, _evolve_person, get_args(PersonFact))
 
 
 def _fit_name(text: str) -> str:
@@ -131,6 +150,15 @@ class EnrolVolunteer(BaseModel):
     volunteer: PersonId
 
 
+class AttestAge(BaseModel):
+    """Attest that a member has reached an age, from a document that was seen and not copied."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    person: PersonId
+    age_years_min: Annotated[int, Field(ge=1, le=120)]
+
+
 def register_household(command: RegisterHousehold, context: Context) -> Decision:
     """Raises: UnknownCommunity, UnknownGrid, HouseholdAlreadyRegistered, OutsideCommunity."""
     require_scope(context, command.community)
@@ -160,6 +188,36 @@ def enrol_volunteer(command: EnrolVolunteer, context: Context) -> Decision:
     if person.volunteer:
         raise VolunteerAlreadyEnrolled(command.volunteer)
     return Decided(0, (VolunteerEnrolled(command.volunteer),))
+
+
+def attest_age(command: AttestAge, context: Context) -> Decision:
+    """Raises: UnknownMember (also where they are outside the staff's community), AttestedByMember,
+    AgeAlreadyAttested."""
+    person = yield from read(Person.of(command.person))
+    if person.household is None:
+        raise UnknownMember(command.person)
+    household, attester = yield from read(Household.of(person.household), Person.of(context.actor.id))
+    require_reach(context, household.require(), UnknownMember(command.person))
+    if context.actor.id == command.person or attester.household == person.household:
+        raise AttestedByMember(command.person)
+    if person.age_years_min >= command.age_years_min:
+        raise AgeAlreadyAttested(command.person, person.age_years_min)
+    return Decided(0, (AgeAttested(command.person, command.age_years_min, context.actor.id),))
+
+
+@dataclass(unsafe_hash=True)
+class AttestedByMember(NotAllowed):
+    person: str
+    zh = "不能核验本人或本户成员“{person}”的年龄，须由户外的人办理。"
+    en = "Nobody attests the age of “{person}” for themselves or their own household; somebody else must."
+
+
+@dataclass(unsafe_hash=True)
+class AgeAlreadyAttested(AlreadyDone):
+    person: str
+    age_years_min: int
+    zh = "“{person}”已核验为年满 {age_years_min} 岁。"
+    en = "“{person}” is attested to be at least {age_years_min} years old already."
 
 
 @dataclass(unsafe_hash=True)

@@ -38,6 +38,50 @@ class Policy:
     balance_minutes_max: Annotated[int, Field(ge=1, le=60_000_000)] | None = 90_000
     above_balance_max: Literal["refuse", "pool", "honour"] = "pool"
 
+    # Requests and evidence
+    request_hold: bool = False
+    """Whether a request's estimated minutes are held on the asking household's account."""
+    request_open_days_max: Annotated[int, Field(ge=1, le=366)] = 30
+    check_in_minutes_max: Annotated[int, Field(ge=1, le=1440)] = 720
+    """A check-in still open after so long goes to a queue for staff; it never earns by itself."""
+    evidence_min: Literal["self", "checked-in", "recipient", "staff"] = "self"
+    """The least evidence on which a record may be confirmed."""
+
+    # Confirmation and disputes
+    silence_days: Annotated[int, Field(ge=1, le=366)] | None = None
+    """After so many days without an answer a record is confirmed and marked so; None: never."""
+    dispute_days_max: Annotated[int, Field(ge=0, le=366)] = 30
+    """How long after a record was settled either side may dispute it."""
+    dispute_decision_days: Annotated[int, Field(ge=1, le=366)] = 15
+    """A dispute still undecided after so long escalates."""
+
+    # Redemption
+    redemption_age_years_min: Annotated[int, Field(ge=0, le=120)] = 0
+    redemption_balance_minutes_min: Minutes = 0
+    reservation_days: Annotated[int, Field(ge=1, le=366)] = 7
+
+    # Moving minutes
+    transfer: Literal["nobody", "family", "anyone"] = "nobody"
+    transfer_minutes_month_max: Minutes | None = None
+    group_hours: Literal["donate-only", "household"] = "donate-only"
+    """Whether hours given as a group are its own to donate, or each member's household earns them."""
+    grant_minutes_alone_max: Minutes | None = None
+    """A grant above this needs a second person; None: one person is enough."""
+    starting_grant_minutes: Minutes = 0
+    expiry_months: Annotated[int, Field(ge=1, le=600)] | None = None
+    """Minutes lapse so many months after they were earned; None: never (no Chinese rule on expiry is known)."""
+    expiry_notice_days: Annotated[int, Field(ge=1, le=366)] = 60
+    closing_balance: Literal["pool", "expire"] = "pool"
+    """Where a closed household's balance goes, if no other household takes it over."""
+    take_along: bool = False
+    """Whether a household that moves away may take its balance to another ledger."""
+
+    # Recognition
+    star_minutes: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(max_length=10)] = (
+        *(6_000, 18_000, 36_000, 60_000, 90_000),
+    )
+    """Minutes of confirmed service for each star: 100, 300, 600, 1000 and 1500 hours (星级志愿者)."""
+
     def service_minutes(self, claimed_minutes: int) -> int:
         """Claimed minutes rounded to the policy's step (N. California: quarter hours up, 52 min become 60)."""
         step = self.rounding_step_minutes
@@ -53,7 +97,7 @@ class Policy:
 
 
 class PolicyAdopted(Fact, frozen=True, omit_defaults=True):
-    type = "policy-adopted.v1"
+    type = "policy-adopted.v2"
     version: int
     effective_on: date
     policy: Policy

@@ -11,9 +11,13 @@ import msgspec
 
 from domain.fact import Envelope, Fact
 from domain.facts import FACTS
+from domain.policy import PolicyAdopted
 
-UPCASTERS: Final[dict[str, Callable[[bytes], Envelope[Any]]]] = {}
-"""Decoders of superseded versions, by stored type name. Empty as long as every type is at its first version."""
+UPCASTERS: Final[dict[str, Callable[[bytes], Envelope[Any]]]] = {
+    # Settings that came later take their defaults, which allow nothing that moves minutes.
+    "policy-adopted.v1": msgspec.json.Decoder(Envelope[PolicyAdopted]).decode,
+}
+"""Decoders of superseded versions, by stored type name."""
 
 
 class UnknownFactType(Exception):

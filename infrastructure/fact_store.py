@@ -14,16 +14,17 @@ from domain.journal import Conflict, StoreUnavailable
 from infrastructure.codec import decode, encode, stored_type
 from infrastructure.journal import PostgresJournal, StoredFact
 
-RecallBalances = Callable[[list[str]], tuple[int, dict[str, int]]]
-"""Balances in minutes of some accounts as of one position; those left out had never moved. Position 0: none known."""
+RecallAccounts = Callable[[list[str]], tuple[int, dict[str, tuple[int, int]]]]
+"""Balances and held minutes of some accounts as of one position; those left out had never moved. Position 0: none
+known."""
 
 
 class PostgresFactStore:
     """Facts of one ledger, typed."""
 
-    def __init__(self, journal: PostgresJournal, recall_balances: RecallBalances | None = None) -> None:
+    def __init__(self, journal: PostgresJournal, recall_accounts: RecallAccounts | None = None) -> None:
         self.journal = journal
-        self._recall_balances = recall_balances
+        self._recall_accounts = recall_accounts
 
     def head(self) -> int:
         """See `FactStore`. Raises: StoreUnavailable."""
@@ -35,16 +36,17 @@ class PostgresFactStore:
     def recall(self, readings: Collection[Reading[Any]]) -> tuple[int, dict[Reading[Any], Any]]:
         """See `FactStore`: accounts are recalled, since they alone gather facts without end."""
         accounts = {reading: reading.fold.start(reading.tag) for reading in readings if reading.fold is account_fold}
-        if not accounts or self._recall_balances is None:
+        if not accounts or self._recall_accounts is None:
             return 0, {}
         try:
-            position, balances = self._recall_balances([account.account for account in accounts.values()])
+            position, known = self._recall_accounts([account.account for account in accounts.values()])
         except PersistenceError as error:
             raise StoreUnavailable(str(error)) from error
         if not position:
             return 0, {}
         return position, {
-            reading: Account(account.account, balances.get(account.account, 0)) for reading, account in accounts.items()
+            reading: Account(account.account, *known.get(account.account, (0, 0)))
+            for reading, account in accounts.items()
         }
 
     def read_boundary(

@@ -13,11 +13,17 @@ from domain.account import (
     ISSUANCE,
     AccountFact,
     CappedMinutesReturned,
+    GrantApproved,
     HoursConfirmed,
     HoursReversed,
     MinutesCapped,
     MinutesGranted,
+    MinutesHeld,
+    MinutesReleased,
     PoolFunded,
+    RedemptionReversed,
+    RewardCollected,
+    StartingMinutesGranted,
     household_account,
     pool_account,
 )
@@ -29,7 +35,8 @@ from projections.projection import CopyValue, Projection, Write, copy_rows, upse
 
 class AccountRow(msgspec.Struct, gc=False):
     """One account as of the projections' position. ``last_activity_microseconds`` is the recorded-at (Unix) of its
-    last movement. For a household: balance = earned - spent + granted - capped."""
+    last movement. Always: balance = earned - spent + granted - capped + received - given; ``held_minutes`` are part of
+    the balance."""
 
     account: str
     community: str | None = None
@@ -39,6 +46,9 @@ class AccountRow(msgspec.Struct, gc=False):
     spent_minutes: int = 0
     granted_minutes: int = 0
     capped_minutes: int = 0
+    received_minutes: int = 0
+    given_minutes: int = 0
+    held_minutes: int = 0
     last_position: int = 0
     last_activity_microseconds: int | None = None
 
@@ -63,7 +73,7 @@ class Accounts(Projection):
     """All accounts, held in memory while the projector runs (a district has some thousand)."""
 
     name = "accounts"
-    version = 1
+    version = 2
     tables = """
         CREATE TABLE accounts (
             account text COLLATE "C" PRIMARY KEY,
@@ -74,6 +84,9 @@ class Accounts(Projection):
             spent_minutes bigint NOT NULL,
             granted_minutes bigint NOT NULL,
             capped_minutes bigint NOT NULL,
+            received_minutes bigint NOT NULL,
+            given_minutes bigint NOT NULL,
+            held_minutes bigint NOT NULL,
             last_position bigint NOT NULL,
             last_activity_microseconds bigint
         );
@@ -111,6 +124,10 @@ class Accounts(Projection):
         fact = recorded.envelope.fact
         if isinstance(fact, Movement):
             self._move(recorded, fact)
+        elif isinstance(fact, MinutesHeld):
+            self._row(fact.account).held_minutes += fact.minutes
+        elif isinstance(fact, MinutesReleased):
+            self._row(fact.account).held_minutes -= fact.minutes
         elif isinstance(fact, HouseholdRegistered):
             row = self._row(household_account(fact.household))
             row.community, row.grid = fact.community, "/".join(fact.grid)
@@ -142,9 +159,18 @@ class Accounts(Projection):
             case CappedMinutesReturned():
                 source.granted_minutes -= minutes
                 target.capped_minutes -= minutes
-            case MinutesGranted() | PoolFunded():
+            case MinutesGranted() | GrantApproved() | StartingMinutesGranted() | PoolFunded():
                 source.spent_minutes += minutes
                 target.granted_minutes += minutes
+            case RewardCollected():
+                source.spent_minutes += minutes
+                target.received_minutes += minutes
+            case RedemptionReversed():
+                source.received_minutes -= minutes
+                target.spent_minutes -= minutes
+            case _:
+                source.given_minutes += minutes
+                target.received_minutes += minutes
         for row in (source, target):
             row.last_position = recorded.position
             row.last_activity_microseconds = recorded.recorded_at_microseconds
@@ -256,10 +282,10 @@ def balances(cursor: Cursor[Any]) -> dict[str, int]:
     return dict(cursor.fetchall())
 
 
-def recalled_balances(
+def recalled_accounts(
     connection: Connection[Any], ledger: str, schema: str, version: str, names: list[str]
-) -> tuple[int, dict[str, int]]:
-    """The balances of some accounts in minutes, and the position that they are of, in one statement.
+) -> tuple[int, dict[str, tuple[int, int]]]:
+    """The balances and held minutes of some accounts, and the position that they are of, in one statement.
 
     (0, {}) where the projections are missing or of another version, or their checkpoint is past the journal's head.
     Accounts that never moved are left out.
@@ -267,7 +293,7 @@ def recalled_balances(
     cursor = connection.cursor(row_factory=tuple_row)
     try:
         cursor.execute(
-            f"SELECT c.position, a.account, a.balance_minutes FROM {schema}.checkpoint c"
+            f"SELECT c.position, a.account, a.balance_minutes, a.held_minutes FROM {schema}.checkpoint c"
             f" JOIN ledgers l ON l.ledger = %s AND l.head >= c.position"
             f" LEFT JOIN {schema}.accounts a ON a.account = ANY(%s) WHERE c.version = %s",
             (ledger, names, version),
@@ -276,4 +302,6 @@ def recalled_balances(
     except psycopg.errors.UndefinedTable:
         return 0, {}
     rows = cursor.fetchall()
-    return (rows[0][0], {name: minutes for _, name, minutes in rows if name is not None}) if rows else (0, {})
+    if not rows:
+        return 0, {}
+    return rows[0][0], {name: (balance, held) for _, name, balance, held in rows if name is not None}

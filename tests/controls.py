@@ -13,14 +13,28 @@ from zoneinfo import ZoneInfo
 from msgspec.structs import replace
 
 from domain.account import (
+    BalanceCarried,
+    BalancePaidIn,
+    BalanceTakenAlong,
     CappedMinutesReturned,
     FundPool,
+    GrantApproved,
     GrantMinutes,
     HoursConfirmed,
     HoursReversed,
     MinutesCapped,
+    MinutesDonated,
+    MinutesExpired,
     MinutesGranted,
+    MinutesHeld,
+    MinutesReleased,
+    MinutesTransferred,
+    OpeningBalanceCredited,
+    PartnerSettled,
     PoolFunded,
+    RedemptionReversed,
+    RewardCollected,
+    StartingMinutesGranted,
     fund_pool,
     grant_minutes,
 )
@@ -52,12 +66,15 @@ from domain.hours import (
     reverse,
 )
 from domain.household import (
+    AgeAttested,
+    AttestAge,
     EnrolVolunteer,
     HouseholdRegistered,
     MemberRegistered,
     RegisterHousehold,
     RegisterMember,
     VolunteerEnrolled,
+    attest_age,
     enrol_volunteer,
     register_household,
     register_member,
@@ -114,6 +131,21 @@ HOURS_REVERSED = HoursReversed("household:H1", "issuance", 90, "R1", "S2", "dupl
 CAPPED_MINUTES_RETURNED = CappedMinutesReturned("pool:" + XINZHU, "household:H1", 30, "R1")
 POOL_FUNDED = PoolFunded("issuance", "pool:" + XINZHU, 600, "A1")
 MINUTES_GRANTED = MinutesGranted("pool:" + XINZHU, "household:H2", 120, "S2", "living-alone")
+AGE_ATTESTED = AgeAttested("V3", 60, "S2")
+MINUTES_HELD = MinutesHeld("household:H2", 60, "request:Q1")
+MINUTES_RELEASED = MinutesReleased("household:H2", 60, "request:Q1")
+GRANT_APPROVED = GrantApproved("pool:" + XINZHU, "household:H2", 900, "G1", "S2")
+STARTING_MINUTES_GRANTED = StartingMinutesGranted("pool:" + XINZHU, "household:H2", 120, "H2", "S2", "low-income")
+OPENING_BALANCE_CREDITED = OpeningBalanceCredited("issuance", "household:H2", 600, "H2", "OB1", "A1")
+MINUTES_TRANSFERRED = MinutesTransferred("household:H1", "household:H2", 60, "V1", "family", date(2026, 11, 22))
+MINUTES_DONATED = MinutesDonated("household:H1", "pool:" + XINZHU, 60, "V1")
+MINUTES_EXPIRED = MinutesExpired("household:H1", "expired", 60, "H1", "X1")
+BALANCE_CARRIED = BalanceCarried("household:H1", "household:H2", 60, "household-merged")
+BALANCE_TAKEN_ALONG = BalanceTakenAlong("household:H1", "ledger:xingning", 60, "H1", "qingxiu-1")
+BALANCE_PAID_IN = BalancePaidIn("ledger:xingning", "household:H2", 60, "H2", "xingning-1", "ab" * 32, "S2")
+REWARD_COLLECTED = RewardCollected("household:H2", "partner:P1", 60, "RV1", "RW1", at("11-21 16:00"))
+REDEMPTION_REVERSED = RedemptionReversed("partner:P1", "household:H2", 60, "RV1", "RW1", "S2", "other")
+PARTNER_SETTLED = PartnerSettled("partner:P1", "settled", 60, "P1", "ST1", "A1")
 
 FACT_EXAMPLES: Final[tuple[Fact, ...]] = (
     LEDGER_OPENED,
@@ -131,6 +163,21 @@ FACT_EXAMPLES: Final[tuple[Fact, ...]] = (
     CAPPED_MINUTES_RETURNED,
     POOL_FUNDED,
     MINUTES_GRANTED,
+    AGE_ATTESTED,
+    MINUTES_HELD,
+    MINUTES_RELEASED,
+    GRANT_APPROVED,
+    STARTING_MINUTES_GRANTED,
+    OPENING_BALANCE_CREDITED,
+    MINUTES_TRANSFERRED,
+    MINUTES_DONATED,
+    MINUTES_EXPIRED,
+    BALANCE_CARRIED,
+    BALANCE_TAKEN_ALONG,
+    BALANCE_PAID_IN,
+    REWARD_COLLECTED,
+    REDEMPTION_REVERSED,
+    PARTNER_SETTLED,
 )
 
 
@@ -152,6 +199,7 @@ COMMAND_EXAMPLES: Final[dict[Callable[[Any, Context], Decision], Any]] = {
     register_household: RegisterHousehold(household="H7", community=XINZHU, grid=GRID),
     register_member: RegisterMember(member="V7", household="H2"),
     enrol_volunteer: EnrolVolunteer(volunteer="V3"),
+    attest_age: AttestAge(person="V3", age_years_min=60),
     log: LogHours(
         volunteer="V1",
         recipient_household="H2",

@@ -5,7 +5,7 @@ CREATE TABLE tokens (
     hash bytea PRIMARY KEY CHECK (octet_length(hash) = 32),
     ledger text NOT NULL,
     person text NOT NULL,
-    role text NOT NULL CHECK (role IN ('volunteer', 'staff', 'auditor', 'admin')),
+    role text NOT NULL CHECK (role IN ('volunteer', 'staff', 'partner', 'auditor', 'admin')),
     community text,
     created_at timestamptz NOT NULL DEFAULT now(),
     revoked_at timestamptz

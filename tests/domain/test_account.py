@@ -6,6 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from domain.account import (
+    UNDECIDED,
     Account,
     AccountFact,
     BalanceTooHigh,
@@ -14,6 +15,8 @@ from domain.account import (
     GrantedToOwnHousehold,
     GrantMinutes,
     MinutesGranted,
+    MinutesHeld,
+    MinutesReleased,
     PoolFunded,
     fund_pool,
     grant_minutes,
@@ -44,7 +47,7 @@ MOVEMENTS = [fact for fact in FACT_EXAMPLES if isinstance(fact, Movement)]
 
 
 def test_every_movement_there_is_counts_in_every_account() -> None:
-    assert set(get_args(AccountFact)) == set(Movement.__subclasses__())
+    assert set(get_args(AccountFact)) == {*Movement.__subclasses__(), MinutesHeld, MinutesReleased}
 
 
 @pytest.mark.parametrize(
@@ -62,9 +65,29 @@ def test_a_movement_takes_from_its_source_exactly_what_it_gives_to_its_target(mo
 @pytest.mark.parametrize(
     "movement", [fact for fact in FACT_EXAMPLES if isinstance(fact, Movement)], ids=lambda m: m.type
 )
-def test_a_movement_is_found_by_both_its_accounts_except_issuance(movement: Movement) -> None:
+def test_a_movement_is_found_by_both_its_accounts_except_those_that_nothing_is_decided_on(movement: Movement) -> None:
     tagged = {tag for tag in movement.tags() if tag.startswith("account:")}
-    assert tagged == {"account:" + name for name in (movement.source, movement.target) if name != "issuance"}
+    assert tagged == {"account:" + name for name in (movement.source, movement.target) if name not in UNDECIDED}
+
+
+def test_what_is_held_stays_in_the_balance_and_is_not_available_until_it_is_released() -> None:
+    account = Account.of("household:H2")
+    held = (credited("H2", 90), MinutesHeld("household:H2", 60, "request:Q1"))
+    assert given(held).state(account) == Account("household:H2", 90, 60)
+    assert given(held).state(account).available_minutes == 30
+    released = given(held, MinutesReleased("household:H2", 60, "request:Q1")).state(account)
+    assert released == Account("household:H2", 90, 0)
+
+
+def test_a_hold_on_another_account_holds_nothing_here() -> None:
+    fold = Account.of("any").fold
+    assert fold.evolve(Account("household:H1", 7), MinutesHeld("household:H2", 60, "request:Q1")).held_minutes == 0
+
+
+def test_held_minutes_can_not_be_granted() -> None:
+    facts = (*DISTRICT, POOL_FUNDED, MinutesHeld(POOL, 100, "request:Q1"))
+    given(facts).when(grant_minutes, grant(501)).refused(BalanceTooLow(POOL, 500, 501, 0))
+    assert given(facts).when(grant_minutes, grant(500)).accepted
 
 
 def test_a_pool_is_funded_from_issuance() -> None:

@@ -14,7 +14,7 @@ from domain.fact import Fact, Movement
 from domain.facts import FACTS
 from domain.ledger import LedgerOpened
 from infrastructure.codec import UPCASTERS, UnknownFactType, UnreadableFact, decode, encode, stored_type
-from tests.controls import FACT_EXAMPLES, HOURS_LOGGED, LEDGER_OPENED, envelope
+from tests.controls import FACT_EXAMPLES, HOURS_LOGGED, LEDGER_OPENED, POLICY_ADOPTED, envelope
 
 SAMPLES = Path(__file__).parents[1] / "events"
 STORED = sorted(path.stem for path in SAMPLES.glob("*.json"))
@@ -81,8 +81,12 @@ def test_what_is_left_out_because_it_is_the_default_stays_the_default() -> None:
         ("hours-logged.v1", "grid"): (),
         ("hours-confirmed.v1", "honour_minutes"): 0,
     }
-    settings = json.loads(sample("policy-adopted.v1"))["fact"]["policy"]
-    assert set(settings) == set(FACTS["policy-adopted.v1"].__annotations__["policy"].__dataclass_fields__)
+    settings = json.loads(sample("policy-adopted.v2"))["fact"]["policy"]
+    assert set(settings) == set(FACTS["policy-adopted.v2"].__annotations__["policy"].__dataclass_fields__)
+
+
+def test_a_policy_of_the_first_version_reads_with_what_came_later_switched_off_or_at_its_default() -> None:
+    assert decode("policy-adopted.v1", sample("policy-adopted.v1")) == envelope(POLICY_ADOPTED)
 
 
 def test_what_was_imported_says_so() -> None:

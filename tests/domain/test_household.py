@@ -4,6 +4,10 @@ import pytest
 
 from domain.community import OutsideCommunity, UnknownCommunity, UnknownGrid
 from domain.household import (
+    AgeAlreadyAttested,
+    AgeAttested,
+    AttestAge,
+    AttestedByMember,
     EnrolVolunteer,
     Household,
     HouseholdAlreadyRegistered,
@@ -17,6 +21,7 @@ from domain.household import (
     UnknownMember,
     VolunteerAlreadyEnrolled,
     VolunteerEnrolled,
+    attest_age,
     enrol_volunteer,
     register_household,
     register_member,
@@ -108,3 +113,21 @@ def test_a_person_keeps_the_household_when_enrolled_and_the_enrolment_when_regis
     for facts in ((registered, enrolled), (enrolled, registered)):
         assert given(*facts).state(Person.of("V7")) == Person("V7", "H2", True)
     assert given(DISTRICT).state(Household.of("H2")) == Household("H2", XINZHU, GRID)
+
+
+def test_an_age_is_attested_without_a_date_of_birth_and_only_rises() -> None:
+    attested = AgeAttested("V3", 60, "S2")
+    given(DISTRICT).when(attest_age, AttestAge(person="V3", age_years_min=60)).then(attested)
+    assert given(DISTRICT, attested, AgeAttested("V3", 18, "S2")).state(Person.of("V3")).age_years_min == 60
+    higher = AttestAge(person="V3", age_years_min=61)
+    given(DISTRICT, attested).when(attest_age, higher).then(AgeAttested("V3", 61, "S2"))
+    given(DISTRICT, attested).when(attest_age, AttestAge(person="V3", age_years_min=60)).refused(
+        AgeAlreadyAttested("V3", 60)
+    )
+
+
+def test_nobody_attests_an_age_for_themselves_or_their_household_or_out_of_reach() -> None:
+    command = AttestAge(person="V3", age_years_min=60)
+    given(DISTRICT, MemberRegistered("S2", "H2")).when(attest_age, command).refused(AttestedByMember("V3"))
+    given(DISTRICT).when(attest_age, AttestAge(person="V8", age_years_min=60)).refused(UnknownMember("V8"))
+    given(DISTRICT).when(attest_age, command, actor=STAFF_ELSEWHERE).refused(UnknownMember("V3"))

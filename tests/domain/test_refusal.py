@@ -14,6 +14,8 @@ from domain.hours import STATUS_ZH, RecordAlreadySettled, RecordNotConfirmed, Se
 from domain.refusal import AgainstRule, AlreadyDone, NotAllowed, Refusal, Unknown, all_refusals
 
 CODES = {
+    "age-already-attested": AlreadyDone,
+    "attested-by-member": NotAllowed,
     "balance-too-high": AgainstRule,
     "balance-too-low": AgainstRule,
     "command-id-reused": AlreadyDone,

@@ -445,7 +445,7 @@ def test_a_checkpoint_set_back_is_told_as_such_and_a_rebuild_mends_it(open_bank:
 def test_a_checkpoint_past_the_head_recalls_no_balance(open_bank: OpenBank) -> None:
     bank = open_bank()
     History(bank, 16).go(50)
-    recall = bank.store._recall_balances
+    recall = bank.store._recall_accounts
     assert recall is not None
     with projecting(bank) as projector:
         head = projector.catch_up()
