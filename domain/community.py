@@ -15,6 +15,8 @@ GridPath = tuple[str, ...]
 
 
 class CommunityRegistered(Fact, frozen=True, omit_defaults=True):
+    """A community of the district was registered, and with it its pool."""
+
     type = "community-registered.v1"
     community: str
     name: str
@@ -24,7 +26,7 @@ class CommunityRegistered(Fact, frozen=True, omit_defaults=True):
 
 
 class GridRegistered(Fact, frozen=True, omit_defaults=True):
-    """``grid`` is the path below the community, from the base grid down."""
+    """A grid was registered; ``grid`` is its path below the community, from the base grid down."""
 
     type = "grid-registered.v1"
     community: str

@@ -15,6 +15,8 @@ from domain.refusal import AlreadyDone, NotAllowed, Unknown
 
 
 class HouseholdRegistered(Fact, frozen=True, omit_defaults=True):
+    """A household was registered in a community; its account begins at nothing."""
+
     type = "household-registered.v1"
     household: str
     community: str
@@ -25,6 +27,8 @@ class HouseholdRegistered(Fact, frozen=True, omit_defaults=True):
 
 
 class MemberRegistered(Fact, frozen=True, omit_defaults=True):
+    """A person was registered as a member of a household, for whose account they earn."""
+
     type = "member-registered.v1"
     member: str
     household: str
