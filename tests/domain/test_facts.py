@@ -14,7 +14,8 @@ from domain.fact import Fact, Movement
 from domain.facts import FACTS
 from domain.ledger import LedgerOpened
 from infrastructure.codec import UPCASTERS, UnknownFactType, UnreadableFact, decode, encode, stored_type
-from tests.controls import FACT_EXAMPLES, HOURS_LOGGED, LEDGER_OPENED, POLICY_ADOPTED, envelopefrom tests.facts_page import PAGE, page, rows
+from tests.controls import FACT_EXAMPLES, HOURS_LOGGED, LEDGER_OPENED, POLICY_ADOPTED, envelope
+from tests.facts_page import PAGE, page, rows
 
 SAMPLES = Path(__file__).parents[1] / "events"
 STORED = sorted(path.stem for path in SAMPLES.glob("*.json"))
