@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any, Final, NoReturn
@@ -24,6 +24,7 @@ from rich.table import Table
 
 from api import problems
 from api.app import create_app
+from api.due import run_due
 from api.wiring import (
     LedgerNotOpen,
     Timebank,
@@ -509,6 +510,25 @@ def show_balance(
             console.print(SYNTHETIC_NOTICE)
 
     _answer({**msgspec.to_builtins(row), "synthetic": bank.opened.synthetic}, as_json, show)
+
+
+@app.command()
+def due(as_json: Json = False) -> None:
+    """办理到期的事项，如到期的预留与争议。 Do what has fallen due: reservations that expire, disputes that escalate.
+
+    服务运行时每分钟自动办理。 A running service does it by itself every minute.
+    """
+    with timebank(read_settings()) as bank:
+        with contextlib.closing(bank.projector()) as projector:
+            projector.prepare()
+            projector.catch_up()
+        report = run_due(bank, datetime.now(UTC))
+
+    def show(console: Console) -> None:
+        for kind, done in report.done.items():
+            console.print(f"{kind:<24}{done:>8,} 已办理 done {report.refused[kind]:>8,} 不再适用 no longer due")
+
+    _answer(report._asdict(), as_json, show)
 
 
 @app.command(name="replay")
