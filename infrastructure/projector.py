@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 
 BATCH_FACTS: Final = 5_000
 REBUILD_BATCH_FACTS: Final = 20_000
+SCAN_FACTS_MAX: Final = 2_000
+"""How many facts a rebuild reads and folds at a time: no more than the processor's cache holds."""
 RECONNECT_SECONDS_MAX: Final = 5.0
 QUIET_SECONDS: Final = 0.1
 """How long the projector lets facts gather while they keep coming, so that a batch is worth its transaction."""
@@ -281,12 +283,15 @@ class Projector:
     ) -> int:
         """Fold what is after a position, up to another or to the head; returns the position reached."""
         by_type = _by_type(projections)
+        handed = position
         with _Writing(cursor) as writing:
-            for batch in self._scan(position, REBUILD_BATCH_FACTS):
+            for batch in self._scan(position, min(SCAN_FACTS_MAX, REBUILD_BATCH_FACTS)):
                 wanted = batch if to is None else [recorded for recorded in batch if recorded.position <= to]
                 _fold(wanted, by_type)
-                writing.hand([projection.take(more=True) for projection in projections])
                 position = wanted[-1].position if wanted else position
+                if position - handed >= REBUILD_BATCH_FACTS:
+                    writing.hand([projection.take(more=True) for projection in projections])
+                    handed = position
                 if progress is not None:
                     progress(position)
                 if len(wanted) < len(batch):
