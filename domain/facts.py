@@ -6,10 +6,15 @@ from typing import Final
 from domain import (
     account,
     community,
+    expiry,
+    grant,
+    group,
     hours,
     household,
     ledger,
+    opening,
     policy,
+    transfer,
 )
 from domain.fact import Fact, Movement
 
@@ -20,6 +25,11 @@ CONCEPTS: Final[tuple[ModuleType, ...]] = (
     household,
     hours,
     account,
+    transfer,
+    group,
+    grant,
+    opening,
+    expiry,
 )
 
 

@@ -47,7 +47,46 @@ from domain.community import (
     register_grid,
 )
 from domain.decision import Actor, Context, Decided, Decision, Reading, drive, fold_facts
+from domain.expiry import (
+    AnnounceExpiry,
+    ExpireMinutes,
+    ExpiryAnnounced,
+    ExpiryCalledOff,
+    announce_expiry,
+    expire_minutes,
+)
 from domain.fact import Envelope, Fact
+from domain.grant import (
+    ApproveGrant,
+    GrantProposed,
+    GrantRejected,
+    GrantStartingMinutes,
+    GrantWithdrawn,
+    ProposeGrant,
+    RejectGrant,
+    WithdrawGrant,
+    approve_grant,
+    grant_starting_minutes,
+    propose_grant,
+    reject_grant,
+    withdraw_grant,
+)
+from domain.group import (
+    AppointGroupLeader,
+    DonateGroupMinutes,
+    GroupLeaderAppointed,
+    GroupMemberJoined,
+    GroupMemberLeft,
+    GroupRegistered,
+    JoinGroup,
+    LeaveGroup,
+    RegisterGroup,
+    appoint_group_leader,
+    donate_group_minutes,
+    join_group,
+    leave_group,
+    register_group,
+)
 from domain.hours import (
     MINUTE,
     ConfirmHours,
@@ -80,8 +119,33 @@ from domain.household import (
     register_member,
 )
 from domain.ledger import LedgerOpened, OpenLedger, open_ledger
+from domain.opening import (
+    ApproveOpeningBalance,
+    OpeningBalanceProposed,
+    OpeningBalanceRejected,
+    OpeningBalanceWithdrawn,
+    ProposeOpeningBalance,
+    RejectOpeningBalance,
+    WithdrawOpeningBalance,
+    approve_opening_balance,
+    propose_opening_balance,
+    reject_opening_balance,
+    withdraw_opening_balance,
+)
 from domain.policy import AdoptPolicy, Policy, PolicyAdopted, adopt
 from domain.refusal import Refusal
+from domain.transfer import (
+    DonateMinutes,
+    EndFamilyTie,
+    FamilyTieEnded,
+    FamilyTieRegistered,
+    RegisterFamilyTie,
+    TransferMinutes,
+    donate,
+    end_family_tie,
+    register_family_tie,
+    transfer,
+)
 
 # ── Times and people ─────────────────────────────────────────────────────────────────────────────────────────
 
@@ -139,13 +203,27 @@ STARTING_MINUTES_GRANTED = StartingMinutesGranted("pool:" + XINZHU, "household:H
 OPENING_BALANCE_CREDITED = OpeningBalanceCredited("issuance", "household:H2", 600, "H2", "OB1", "A1")
 MINUTES_TRANSFERRED = MinutesTransferred("household:H1", "household:H2", 60, "V1", "family", date(2026, 11, 22))
 MINUTES_DONATED = MinutesDonated("household:H1", "pool:" + XINZHU, 60, "V1")
-MINUTES_EXPIRED = MinutesExpired("household:H1", "expired", 60, "H1", "X1")
+MINUTES_EXPIRED = MinutesExpired("household:H1", "expired", 60, "H1", "X1", (("R1", 60),))
 BALANCE_CARRIED = BalanceCarried("household:H1", "household:H2", 60, "household-merged")
 BALANCE_TAKEN_ALONG = BalanceTakenAlong("household:H1", "ledger:xingning", 60, "H1", "qingxiu-1")
 BALANCE_PAID_IN = BalancePaidIn("ledger:xingning", "household:H2", 60, "H2", "xingning-1", "ab" * 32, "S2")
 REWARD_COLLECTED = RewardCollected("household:H2", "partner:P1", 60, "RV1", "RW1", at("11-21 16:00"))
 REDEMPTION_REVERSED = RedemptionReversed("partner:P1", "household:H2", 60, "RV1", "RW1", "S2", "other")
 PARTNER_SETTLED = PartnerSettled("partner:P1", "settled", 60, "P1", "ST1", "A1")
+FAMILY_TIE_REGISTERED = FamilyTieRegistered("H1", "H2", "S2")
+FAMILY_TIE_ENDED = FamilyTieEnded("H2", "H1", "S2")
+GROUP_REGISTERED = GroupRegistered("G1", XINZHU, "V1")
+GROUP_MEMBER_JOINED = GroupMemberJoined("G1", "V2")
+GROUP_MEMBER_LEFT = GroupMemberLeft("G1", "V2")
+GROUP_LEADER_APPOINTED = GroupLeaderAppointed("G1", "V2")
+GRANT_PROPOSED = GrantProposed("G1", "H2", 900, "low-income", "S1")
+GRANT_REJECTED = GrantRejected("G1", "S2", "not-proven")
+GRANT_WITHDRAWN = GrantWithdrawn("G1", "S1")
+OPENING_BALANCE_PROPOSED = OpeningBalanceProposed("OB1", "H2", 600, "S1")
+OPENING_BALANCE_REJECTED = OpeningBalanceRejected("OB1", "H2", "S2", "wrong-amount")
+OPENING_BALANCE_WITHDRAWN = OpeningBalanceWithdrawn("OB1", "H2", "S1")
+EXPIRY_ANNOUNCED = ExpiryAnnounced("X1", "H1", 60, date(2026, 11, 22), date(2026, 10, 1), ("R1",))
+EXPIRY_CALLED_OFF = ExpiryCalledOff("X1", "H1", "spent")
 
 FACT_EXAMPLES: Final[tuple[Fact, ...]] = (
     LEDGER_OPENED,
@@ -178,6 +256,20 @@ FACT_EXAMPLES: Final[tuple[Fact, ...]] = (
     REWARD_COLLECTED,
     REDEMPTION_REVERSED,
     PARTNER_SETTLED,
+    FAMILY_TIE_REGISTERED,
+    FAMILY_TIE_ENDED,
+    GROUP_REGISTERED,
+    GROUP_MEMBER_JOINED,
+    GROUP_MEMBER_LEFT,
+    GROUP_LEADER_APPOINTED,
+    GRANT_PROPOSED,
+    GRANT_REJECTED,
+    GRANT_WITHDRAWN,
+    OPENING_BALANCE_PROPOSED,
+    OPENING_BALANCE_REJECTED,
+    OPENING_BALANCE_WITHDRAWN,
+    EXPIRY_ANNOUNCED,
+    EXPIRY_CALLED_OFF,
 )
 
 
@@ -233,7 +325,42 @@ COMMAND_EXAMPLES: Final[dict[Callable[[Any, Context], Decision], Any]] = {
         "S2",
         "confirmed",
     ),
+    register_family_tie: RegisterFamilyTie(household="H1", other_household="H3"),
+    end_family_tie: EndFamilyTie(household="H2", other_household="H1"),
+    transfer: TransferMinutes(household="H1", recipient_household="H2", minutes=30),
+    donate: DonateMinutes(household="H1", minutes=30),
+    register_group: RegisterGroup(group="G2", community=XINZHU, leader="V2"),
+    join_group: JoinGroup(group="G1", member="V3"),
+    leave_group: LeaveGroup(group="G1", member="V2"),
+    appoint_group_leader: AppointGroupLeader(group="G1", leader="V2"),
+    donate_group_minutes: DonateGroupMinutes(group="G1", minutes=30, household="H2", need="illness"),
+    propose_grant: ProposeGrant(household="H2", minutes=900, need="low-income"),
+    approve_grant: ApproveGrant(grant="G1"),
+    reject_grant: RejectGrant(grant="G1", reason="not-proven"),
+    withdraw_grant: WithdrawGrant(grant="G2"),
+    grant_starting_minutes: GrantStartingMinutes(household="H2", need="low-income"),
+    propose_opening_balance: ProposeOpeningBalance(household="H3", minutes=600),
+    approve_opening_balance: ApproveOpeningBalance(household="H2", opening="OB1"),
+    reject_opening_balance: RejectOpeningBalance(household="H2", opening="OB1", reason="wrong-amount"),
+    withdraw_opening_balance: WithdrawOpeningBalance(household="H1", opening="OB2"),
+    announce_expiry: AnnounceExpiry(household="H1", records=("R2",)),
+    expire_minutes: ExpireMinutes(household="H1", announcement="X1"),
 }
+
+MOVING_PAST: Final[tuple[Fact, ...]] = (
+    PolicyAdopted(2, date(2026, 11, 1), Policy(transfer="anyone", starting_grant_minutes=60, expiry_months=1)),
+    PoolFunded("issuance", "pool:" + XINZHU, 600, "A1"),
+    HoursConfirmed("issuance", "group:G1", 60, "R0", "S2"),
+    FAMILY_TIE_REGISTERED,
+    GROUP_REGISTERED,
+    GROUP_MEMBER_JOINED,
+    GRANT_PROPOSED,
+    GrantProposed("G2", "H2", 60, "illness", "A1"),
+    OPENING_BALANCE_PROPOSED,
+    OpeningBalanceProposed("OB2", "H1", 60, "A1"),
+    EXPIRY_ANNOUNCED,
+)
+"""What the examples of moving minutes build on."""
 
 
 # ── A small district ─────────────────────────────────────────────────────────────────────────────────────────

@@ -18,7 +18,10 @@ from domain.account import (
     grant_minutes,
 )
 from domain.community import Community, CommunityAlreadyRegistered, RegisterCommunity, register_community
-from domain.decision import Context, Decided, RowsRefused, drive, fold_facts, read, read_all, together
+from domain.decision import Actor, Context, Decided, RowsRefused, drive, fold_facts, read, read_all, together
+from domain.expiry import BY_TIME, Expiry, announce_expiry, expire_minutes
+from domain.grant import Grant, StartingGrant
+from domain.group import Group
 from domain.hours import (
     ConfirmHours,
     DayTooLong,
@@ -46,7 +49,9 @@ from domain.household import (
     register_member,
 )
 from domain.ledger import ledger
+from domain.opening import Opening
 from domain.policy import Policy, PolicyAdopted, policy_book
+from domain.transfer import FamilyTies, TransferMonth
 from tests.controls import (
     ADMIN,
     COMMAND_EXAMPLES,
@@ -57,6 +62,7 @@ from tests.controls import (
     HOURS_CONFIRMED,
     HOURS_LOGGED,
     LOGGER,
+    MOVING_PAST,
     NOW,
     XINZHU,
     ZONE,
@@ -80,6 +86,13 @@ FOLDS = [
         Account.of(""),
         ServiceRecord.of(""),
         VolunteerDay.of("", NOW.date()),
+        FamilyTies.of(""),
+        TransferMonth.of("", NOW.date()),
+        Group.of(""),
+        Grant.of(""),
+        StartingGrant.of(""),
+        Opening.of(""),
+        Expiry.of(""),
     )
 ]
 
@@ -142,8 +155,10 @@ def test_every_example_command_is_accepted_twice_alike(decide: Any) -> None:
     past = () if decide.__name__ == "open_ledger" else (DISTRICT, HOURS_LOGGED, logged("R2", "11-10 09:00 - 10:30"))
     confirmed = replace(HOURS_CONFIRMED, record="R2")
     funded = PoolFunded("issuance", POOL, 600, "A1")
-    facts = given(*past, *((confirmed, funded) if past else ()))
-    first, second = (facts.when(decide, COMMAND_EXAMPLES[decide], actor=ADMIN) for _ in range(2))
+    moving = () if decide.__module__ in ("domain.policy", "domain.hours") else MOVING_PAST
+    facts = given(*past, *((confirmed, funded, *moving) if past else ()))
+    actor = Actor(BY_TIME, "admin") if decide in (announce_expiry, expire_minutes) else ADMIN
+    first, second = (facts.when(decide, COMMAND_EXAMPLES[decide], actor=actor) for _ in range(2))
     assert first.accepted == second.accepted
     assert first.decided == second.decided
 
