@@ -3,7 +3,7 @@
 FastAPI reads a writing route's signature, and documents it from that. What it would then do for every request (parse
 the body to objects and validate those, resolve each parameter as a dependency) takes longer than deciding and recording
 the command, so routes of this one shape are entered directly, and pydantic reads the body as JSON: 4,000 durable POSTs
-a second instead of 2,600.
+a second instead of 2,600. What a route raises is answered by the service's handlers, which stand around all routes.
 """
 
 import inspect
@@ -36,7 +36,6 @@ class WritingRoute(APIRoute):
         check = next(dependency.call for dependency in self.dependant.dependencies if dependency.call in ROLES_OF)
 
         async def enter(scope: Scope, receive: Receive, send: Send) -> None:
-            # What is raised is answered by the service's own handlers, which stand around all routes.
             request = Request(scope, receive)
             caller = await check(request)
             command = await _command(request, command_type)
