@@ -9,7 +9,6 @@ import contextlib
 import hashlib
 import logging
 import random
-import secrets
 import threading
 import time
 from collections import deque
@@ -93,9 +92,14 @@ def command_id(actor: str, key: str) -> str:
 
 
 def new_id() -> str:
-    """A UUIDv7 (RFC 9562): 48 bits of milliseconds, then randomness, so that ids sort by time."""
+    """A UUIDv7 (RFC 9562): 48 bits of milliseconds, then randomness, so that ids sort by time.
+
+    An id is unlike any other and no secret: nobody gains anything by guessing one.
+    """
     milliseconds = time.time_ns() // 1_000_000
-    noise = int.from_bytes(secrets.token_bytes(10))
+    # Seeded by the system, anew in a forked process. Asking the system itself lets go of the interpreter every time,
+    # and the writer then waits behind the event loop, a switch interval for a fact.
+    noise = random.getrandbits(80)
     high, low = (noise >> 62) & 0xFFF, (noise & 0x3FFF_FFFF_FFFF_FFFF) | 0x8000_0000_0000_0000
     text = f"{milliseconds:012x}7{high:03x}{low:016x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

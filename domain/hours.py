@@ -394,6 +394,8 @@ def _check_claim(
         if record.counts:
             raise RecordOverlaps(logged.record, record.record)
     for day, others in {first: first_day.spans, last: last_day.spans}.items():
+        if minutes + sum(span.claimed_minutes for span in others) <= policy.day_minutes_max:
+            continue  # even if all of it were on this day
         own = claimed.minutes_on(day)
         if own + sum(span.minutes_on(day) for span in others) <= policy.day_minutes_max:
             continue
