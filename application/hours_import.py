@@ -9,7 +9,7 @@ settled since its last export is settled by the next.
 import contextlib
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import tzinfo
@@ -106,20 +106,52 @@ class Held:
     def __init__(self, after: int) -> None:
         self.after = after
         self.envelopes: list[Envelope[Any]] = []
-        self.boundary: set[Reading[Any]] = set()
-        self.commands: set[str] = set()
-        self.by_tag: dict[str, list[Recorded[Any]]] = {}
+        self._boundary: set[Reading[Any]] = set()
+        self._commands: set[str] = set()
+        self._by_tag: dict[str, list[int]] = {}
+        self._by_command: dict[str, int] = {}
 
     @property
     def head(self) -> int:
         return self.after + len(self.envelopes)
+
+    def add(
+        self, envelopes: Sequence[Envelope[Any]], boundary: Collection[Reading[Any]], commands: Collection[str]
+    ) -> None:
+        by_tag, by_command = self._by_tag, self._by_command
+        for index, envelope in enumerate(envelopes, len(self.envelopes)):
+            for tag in envelope.fact.tags():
+                if tag in by_tag:
+                    by_tag[tag].append(index)
+                else:
+                    by_tag[tag] = [index]
+            by_command.setdefault(envelope.command, index)
+        self.envelopes += envelopes
+        self._boundary.update(boundary)
+        self._commands.update(commands)
+
+    def tagged(self, tags: Iterable[str]) -> list[Recorded[Any]]:
+        """The facts that bear one of the tags, once for each of them; their time is not known yet."""
+        found: list[int] = []
+        for tag in tags:
+            found += self._by_tag.get(tag, ())
+            if tag.startswith("command:"):
+                found += self._of_command(tag.removeprefix("command:"))
+        return [Recorded(self.after + 1 + index, 0, self.envelopes[index]) for index in found]
+
+    def _of_command(self, command: str) -> Iterator[int]:
+        """One command's facts follow each other."""
+        index = self._by_command.get(command, len(self.envelopes))
+        while index < len(self.envelopes) and self.envelopes[index].command == command:
+            yield index
+            index += 1
 
     def record(self, store: FactStore) -> int:
         """Record all of it in one append; returns the first position.
 
         Raises: Conflict when others recorded meanwhile what was decided on; StoreUnavailable.
         """
-        first, _ = store.append(self.envelopes, self.boundary, self.commands, self.after)
+        first, _ = store.append(self.envelopes, self._boundary, self._commands, self.after)
         return first
 
 
@@ -156,10 +188,9 @@ class PendingStore:
     ) -> tuple[Sequence[Recorded[Any]], Sequence[Recorded[Any]]]:
         del head
         cold, _ = self._store.read_boundary(tags, self.held.after, recalled, recalled_position)
-        pending = [recorded for tag in (*tags, *recalled) for recorded in self.held.by_tag.get(tag, ())]
+        pending = self.held.tagged((*tags, *recalled))
         if self._leaving is not None:
-            leaving = self._leaving.by_tag
-            pending += [recorded for tag in (*tags, *recalled) for recorded in leaving.get(tag, ())]
+            pending += self._leaving.tagged((*tags, *recalled))
         if not pending:
             return cold, ()
         by_position = {recorded.position: recorded for recorded in (*cold, *pending)}
@@ -173,19 +204,8 @@ class PendingStore:
         after: int,
     ) -> tuple[int, int]:
         del after
-        held = self.held
-        first = held.head + 1
-        by_tag = held.by_tag
-        for position, envelope in enumerate(envelopes, first):
-            recorded = Recorded(position, 0, envelope)
-            for tag in envelope.tags():
-                if tag in by_tag:
-                    by_tag[tag].append(recorded)
-                else:
-                    by_tag[tag] = [recorded]
-        held.envelopes += envelopes
-        held.boundary.update(boundary)
-        held.commands.update(commands)
+        first = self.held.head + 1
+        self.held.add(envelopes, boundary, commands)
         return first, 0
 
     def scan(self, after: int = 0, to: int | None = None) -> Iterator[list[Recorded[Any]]]:
