@@ -185,10 +185,10 @@ _day = Fold[VolunteerDay]("day", lambda _: VolunteerDay(), _evolve_day, (HoursLo
 
 def days_of(started_at: datetime, ended_at: datetime) -> tuple[date, date]:
     """The first and the last day that a service touches; one that ends at midnight doesn't touch the new day."""
-    first = started_at.date()
-    if ended_at.hour == 0 and ended_at.minute == 0:
+    first, last = started_at.date(), ended_at.date()
+    if first != last and ended_at.hour == 0 and ended_at.minute == 0:
         return first, max(first, (ended_at - MINUTE).date())
-    return first, ended_at.date()
+    return first, last
 
 
 def local(instant: datetime, zone: tzinfo) -> datetime:
@@ -391,6 +391,8 @@ def _check_claim(
     if last > first + timedelta(days=1):
         raise RecordTooLong((logged.ended_at - logged.started_at) // MINUTE, DAY_MINUTES)
     spans = (*first_day.spans, *last_day.spans) if first != last else first_day.spans
+    if not spans and first == last and minutes <= policy.day_minutes_max:
+        return  # nearly every claim: the only one of its day
     clashing = [span for span in spans if span.overlaps(claimed)]
     for record in (yield from read_all(ServiceRecord.of(span.record) for span in clashing)):
         if record.counts:
@@ -514,12 +516,13 @@ def import_hours(command: ImportHours, context: Context) -> Decision:
     first, last = days_of(started_at, ended_at)
     # A row says all that it touches, so everything is asked for at once and a thousand rows are loaded in one query.
     # What is asked for again below is answered from memory.
+    on_first = VolunteerDay.of(command.volunteer, first)
     record, person, book, first_day, last_day, community, home, household, recipient, confirmer, _ = yield (
         ServiceRecord.of(command.record),
         Person.of(command.volunteer),
         policy_book,
-        VolunteerDay.of(command.volunteer, first),
-        VolunteerDay.of(command.volunteer, last),
+        on_first,
+        on_first if first == last else VolunteerDay.of(command.volunteer, last),
         Community.of(command.community),
         Community.of(command.household_community),
         Household.of(command.household),
