@@ -5,13 +5,14 @@ without a payer comes from. A balance is a fold; it is stored in no fact.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Annotated, Final, Literal, get_args
 
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field
 
 from domain.community import Community, require_reach, require_scope
-from domain.decision import Context, Decided, Decision, Fold, Reading, read
+from domain.decision import READINGS_KEPT, Context, Decided, Decision, Fold, Reading, read
 from domain.fact import Movement
 from domain.household import Household, Person, UnknownHousehold
 from domain.identifiers import HouseholdId, PlaceName
@@ -119,6 +120,7 @@ class Account(msgspec.Struct, frozen=True, gc=False):
     balance_minutes: int = 0
 
     @staticmethod
+    @lru_cache(READINGS_KEPT)
     def of(account: str) -> "Reading[Account]":
         return account_fold.of(account)
 
