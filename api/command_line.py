@@ -238,7 +238,7 @@ def _import_sample(bank: Timebank, directory: Path, households_served: int, hour
 
 
 def _catch_up(bank: Timebank) -> None:
-    """Fold what was imported, so that it is seen, and so that the next file's balances are recalled from it."""
+    """Fold what was imported, so that it is seen, and so that the next import's balances are recalled from it."""
     with contextlib.closing(bank.projector()) as projector:
         head = bank.store.head()
         with _progress("汇总 Folding the figures", head) as told:
