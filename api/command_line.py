@@ -230,6 +230,7 @@ def _import_sample(bank: Timebank, directory: Path, households_served: int, hour
         if report.rows_refused:
             _fail(f"示例有 {report.rows_refused} 行被拒绝 / {report.rows_refused} rows of the sample were refused")
         _keep_in_vault(bank, file)
+        _say(f"已导入 Imported {report.file}")
 
     rows_estimate = sum(file.file.rows_estimate for file in files)
     with _progress(f"导入 Importing {len(files)} 个文件 files", rows_estimate) as told:
