@@ -15,9 +15,11 @@ from typing import Any, Final, NamedTuple
 
 import psycopg
 
+from api import expiry
 from api.wiring import Timebank, adopted_policies
 from application.write_loop import Accepted, Decide, Ticket, Writer, command_id
 from domain.decision import Actor
+from domain.expiry import announce_expiry, expire_minutes
 from domain.journal import StoreUnavailable
 from domain.policy import PolicyBook
 from domain.refusal import Refusal
@@ -41,7 +43,10 @@ class Due(NamedTuple):
     decide: Decide
 
 
-DUE: Final[tuple[Due, ...]] = ()
+DUE: Final[tuple[Due, ...]] = (
+    Due("expiries announced", expiry.find_to_announce, announce_expiry),
+    Due("minutes expired", expiry.find_due, expire_minutes),
+)
 
 
 class DueReport(NamedTuple):

@@ -34,10 +34,15 @@ from infrastructure.settings import Settings
 from infrastructure.vault import remember
 from projections.account import Accounts, recalled_accounts
 from projections.community import Communities
+from projections.expiry import Expiries
 from projections.figures import figures
+from projections.grant import Grants
+from projections.group import Groups
 from projections.hours import Hours
 from projections.household import People
+from projections.opening import Openings
 from projections.projection import Projection
+from projections.transfer import FamilyTies
 
 READ_WAIT_SECONDS_MAX: Final = 5.0
 READ_CONNECTIONS_MAX: Final = 8
@@ -75,7 +80,17 @@ def spare_the_collector() -> None:
 
 def projections() -> Sequence[Projection]:
     """All read models, fresh."""
-    return (Communities(), People(), Hours(), Accounts())
+    return (
+        Communities(),
+        People(),
+        Hours(),
+        Accounts(),
+        FamilyTies(),
+        Groups(),
+        Grants(),
+        Openings(),
+        Expiries(),
+    )
 
 
 @contextmanager

@@ -290,7 +290,7 @@ class Writer:
         for reading in missing:
             by_tag.setdefault(reading.tag, []).append(reading)
         # Where another fold of the same tag is asked for, too, all of its facts are needed.
-        recalled_tags = {r.tag for r in recalled} - {r.tag for r in missing if r not in recalled}
+        recalled_tags = {r.tag for r in recalled if all(other in recalled for other in by_tag[r.tag])}
         commands = {ticket.id for ticket in tickets}
         tags = [tag for tag in by_tag if tag not in recalled_tags]
         if first:

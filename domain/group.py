@@ -160,12 +160,11 @@ class AppointGroupLeader(BaseModel):
     leader: PersonId
 
 
-class DonateGroupMinutes(BaseModel):
-    """Give minutes of a group to a household in need, or to a pool: its own community's if none is named."""
+class GroupGift(BaseModel):
+    """What a group gives: to a household in need, or to a pool (its own community's if none is named)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    group: RecordId
     minutes: Amount
     community: PlaceName | None = None
     household: HouseholdId | None = None
@@ -178,6 +177,12 @@ class DonateGroupMinutes(BaseModel):
         if (self.household is None) != (self.need is None):
             raise ValueError("捐给户时须填写困难原因 / a household is given to for a need, and a pool without one")
         return self
+
+
+class DonateGroupMinutes(GroupGift):
+    """Give minutes of a group away."""
+
+    group: RecordId
 
 
 def register_group(command: RegisterGroup, context: Context) -> Decision:

@@ -9,7 +9,13 @@ from api.app import RULES
 from domain.refusal import all_refusals
 from tests.api.service import Api, api_routes
 
-NOT_OVER_HTTP = {"ledger-already-open", "member-elsewhere"}
+NOT_OVER_HTTP = {"ledger-already-open", "member-elsewhere"} | {
+    "expired-by-person",
+    "expiry-already-done",
+    "expiry-not-due",
+    "nothing-expires",
+    "unknown-announcement",
+}
 """Refusals of what is done on the command line only: opening a ledger, importing files."""
 
 

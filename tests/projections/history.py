@@ -10,12 +10,35 @@ from uuid import uuid4
 import psycopg
 from psycopg.sql import SQL, Identifier
 
-from api.wiring import Timebank
+from api.wiring import Timebank, known
 from application.write_loop import Ticket, Writer
 from domain.account import FundPool, GrantMinutes, fund_pool, grant_minutes
 from domain.community import RegisterCommunity, RegisterGrid, register_community, register_grid
 from domain.decision import Actor
+from domain.expiry import BY_TIME, AnnounceExpiry, ExpireMinutes, Expiry, announce_expiry, expire_minutes
 from domain.fact import Fact
+from domain.grant import (
+    ApproveGrant,
+    GrantStartingMinutes,
+    ProposeGrant,
+    RejectGrant,
+    WithdrawGrant,
+    approve_grant,
+    grant_starting_minutes,
+    propose_grant,
+    reject_grant,
+    withdraw_grant,
+)
+from domain.group import (
+    AppointGroupLeader,
+    JoinGroup,
+    LeaveGroup,
+    RegisterGroup,
+    appoint_group_leader,
+    join_group,
+    leave_group,
+    register_group,
+)
 from domain.hours import ConfirmHours, LogHours, RejectHours, ReverseHours, confirm, log, reject, reverse
 from domain.household import (
     EnrolVolunteer,
@@ -24,6 +47,26 @@ from domain.household import (
     enrol_volunteer,
     register_household,
     register_member,
+)
+from domain.opening import (
+    ApproveOpeningBalance,
+    ProposeOpeningBalance,
+    RejectOpeningBalance,
+    WithdrawOpeningBalance,
+    approve_opening_balance,
+    propose_opening_balance,
+    reject_opening_balance,
+    withdraw_opening_balance,
+)
+from domain.transfer import (
+    DonateMinutes,
+    EndFamilyTie,
+    RegisterFamilyTie,
+    TransferMinutes,
+    donate,
+    end_family_tie,
+    register_family_tie,
+    transfer,
 )
 from infrastructure.projector import Projector, schema_of
 from tests.controls import envelope
@@ -34,6 +77,11 @@ LOGGER = Actor("S2", "staff")
 COMMUNITIES = ("新竹社区", "𠮷祥社区")
 GRIDS = (("第1网格",), ("第1网格", "甲"), ("第1网格", "甲", "2栋"), ("第2网格",))
 SERVICES = ("助餐", "助洁", "陪伴聊天")
+BY: dict[Any, Actor] = {log: LOGGER, confirm: CHECKER}
+"""Who gives a command where it isn't the administrator."""
+BY |= {approve_grant: CHECKER, reject_grant: CHECKER}
+BY |= {approve_opening_balance: CHECKER, reject_opening_balance: CHECKER}
+BY |= {announce_expiry: Actor(BY_TIME, "admin"), expire_minutes: Actor(BY_TIME, "admin")}
 
 
 class History:
@@ -57,10 +105,7 @@ class History:
         return self.record_commands([command for _ in range(commands) for command in self._something()])
 
     def record_commands(self, commands: list[tuple[Any, Any]]) -> int:
-        tickets = [
-            Ticket(decide, command, LOGGER if decide is log else CHECKER if decide is confirm else ADMIN, uuid4().hex)
-            for decide, command in commands
-        ]
+        tickets = [Ticket(decide, command, BY.get(decide, ADMIN), uuid4().hex) for decide, command in commands]
         self.writer.run(tickets)
         return sum(not isinstance(ticket.outcome, Exception) for ticket in tickets)
 
@@ -79,6 +124,8 @@ class History:
         dice = self.dice
         record = f"R{dice.randint(max(1, self.records - 15), self.records + 1)}"
         household = f"H{dice.randint(1, self.households)}"
+        if dice.random() < 0.2:
+            return [self._moving(household)]
         match dice.choices("lcjvfgh", (30, 30, 4, 10, 3, 4, 1))[0]:
             case "l":
                 return [self._log()]
@@ -94,6 +141,41 @@ class History:
                 return [(grant_minutes, GrantMinutes(household=household, minutes=dice.randint(1, 90), need="other"))]
             case _:
                 return self._household()
+
+    def _moving(self, household: str) -> tuple[Any, Any]:
+        """Minutes that are moved on, by those who may and those who may not."""
+        dice = self.dice
+        other, minutes = f"H{dice.randint(1, self.households)}", dice.randint(1, 90)
+        number = dice.choice("ABCD")
+        record = f"R{dice.randint(1, self.records + 1)}"
+        return dice.choice(
+            [
+                (register_family_tie, RegisterFamilyTie(household=household, other_household=other)),
+                (end_family_tie, EndFamilyTie(household=household, other_household=other)),
+                (transfer, TransferMinutes(household=household, recipient_household=other, minutes=minutes)),
+                (donate, DonateMinutes(household=household, minutes=minutes)),
+                (register_group, RegisterGroup(group=number, community=COMMUNITIES[0], leader="V1")),
+                (join_group, JoinGroup(group=number, member=f"V{other[1:]}")),
+                (leave_group, LeaveGroup(group=number, member=f"V{other[1:]}")),
+                (appoint_group_leader, AppointGroupLeader(group=number, leader=f"V{other[1:]}")),
+                (propose_grant, ProposeGrant(grant=record, household=household, minutes=minutes, need="other")),
+                (approve_grant, ApproveGrant(grant=record)),
+                (reject_grant, RejectGrant(grant=record, reason="other")),
+                (withdraw_grant, WithdrawGrant(grant=record)),
+                (grant_starting_minutes, GrantStartingMinutes(household=household, need="low-income")),
+                (propose_opening_balance, ProposeOpeningBalance(opening=number, household=household, minutes=minutes)),
+                (approve_opening_balance, ApproveOpeningBalance(household=household, opening=number)),
+                (reject_opening_balance, RejectOpeningBalance(household=household, opening=number, reason="other")),
+                (withdraw_opening_balance, WithdrawOpeningBalance(household=household, opening=number)),
+                (announce_expiry, AnnounceExpiry(household=household, records=(record,))),
+                (expire_minutes, self._expiring(household)),
+            ]
+        )
+
+    def _expiring(self, household: str) -> ExpireMinutes:
+        """An announcement of the household that is open, or none."""
+        announced = known(self.bank.store, Expiry.of(household)).open
+        return ExpireMinutes(household=household, announcement=announced[0].announcement if announced else "NONE")
 
     def _log(self) -> tuple[Any, Any]:
         dice = self.dice
@@ -120,6 +202,7 @@ POLICIES: dict[str, dict[str, Any]] = {
 }
 for policy in POLICIES.values():
     policy["log_days_back_max"] = 400
+    policy |= {"transfer": "anyone", "starting_grant_minutes": 30, "expiry_months": 1, "expiry_notice_days": 1}
 
 
 @contextmanager

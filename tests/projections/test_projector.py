@@ -260,7 +260,7 @@ def test_whoever_reads_the_tables_as_of_one_moment_reads_them_all_while_a_rebuil
     open_bank: OpenBank,
 ) -> None:
     bank = open_bank()
-    History(bank, 12).go(50)
+    History(bank, 12).go(100)
     failed: list[BaseException] = []
 
     def rebuild() -> None:
