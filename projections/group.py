@@ -90,6 +90,8 @@ class Groups(KeptRows[GroupRow]):
 
         def write(cursor: Cursor[Any]) -> None:
             write_rows(cursor)
+            if not memberships:
+                return
             # Whoever joined and left within a batch was perhaps a member before.
             changed: list[Sequence[CopyValue]] = list(memberships)
             cursor.executemany("DELETE FROM group_members WHERE group_id = %s AND member = %s", changed)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
 from uuid import uuid4
@@ -15,7 +15,7 @@ from application.write_loop import Ticket, Writer
 from domain.account import FundPool, GrantMinutes, fund_pool, grant_minutes
 from domain.community import RegisterCommunity, RegisterGrid, register_community, register_grid
 from domain.decision import Actor
-from domain.expiry import BY_TIME, AnnounceExpiry, ExpireMinutes, Expiry, announce_expiry, expire_minutes
+from domain.expiry import BY_TIME, AnnounceExpiry, ExpireMinutes, Expiry, Savings, announce_expiry, expire_minutes
 from domain.fact import Fact
 from domain.grant import (
     ApproveGrant,
@@ -91,6 +91,7 @@ class History:
         self.bank = bank
         self.dice = Random(seed)  # noqa: S311 - reproducible
         self.writer = Writer(bank.store, bank.zone)
+        self.later = Writer(bank.store, bank.zone, clock=lambda: datetime.now(UTC) + timedelta(days=3))
         self.households = 0
         self.records = 0
         self.today = datetime.now(bank.zone).replace(hour=0, minute=0, second=0, microsecond=0)
@@ -106,7 +107,8 @@ class History:
 
     def record_commands(self, commands: list[tuple[Any, Any]]) -> int:
         tickets = [Ticket(decide, command, BY.get(decide, ADMIN), uuid4().hex) for decide, command in commands]
-        self.writer.run(tickets)
+        self.writer.run([ticket for ticket in tickets if ticket.decide is not expire_minutes])
+        self.later.run([ticket for ticket in tickets if ticket.decide is expire_minutes])
         return sum(not isinstance(ticket.outcome, Exception) for ticket in tickets)
 
     def _household(self) -> list[tuple[Any, Any]]:
@@ -147,7 +149,7 @@ class History:
         dice = self.dice
         other, minutes = f"H{dice.randint(1, self.households)}", dice.randint(1, 90)
         number = dice.choice("ABCD")
-        record = f"R{dice.randint(1, self.records + 1)}"
+        grant = f"G{self.records // 5}"
         return dice.choice(
             [
                 (register_family_tie, RegisterFamilyTie(household=household, other_household=other)),
@@ -158,19 +160,27 @@ class History:
                 (join_group, JoinGroup(group=number, member=f"V{other[1:]}")),
                 (leave_group, LeaveGroup(group=number, member=f"V{other[1:]}")),
                 (appoint_group_leader, AppointGroupLeader(group=number, leader=f"V{other[1:]}")),
-                (propose_grant, ProposeGrant(grant=record, household=household, minutes=minutes, need="other")),
-                (approve_grant, ApproveGrant(grant=record)),
-                (reject_grant, RejectGrant(grant=record, reason="other")),
-                (withdraw_grant, WithdrawGrant(grant=record)),
+                (propose_grant, ProposeGrant(grant=grant, household=household, minutes=minutes, need="other")),
+                (approve_grant, ApproveGrant(grant=grant)),
+                (reject_grant, RejectGrant(grant=grant, reason="other")),
+                (withdraw_grant, WithdrawGrant(grant=grant)),
                 (grant_starting_minutes, GrantStartingMinutes(household=household, need="low-income")),
-                (propose_opening_balance, ProposeOpeningBalance(opening=number, household=household, minutes=minutes)),
-                (approve_opening_balance, ApproveOpeningBalance(household=household, opening=number)),
-                (reject_opening_balance, RejectOpeningBalance(household=household, opening=number, reason="other")),
-                (withdraw_opening_balance, WithdrawOpeningBalance(household=household, opening=number)),
-                (announce_expiry, AnnounceExpiry(household=household, records=(record,))),
+                (
+                    propose_opening_balance,
+                    ProposeOpeningBalance(opening=household, household=household, minutes=minutes),
+                ),
+                (approve_opening_balance, ApproveOpeningBalance(household=household, opening=household)),
+                (reject_opening_balance, RejectOpeningBalance(household=household, opening=household, reason="other")),
+                (withdraw_opening_balance, WithdrawOpeningBalance(household=household, opening=household)),
+                (announce_expiry, self._announcing(household)),
                 (expire_minutes, self._expiring(household)),
             ]
         )
+
+    def _announcing(self, household: str) -> AnnounceExpiry:
+        """Whatever the household has left."""
+        left = known(self.bank.store, Savings.of("household:" + household)).left()
+        return AnnounceExpiry(household=household, records=tuple(left) or ("NONE",))
 
     def _expiring(self, household: str) -> ExpireMinutes:
         """An announcement of the household that is open, or none."""
