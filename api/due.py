@@ -12,11 +12,13 @@ from typing import Any, Final, NamedTuple
 
 import psycopg
 
+from api import visit
 from api.wiring import Timebank
 from application.write_loop import Accepted, Decide, Ticket, Writer, command_id
 from domain.decision import Actor
 from domain.policy import PolicyBook
 from domain.refusal import Refusal
+from domain.visit import mark_overdue
 
 ACTOR: Final = Actor("@due", "admin")
 """No person's number starts so: nobody can have a token for this id, nor share its command ids."""
@@ -34,7 +36,7 @@ class Due(NamedTuple):
     decide: Decide
 
 
-DUE: Final[tuple[Due, ...]] = ()
+DUE: Final[tuple[Due, ...]] = (Due("overdue visits", visit.find_overdue, mark_overdue),)
 
 
 class DueReport(NamedTuple):

@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Generator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
 
 import msgspec
 from msgspec.structs import replace
@@ -275,7 +275,7 @@ class CheckIn(BaseModel):
     grid: Annotated[tuple[PlaceName, ...], Field(max_length=3)] = ()
 
     @model_validator(mode="after")
-    def _consistent(self) -> "CheckIn":
+    def _consistent(self) -> Self:
         if self.code is not None and self.recipient_household is not None:
             raise ValueError(
                 "门码已说明是哪一户，不要再填户编号 / a door code says which household it is; leave that out"
@@ -304,12 +304,11 @@ class MarkOverdue(BaseModel):
     visit: RecordId
 
 
-class CloseVisit(BaseModel):
-    """Say when an open visit really ended; it is logged with these times."""
+class Closing(BaseModel):
+    """When an open visit really ended, and why that is known only now; its start where that was later."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    visit: RecordId
     started_at: AwareDatetime | None = None
     ended_at: AwareDatetime
     minutes: Annotated[int, Field(ge=1, le=1440)] | None = None
@@ -317,13 +316,19 @@ class CloseVisit(BaseModel):
     record: RecordId | None = None
 
     @model_validator(mode="after")
-    def _consistent(self) -> "CloseVisit":
+    def _consistent(self) -> Self:
         for time in (self.started_at, self.ended_at):
             if time is not None and (time.second or time.microsecond):
                 raise ValueError("时间须精确到整分钟 / times must be whole minutes")
             if time is not None and not 1900 <= time.year < 2200:
                 raise ValueError("时间须在 1900 至 2199 年之间 / times must be of the years 1900 to 2199")
         return self
+
+
+class CloseVisit(Closing):
+    """Close an open visit; it is logged with these times."""
+
+    visit: RecordId
 
 
 class VoidVisit(BaseModel):
