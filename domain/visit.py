@@ -419,7 +419,7 @@ def check_in(command: CheckIn, context: Context) -> Decision:
 
 def check_out(command: CheckOut, context: Context) -> Decision:
     """Raises: UnknownVisit (also somebody else's), VisitNotOpen, VisitTooLong, UnknownDoorCode, DoorCodeSpent,
-    DoorCodeExpired, OwnDoorCode; as `log`."""
+    DoorCodeExpired, OwnDoorCode, VisitTimesOutside; as `log`."""
     visit, book = yield from read(Visit.of(command.visit), policy_book)
     begun = _reached(visit, context)
     if visit.status != "open":
