@@ -17,6 +17,7 @@ from starlette.responses import Response
 
 from api import community, desk, documentation, figures, hours, household, policy, problems, sheet, visit
 from api.answers import answer
+from api.due import run_due_each_minute
 from api.identity import ROLES_OF, Anyone
 from api.wiring import Service, Timebank
 from domain.journal import StoreUnavailable
@@ -57,7 +58,7 @@ def create_app(bank: Timebank) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with Service(bank) as service:
+        async with Service(bank) as service, run_due_each_minute(bank):
             app.state.service = service
             yield
 

@@ -5,8 +5,11 @@ can be refused where things have moved on. What is due is found in the projectio
 about. Running it twice, or in two processes at once, does nothing twice: each command has its id from what it is about.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from datetime import UTC, datetime
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
@@ -14,15 +17,20 @@ import psycopg
 
 from api import visit
 from api.wiring import Timebank
+from api.wiring import Timebank, adopted_policies
 from application.write_loop import Accepted, Decide, Ticket, Writer, command_id
 from domain.decision import Actor
+from domain.journal import StoreUnavailable
 from domain.policy import PolicyBook
 from domain.refusal import Refusal
 from domain.visit import mark_overdue
 
+logger = logging.getLogger(__name__)
+
 ACTOR: Final = Actor("@due", "admin")
 """No person's number starts so: nobody can have a token for this id, nor share its command ids."""
 BATCH_COMMANDS: Final = 500
+INTERVAL_SECONDS: Final = 60.0
 
 Find = Callable[[psycopg.Connection[Any], datetime, PolicyBook], Iterable[tuple[str, Any]]]
 """What is due now: a key of its own for each occasion, and the command. The time has the ledger's zone."""
@@ -46,8 +54,12 @@ class DueReport(NamedTuple):
     refused: dict[str, int]
 
 
-def run_due(bank: Timebank, book: PolicyBook, now: datetime, kinds: Sequence[Due] = DUE) -> DueReport:
-    """Find everything that is due, and have it decided and recorded. Raises: StoreUnavailable."""
+def run_due(bank: Timebank, now: datetime, kinds: Sequence[Due] = DUE) -> DueReport:
+    """Find everything that is due as far as the projections know, and have it decided and recorded.
+
+    Raises: StoreUnavailable.
+    """
+    book = PolicyBook(adopted_policies(bank.store))
     done = {kind.name: 0 for kind in kinds}
     refused = dict(done)
     writer = Writer(bank.store, bank.zone)
@@ -68,3 +80,27 @@ def run_due(bank: Timebank, book: PolicyBook, now: datetime, kinds: Sequence[Due
                 else:
                     raise ticket.outcome or RuntimeError("a command has no outcome")
     return DueReport(done, refused)
+
+
+@contextlib.asynccontextmanager
+async def run_due_each_minute(bank: Timebank) -> AsyncIterator[None]:
+    """Do what falls due, minute by minute, for as long as the service runs. Several services don't do it twice."""
+    stopping = asyncio.Event()
+
+    async def run() -> None:
+        while not stopping.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stopping.wait(), INTERVAL_SECONDS)
+                return
+            try:
+                await asyncio.to_thread(run_due, bank, datetime.now(UTC))
+            except (psycopg.OperationalError, StoreUnavailable) as error:
+                # The next minute does what this one could not.
+                logger.warning("what is due has to wait: %s", error)
+
+    task = asyncio.create_task(run())
+    try:
+        yield
+    finally:
+        stopping.set()
+        await task

@@ -11,13 +11,14 @@ A balance is a fold; it is stored in no fact. Minutes that are held stay in the 
 
 from dataclasses import dataclass
 from datetime import date, datetime
+from functools import lru_cache
 from typing import Annotated, Final, Literal, get_args
 
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field
 
 from domain.community import Community, require_reach, require_scope
-from domain.decision import Context, Decided, Decision, Fold, Reading, read
+from domain.decision import READINGS_KEPT, Context, Decided, Decision, Fold, Reading, read
 from domain.fact import Fact, Movement
 from domain.household import Household, Person, UnknownHousehold
 from domain.identifiers import HouseholdId, PlaceName
@@ -332,6 +333,7 @@ class Account(msgspec.Struct, frozen=True, gc=False):
         return self.balance_minutes - self.held_minutes
 
     @staticmethod
+    @lru_cache(READINGS_KEPT)
     def of(account: str) -> "Reading[Account]":
         return account_fold.of(account)
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
-from typing import Any, Generic, Literal, NamedTuple, TypeVar, overload
+from typing import Any, Final, Generic, Literal, NamedTuple, TypeVar, overload
 
 from domain.fact import Fact
 from domain.refusal import AgainstRule, Refusal
@@ -48,6 +48,10 @@ class Fold(Generic[S]):
     def start(self, tag: str) -> S:
         """The state before any fact, for a tag such as ``record:R1``."""
         return self.initial(tag[len(self.prefix) + 1 :])
+
+
+READINGS_KEPT: Final = 16_384
+"""Readings of each kind that are made once and kept: of what many decisions ask for, such as a household."""
 
 
 class Reading(NamedTuple, Generic[S]):

@@ -162,6 +162,8 @@ class Span(msgspec.Struct, frozen=True, gc=False):
     def minutes_on(self, day: date) -> int:
         """Claimed minutes that count for a day: past midnight a break is taken to have been on the later day."""
         first, last = days_of(self.started_at, self.ended_at)
+        if first == last:
+            return self.claimed_minutes if day == first else 0
         on_first = min(self.claimed_minutes, minutes_on(first, self.started_at, self.ended_at))
         return on_first if day == first else self.claimed_minutes - on_first if day == last else 0
 
@@ -189,10 +191,10 @@ _day = Fold[VolunteerDay]("day", lambda _: VolunteerDay(), _evolve_day, (HoursLo
 
 def days_of(started_at: datetime, ended_at: datetime) -> tuple[date, date]:
     """The first and the last day that a service touches; one that ends at midnight doesn't touch the new day."""
-    first = started_at.date()
-    if ended_at.hour == 0 and ended_at.minute == 0:
+    first, last = started_at.date(), ended_at.date()
+    if first != last and ended_at.hour == 0 and ended_at.minute == 0:
         return first, max(first, (ended_at - MINUTE).date())
-    return first, ended_at.date()
+    return first, last
 
 
 def local(instant: datetime, zone: tzinfo) -> datetime:
@@ -413,11 +415,15 @@ def _check_claim(
     if last > first + timedelta(days=1):
         raise RecordTooLong((logged.ended_at - logged.started_at) // MINUTE, DAY_MINUTES)
     spans = (*first_day.spans, *last_day.spans) if first != last else first_day.spans
+    if not spans and first == last and minutes <= policy.day_minutes_max:
+        return  # nearly every claim: the only one of its day
     clashing = [span for span in spans if span.overlaps(claimed)]
     for record in (yield from read_all(ServiceRecord.of(span.record) for span in clashing)):
         if record.counts:
             raise RecordOverlaps(logged.record, record.record)
     for day, others in {first: first_day.spans, last: last_day.spans}.items():
+        if minutes + sum(span.claimed_minutes for span in others) <= policy.day_minutes_max:
+            continue  # even if all of it were on this day
         own = claimed.minutes_on(day)
         if own + sum(span.minutes_on(day) for span in others) <= policy.day_minutes_max:
             continue
@@ -550,32 +556,29 @@ def import_hours(command: ImportHours, context: Context) -> Decision:
     """
     started_at, ended_at = local(command.started_at, context.zone), local(command.ended_at, context.zone)
     first, last = days_of(started_at, ended_at)
-    readings = (
+    # A row says all that it touches, so everything is asked for at once and a thousand rows are loaded in one query.
+    # What is asked for again below is answered from memory.
+    on_first = VolunteerDay.of(command.volunteer, first)
+    record, person, book, first_day, last_day, community, home, household, recipient, confirmer, _ = yield (
         ServiceRecord.of(command.record),
         Person.of(command.volunteer),
         policy_book,
-        VolunteerDay.of(command.volunteer, first),
-        VolunteerDay.of(command.volunteer, last),
-    )
-    places = (
+        on_first,
+        on_first if first == last else VolunteerDay.of(command.volunteer, last),
         Community.of(command.community),
         Community.of(command.household_community),
         Household.of(command.household),
         Household.of(command.recipient_household or command.household),
+        Person.of(command.confirmed_by or command.volunteer),
+        Account.of(household_account(command.household)),
     )
-    # A row says all that it touches, so everything is asked for at once and a thousand rows are loaded in one query.
-    # What is asked for again below is answered from memory.
-    settling = Person.of(command.confirmed_by or command.volunteer), Account.of(household_account(command.household))
-    yield (*readings, *places, *settling)
-    record, person, book, first_day, last_day = yield from read(*readings)
     if record.logged is not None:
-        return (yield from _import_again(command, record, record.logged, started_at, ended_at, book))
+        return (yield from _import_again(command, record, record.logged, started_at, ended_at, book, confirmer))
     if person.household not in (None, command.household):
         raise MemberElsewhere(command.volunteer, command.household)
     if ended_at > context.now:
         raise InTheFuture(ended_at.isoformat())
     adopted = book.in_force(first)
-    community, home, household, recipient = yield from read(*places)
     facts: list[Fact] = []
     if community.name is None or command.grid not in community.grids:
         facts += _new_places(community, command.grid)
@@ -610,19 +613,18 @@ def import_hours(command: ImportHours, context: Context) -> Decision:
         yield from _check_claim(logged, adopted.policy, first_day, last_day)
     facts.append(logged)
     home_now = household.community or command.household_community
-    facts += yield from _imported_settlement(command, logged, adopted, home_now)
+    facts += yield from _imported_settlement(command, logged, adopted, confirmer, home_now)
     return Decided(adopted.version, tuple(facts))
 
 
 def _imported_settlement(
-    command: ImportHours, logged: HoursLogged, adopted: PolicyAdopted, home: str | None
+    command: ImportHours, logged: HoursLogged, adopted: PolicyAdopted, confirmer: Person, home: str | None
 ) -> Generator[Question, Any, list[Fact]]:
     """How the old books settled a record; nothing for one that they had not settled yet."""
     if command.confirmed_by is None or command.status == "logged":
         return []
     if command.status == "rejected":
         return [HoursRejected(command.record, command.confirmed_by, "imported")]
-    confirmer = yield from read(Person.of(command.confirmed_by))
     confirmed, capped = yield from _confirmed(logged, adopted, confirmer, home)
     facts: list[Fact] = [confirmed] if capped is None else [confirmed, capped]
     if command.status == "reversed":
@@ -637,6 +639,7 @@ def _import_again(
     started_at: datetime,
     ended_at: datetime,
     book: PolicyBook,
+    confirmer: Person,
 ) -> Decision:
     """A record that is there already: offices export every month, and what was open then may be settled now.
 
@@ -660,7 +663,8 @@ def _import_again(
     if command.status in (record.status, "logged"):
         return Decided(0, ())
     if record.status == "logged":
-        return Decided(adopted.version, tuple((yield from _imported_settlement(command, logged, adopted, None))))
+        settlement = yield from _imported_settlement(command, logged, adopted, confirmer, None)
+        return Decided(adopted.version, tuple(settlement))
     if record.status == "confirmed" and record.confirmed is not None and command.status == "reversed":
         actor = command.confirmed_by or command.volunteer
         return Decided(0, _reversed(record.confirmed, record.capped, actor, "imported"))

@@ -1,6 +1,7 @@
 """Households and the people in them. The household holds the balance; names and addresses are in the vault."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Annotated, get_args
 
 import msgspec
@@ -8,13 +9,15 @@ from msgspec.structs import replace
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from domain.community import Community, GridPath, require_reach, require_scope
-from domain.decision import Context, Decided, Decision, Fold, Reading, read
+from domain.decision import READINGS_KEPT, Context, Decided, Decision, Fold, Reading, read
 from domain.fact import Fact
 from domain.identifiers import HouseholdId, PersonId, PlaceName, has_control
 from domain.refusal import AlreadyDone, NotAllowed, Unknown
 
 
 class HouseholdRegistered(Fact, frozen=True, omit_defaults=True):
+    """A household was registered in a community; its account begins at nothing."""
+
     type = "household-registered.v1"
     household: str
     community: str
@@ -25,6 +28,8 @@ class HouseholdRegistered(Fact, frozen=True, omit_defaults=True):
 
 
 class MemberRegistered(Fact, frozen=True, omit_defaults=True):
+    """A person was registered as a member of a household, for whose account they earn."""
+
     type = "member-registered.v1"
     member: str
     household: str
@@ -63,6 +68,7 @@ class Household(msgspec.Struct, frozen=True):
     grid: GridPath = ()
 
     @staticmethod
+    @lru_cache(READINGS_KEPT)
     def of(household: str) -> "Reading[Household]":
         return _household.of(household)
 
@@ -94,6 +100,7 @@ class Person(msgspec.Struct, frozen=True):
     age_years_min: int = 0
 
     @staticmethod
+    @lru_cache(READINGS_KEPT)
     def of(person: str) -> "Reading[Person]":
         return _person.of(person)
 

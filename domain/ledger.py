@@ -16,7 +16,7 @@ SYNTHETIC_NOTICE: Final = "合成数据，没有真实的人。 / Synthetic data
 
 
 class LedgerOpened(Fact, frozen=True, omit_defaults=True):
-    """``zone`` is the IANA time zone that decides on which day a service falls."""
+    """The ledger was opened, before anything else. ``zone`` (IANA) decides on which day a service falls."""
 
     type = "ledger-opened.v1"
     name: str

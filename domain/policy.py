@@ -97,6 +97,8 @@ class Policy:
 
 
 class PolicyAdopted(Fact, frozen=True, omit_defaults=True):
+    """A version of the rules was adopted; it is in force from ``effective_on`` until the next one's day."""
+
     type = "policy-adopted.v2"
     version: int
     effective_on: date

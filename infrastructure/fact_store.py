@@ -57,7 +57,7 @@ class PostgresFactStore:
             cold, tail = self.journal.read_boundary(list(tags), head, list(recalled), recalled_position)
         except PersistenceError as error:
             raise StoreUnavailable(str(error)) from error
-        return [recorded(fact) for fact in cold], [recorded(fact) for fact in tail]
+        return _all_recorded(cold), _all_recorded(tail)
 
     def append(
         self,
@@ -77,12 +77,12 @@ class PostgresFactStore:
             raise StoreUnavailable(str(error)) from error
         return appended.first_position, appended.recorded_at_microseconds
 
-    def scan(self, after: int = 0, to: int | None = None, batch: int = 5000) -> Iterator[list[Recorded[Any]]]:
+    def scan(self, after: int = 0, to: int | None = None, batch: int = 2_000) -> Iterator[list[Recorded[Any]]]:
         """All facts after a position, in order, in batches.
 
         Raises: StoreUnavailable, UnknownFactType, UnreadableFact.
         """
-        batches = self.journal.scan(after, to, batch=batch, with_tags=False)
+        batches = self.journal.scan_data(_recorded, after, to, batch)
         while True:
             try:
                 facts = next(batches, None)
@@ -90,7 +90,7 @@ class PostgresFactStore:
                 raise StoreUnavailable(str(error)) from error
             if facts is None:
                 return
-            yield [recorded(fact) for fact in facts]
+            yield facts
 
     def position_at(self, time: datetime) -> int:
         """The last position recorded at or before the time, which must name its zone. Raises: StoreUnavailable."""
@@ -112,6 +112,10 @@ class _Boundary(DCBQuery):
         return items + [DCBQueryItem([], ["command:" + command]) for command in self._commands]
 
 
-def recorded(fact: StoredFact) -> Recorded[Any]:
+def _all_recorded(facts: Sequence[StoredFact]) -> list[Recorded[Any]]:
+    return [_recorded(fact.position, fact.recorded_at_microseconds, fact.type, fact.data) for fact in facts]
+
+
+def _recorded(position: int, recorded_at_microseconds: int, type_: str, data: bytes) -> Recorded[Any]:
     """A stored fact, decoded. Raises: UnknownFactType, UnreadableFact."""
-    return Recorded(fact.position, fact.recorded_at_microseconds, decode(fact.type, fact.data, fact.position))
+    return Recorded(position, recorded_at_microseconds, decode(type_, data, position))

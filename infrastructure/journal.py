@@ -12,11 +12,11 @@ import socket
 import struct
 import threading
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from itertools import islice
-from typing import Any, NamedTuple, Self, cast
+from typing import Any, NamedTuple, Self, TypeVar, cast
 
 import psycopg
 from eventsourcing.dcb.api import (
@@ -53,10 +53,12 @@ _WINDOW = 2_000  # facts read at a time, and the longest tail that is matched wi
 _COPY_FACTS_MIN = 500  # from this many facts on, COPY is faster than one statement
 _COPY_CHUNK_FACTS = 64
 _RECONNECT_DELAY_SECONDS_MAX = 5.0
+_BETWEEN = "FROM facts WHERE ledger = %(ledger)s AND position > %(after)s AND position <= %(upto)s"
 
 _log = logging.getLogger(__name__)
 
 _Cursor = psycopg.Cursor[tuple[Any, ...]]
+T = TypeVar("T")
 
 
 class StoredFact(NamedTuple):
@@ -262,28 +264,41 @@ class PostgresJournal(DCBRecorder):
         after: int = 0,
         to: int | None = None,
         types: Sequence[str] | None = None,
-        batch: int = 5_000,
-        *,
-        with_tags: bool = True,
+        batch: int = 2_000,
     ) -> Iterator[list[StoredFact]]:
         """Facts with after < position <= to (default: the head now), in lists of at most `batch`.
 
         Facts never change and positions have no gaps, so all lists together are one consistent state though each is
         read by itself: no snapshot stays open that would keep the ledger's row from being cleaned up. Lists may be
-        shorter where `types` leaves facts out. Without tags (every list of tags is then empty) it is faster. Plain rows
-        in the binary form are read 2.3 times as fast as COPY, whose rows have to be taken apart here.
+        shorter where `types` leaves facts out. Plain rows in the binary form are read 2.3 times as fast as COPY, whose
+        rows have to be taken apart here.
         """
-        upto = self.head() if to is None else min(to, self.head())
-        tags = "tags" if with_tags else "'{}'::text[]"
         only = "" if types is None else " AND type = ANY (%(types)s)"
-        statement = (
-            f"SELECT position, recorded_at, type, {tags}, data FROM facts WHERE ledger = %(ledger)s"
-            f" AND position > %(after)s AND position <= %(upto)s{only} ORDER BY position"
-        )
-        for start in range(after, upto, batch):
-            window = {"after": start, "upto": min(start + batch, upto)}
-            if facts := self._facts(statement, {"ledger": self.ledger, "types": list(types or ()), **window}):
+        for window in self._windows(after, to, batch):
+            if facts := self._facts(
+                f"SELECT position, recorded_at, type, tags, data {_BETWEEN}{only} ORDER BY position",
+                {"types": list(types or ()), **window},
+            ):
                 yield facts
+
+    def scan_data(
+        self, make: Callable[[int, int, str, bytes], T], after: int = 0, to: int | None = None, batch: int = 2_000
+    ) -> Iterator[list[T]]:
+        """As `scan`, what is made of each fact's position, recorded-at (Unix microseconds), type and data.
+
+        Without tags, and without a `StoredFact` for each, it takes half the time.
+        """
+        for window in self._windows(after, to, batch):
+            rows = self._rows(f"SELECT position, recorded_at, type, data {_BETWEEN} ORDER BY position", window)
+            yield [
+                make(position, recorded_at + _MICROSECONDS_1970_TO_2000, type_, data)
+                for position, recorded_at, type_, data in rows
+            ]
+
+    def _windows(self, after: int, to: int | None, batch: int) -> Iterator[dict[str, object]]:
+        upto = self.head() if to is None else min(to, self.head())
+        for start in range(after, upto, batch):
+            yield {"ledger": self.ledger, "after": start, "upto": min(start + batch, upto)}
 
     def subscribe(self, query: DCBQuery | None = None, *, after: int | None = None) -> "JournalSubscription":
         """All matching facts after the position, then new ones as they are recorded. Use it as a context manager."""

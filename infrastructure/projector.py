@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 
 BATCH_FACTS: Final = 5_000
 REBUILD_BATCH_FACTS: Final = 20_000
+SCAN_FACTS_MAX: Final = 2_000
+"""How many facts a rebuild reads and folds at a time: no more than the processor's cache holds."""
 RECONNECT_SECONDS_MAX: Final = 5.0
 QUIET_SECONDS: Final = 0.1
 """How long the projector lets facts gather while they keep coming, so that a batch is worth its transaction."""
@@ -149,6 +151,7 @@ class Projector:
         self._address = address
         self._schema = schema_of(ledger)
         self._fresh = self._schema + "_fresh"
+        self._retired = self._schema + "_retired"
         self._channel = channel
         self._scan = scan
         self._make = make
@@ -213,8 +216,8 @@ class Projector:
             cursor.execute("SELECT pg_try_advisory_xact_lock(hashtext(%s))", (self._fresh,))
             if not cursor.fetchall()[0][0]:
                 raise RebuildRunning
-            fresh, current = sql.Identifier(self._fresh), sql.Identifier(self._schema)
-            cursor.execute(sql.SQL("DROP SCHEMA IF EXISTS {0} CASCADE").format(fresh))
+            fresh, current, retired = map(sql.Identifier, (self._fresh, self._schema, self._retired))
+            cursor.execute(sql.SQL("DROP SCHEMA IF EXISTS {0}, {1} CASCADE").format(fresh, retired))
             cursor.execute(sql.SQL("CREATE SCHEMA {0}").format(fresh))
             columns = sql.SQL("(position bigint NOT NULL, version text NOT NULL)")
             cursor.execute(sql.SQL("CREATE TABLE {0}.checkpoint {1}").format(fresh, columns))
@@ -229,9 +232,14 @@ class Projector:
             position = self._fold_all(cursor, position, None, projections, progress)
             cursor.execute("INSERT INTO checkpoint VALUES (%s, %s)", (position, self.version))
             self._lock_tables(cursor)
-            cursor.execute(sql.SQL("DROP SCHEMA IF EXISTS {0} CASCADE").format(current))
+            cursor.execute("SELECT to_regnamespace(%s) IS NOT NULL", (self._schema,))
+            if cursor.fetchall()[0][0]:
+                cursor.execute(sql.SQL("ALTER SCHEMA {0} RENAME TO {1}").format(current, retired))
             cursor.execute(sql.SQL("ALTER SCHEMA {0} RENAME TO {1}").format(fresh, current))
         self._held = None
+        # Dropped in the swap itself, the old tables would be missed by whoever looks one up just as it is committed.
+        with self._connect().transaction(), self._connect().cursor() as cursor:
+            cursor.execute(sql.SQL("DROP SCHEMA IF EXISTS {0} CASCADE").format(retired))
         return position
 
     @contextlib.contextmanager
@@ -281,12 +289,15 @@ class Projector:
     ) -> int:
         """Fold what is after a position, up to another or to the head; returns the position reached."""
         by_type = _by_type(projections)
+        handed = position
         with _Writing(cursor) as writing:
-            for batch in self._scan(position, REBUILD_BATCH_FACTS):
+            for batch in self._scan(position, min(SCAN_FACTS_MAX, REBUILD_BATCH_FACTS)):
                 wanted = batch if to is None else [recorded for recorded in batch if recorded.position <= to]
                 _fold(wanted, by_type)
-                writing.hand([projection.take(more=True) for projection in projections])
                 position = wanted[-1].position if wanted else position
+                if position - handed >= REBUILD_BATCH_FACTS:
+                    writing.hand([projection.take(more=True) for projection in projections])
+                    handed = position
                 if progress is not None:
                     progress(position)
                 if len(wanted) < len(batch):

@@ -1,6 +1,7 @@
 """Service records: one row each, with where it stands, who vouched for it, and when the journal learned of it."""
 
 from collections.abc import Collection, Sequence
+from datetime import datetime
 from typing import Any, Final, get_args
 
 import msgspec
@@ -51,6 +52,12 @@ class HoursRow(msgspec.Struct, gc=False):
 
 COLUMNS: Final = HoursRow.__struct_fields__
 SETTLED_COLUMNS: Final = COLUMNS[COLUMNS.index("status") :]
+
+
+def to_the_minute(time: datetime) -> str:
+    """As ``time.isoformat(timespec="minutes")``, in an eighth of its time; for a time whose offset is whole minutes."""
+    text: str = msgspec.to_builtins(time)
+    return text[:16] + ("+00:00" if text[-1] == "Z" else text[-6:])
 
 
 class Hours(Projection):
@@ -110,7 +117,7 @@ class Hours(Projection):
         fact = recorded.envelope.fact
         match fact:
             case HoursLogged():
-                started_at = fact.started_at.isoformat(timespec="minutes")
+                started_at = to_the_minute(fact.started_at)
                 self._new[fact.record] = HoursRow(
                     fact.record,
                     fact.volunteer,
@@ -120,7 +127,7 @@ class Hours(Projection):
                     "/".join(fact.grid),
                     fact.service,
                     started_at,
-                    fact.ended_at.isoformat(timespec="minutes"),
+                    to_the_minute(fact.ended_at),
                     started_at[:10],
                     fact.claimed_minutes,
                     fact.service_minutes,

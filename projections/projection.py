@@ -8,12 +8,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, ClassVar
 
+import msgspec
 from psycopg import Cursor
 
 from domain.fact import Fact, Recorded
 
 CopyValue = str | int | None
 Write = Callable[[Cursor[Any]], None]
+
+_encode_lines = msgspec.json.Encoder().encode_lines
 
 
 class Projection(ABC):
@@ -46,12 +49,22 @@ class Projection(ABC):
 
 
 def copy_rows(cursor: Cursor[Any], table: str, columns: Sequence[str], rows: Collection[Sequence[CopyValue]]) -> None:
-    """COPY rows into a table; none is no work."""
+    """COPY rows into a table; none is no work.
+
+    JSON arrays without their brackets are lines of CSV as long as nothing in them is escaped, and encoding them takes a
+    fraction of the time that writing row by row does.
+    """
     if not rows:
         return
-    with cursor.copy(f"COPY {table} ({', '.join(columns)}) FROM STDIN") as copy:
-        for row in rows:
-            copy.write_row(row)
+    into = f"COPY {table} ({', '.join(columns)}) FROM STDIN"
+    lines = _encode_lines(rows)
+    if b"\\" in lines:
+        with cursor.copy(into) as copy:
+            for row in rows:
+                copy.write_row(row)
+    else:
+        with cursor.copy(into + " (FORMAT csv, NULL 'null', ENCODING 'UTF8')") as copy:
+            copy.write(lines[1:-2].replace(b"]\n[", b"\n"))
 
 
 def upsert_rows(

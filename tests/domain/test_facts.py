@@ -15,6 +15,7 @@ from domain.facts import FACTS
 from domain.ledger import LedgerOpened
 from infrastructure.codec import UPCASTERS, UnknownFactType, UnreadableFact, decode, encode, stored_type
 from tests.controls import FACT_EXAMPLES, HOURS_LOGGED, LEDGER_OPENED, POLICY_ADOPTED, envelope
+from tests.facts_page import PAGE, page, rows
 
 SAMPLES = Path(__file__).parents[1] / "events"
 STORED = sorted(path.stem for path in SAMPLES.glob("*.json"))
@@ -99,6 +100,15 @@ def test_what_is_left_out_because_it_is_the_default_stays_the_default() -> None:
 
 def test_a_policy_of_the_first_version_reads_with_what_came_later_switched_off_or_at_its_default() -> None:
     assert decode("policy-adopted.v1", sample("policy-adopted.v1")) == envelope(POLICY_ADOPTED)
+
+
+def test_every_fact_says_what_it_is_and_has_a_decider_and_a_fold() -> None:
+    unsaid = [(row[0], row) for row in rows() if not all(row)]
+    assert unsaid == []
+
+
+def test_the_page_of_facts_is_what_the_code_says() -> None:
+    assert PAGE.read_text() == page(), "run: python -m tests.facts_page"
 
 
 def test_what_was_imported_says_so() -> None:

@@ -1,6 +1,7 @@
 """Service records: one row each, standing where the facts leave it, whichever batch settles it."""
 
 from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
 from itertools import combinations
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from api.wiring import Timebank
 from domain.decision import fold_facts
 from domain.hours import HoursLogged, ServiceRecord
-from projections.hours import COLUMNS
+from projections.hours import COLUMNS, to_the_minute
 from tests.controls import HOURS_CONFIRMED, HOURS_LOGGED, HOURS_REJECTED, HOURS_REVERSED
 from tests.projections.history import POLICIES, History, projecting, record
 
@@ -38,6 +39,15 @@ def test_a_record_reads_the_same_whether_it_is_settled_in_its_batch_or_in_later_
     times = [row[f"{what}_at_microseconds"] for what in ("logged", "settled", "reversed")]
     assert times == sorted(times)
     assert None not in times
+
+
+@pytest.mark.parametrize("offset", [timedelta(), timedelta(hours=8), -timedelta(hours=3, minutes=30)], ids=str)
+@pytest.mark.parametrize("seconds", [0, 59, 59.5])
+def test_times_are_shown_to_the_minute_with_the_offset_that_they_were_recorded_with(
+    offset: timedelta, seconds: float
+) -> None:
+    time = datetime(2026, 11, 21, 9, 5, tzinfo=timezone(offset)) + timedelta(seconds=seconds)
+    assert to_the_minute(time) == time.isoformat(timespec="minutes")
 
 
 @pytest.mark.parametrize("at_once", [True, False])
