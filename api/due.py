@@ -16,7 +16,6 @@ from typing import Any, Final, NamedTuple
 import psycopg
 
 from api import visit
-from api.wiring import Timebank
 from api.wiring import Timebank, adopted_policies
 from application.write_loop import Accepted, Decide, Ticket, Writer, command_id
 from domain.decision import Actor

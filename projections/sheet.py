@@ -9,6 +9,7 @@ from psycopg.rows import class_row
 
 from domain.fact import Recorded
 from domain.sheet import SheetLogged
+from projections.hours import to_the_minute
 from projections.projection import CopyValue, Projection, Write, copy_rows
 
 
@@ -75,8 +76,8 @@ class Sheets(Projection):
                 "/".join(fact.grid),
                 fact.recipient_household,
                 fact.service,
-                fact.started_at.isoformat(timespec="minutes"),
-                fact.ended_at.isoformat(timespec="minutes"),
+                to_the_minute(fact.started_at),
+                to_the_minute(fact.ended_at),
                 fact.leader,
                 fact.group,
                 fact.sha256,

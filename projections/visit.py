@@ -10,6 +10,7 @@ from psycopg.rows import class_row
 
 from domain.fact import Recorded
 from domain.visit import VISIT_FACTS, CheckedIn, CheckedOut, VisitClosed, VisitOverdue, VisitVoided
+from projections.hours import to_the_minute
 from projections.projection import CopyValue, Projection, Write, copy_rows
 
 
@@ -93,17 +94,17 @@ class Visits(Projection):
                     fact.community,
                     "/".join(fact.grid),
                     fact.service,
-                    fact.started_at.isoformat(timespec="minutes"),
+                    to_the_minute(fact.started_at),
                     round(fact.started_at.timestamp()) * 1_000_000,
                     fact.checked_in_by,
                     fact.evidence,
                     position,
                 )
             case CheckedOut():
-                ended_at = fact.ended_at.isoformat(timespec="minutes")
+                ended_at = to_the_minute(fact.ended_at)
                 self._settle(fact.visit, "logged", ended_at, fact.record, fact.checked_out_by, None, position)
             case VisitClosed():
-                ended_at = fact.ended_at.isoformat(timespec="minutes")
+                ended_at = to_the_minute(fact.ended_at)
                 self._settle(fact.visit, "logged", ended_at, fact.record, fact.closed_by, fact.reason, position)
             case VisitVoided():
                 self._settle(fact.visit, "voided", None, None, fact.voided_by, fact.reason, position)

@@ -20,6 +20,7 @@ from domain.hours import (
     RecordTooShort,
     UnknownRecord,
     confirm,
+    import_hours,
 )
 from domain.household import NotEnrolled, UnknownHousehold, UnknownMember
 from domain.policy import NoPolicyInForce, Policy, PolicyAdopted
@@ -63,6 +64,7 @@ from domain.visit import (
 from tests.controls import (
     CHECKED_IN,
     CHECKED_OUT,
+    COMMAND_EXAMPLES,
     DISTRICT,
     DOOR_CODE,
     DOOR_CODE_MADE,
@@ -490,3 +492,10 @@ def test_the_household_that_was_served_is_evidence_by_itself() -> None:
     strict.when(confirm, ConfirmHours(record="R1")).refused(EvidenceTooWeak("R1", "self", "recipient"))
     served = strict.when(confirm, ConfirmHours(record="R1"), actor=Actor("V3", "staff", XINZHU))
     served.then(replace(HOURS_CONFIRMED, confirmed_by="V3"))
+
+
+def test_what_older_books_confirmed_is_brought_in_whatever_evidence_is_asked_for_now() -> None:
+    facts = (
+        given(district(evidence_min="staff")).when(import_hours, COMMAND_EXAMPLES[import_hours], actor=STAFF).accepted
+    )
+    assert [fact.evidence for fact in facts if isinstance(fact, HoursLogged)] == ["self"]

@@ -192,8 +192,7 @@ def test_what_nobody_checked_out_of_falls_due_once(open_bank: OpenBank) -> None:
     just_now = replace(CHECKED_IN, visit="C2", started_at=started_at + timedelta(minutes=10))
     ended = replace(CHECKED_IN, visit="C3", started_at=started_at)
     record(bank, long_ago, just_now, ended, replace(VISIT_VOIDED, visit="C3", started_at=started_at))
-    book = PolicyBook(adopted_policies(bank.store))
-    report = run_due(bank, book, now)
+    report = run_due(bank, now)
     assert report.done["overdue visits"] == 1
     with projecting(bank) as projector:
         projector.catch_up()
@@ -202,7 +201,7 @@ def test_what_nobody_checked_out_of_falls_due_once(open_bank: OpenBank) -> None:
         "C2": "open",
         "C3": "voided",
     }
-    again = run_due(bank, book, now)
+    again = run_due(bank, now)
     assert (again.done["overdue visits"], again.refused["overdue visits"]) == (0, 0)
 
 
@@ -218,5 +217,5 @@ def test_what_is_found_too_early_or_too_late_is_refused_by_the_rules(open_bank: 
     record(bank, voided)
     (kind,) = [due for due in DUE if due.name == "overdue visits"]
     stale = kind._replace(find=lambda *_: [found])
-    report = run_due(bank, PolicyBook(adopted_policies(bank.store)), now, [stale])
+    report = run_due(bank, now, [stale])
     assert (report.done["overdue visits"], report.refused["overdue visits"]) == (0, 1)
