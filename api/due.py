@@ -15,12 +15,14 @@ from typing import Any, Final, NamedTuple
 
 import psycopg
 
+from api import visit
 from api.wiring import Timebank, adopted_policies
 from application.write_loop import Accepted, Decide, Ticket, Writer, command_id
 from domain.decision import Actor
 from domain.journal import StoreUnavailable
 from domain.policy import PolicyBook
 from domain.refusal import Refusal
+from domain.visit import mark_overdue
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +43,7 @@ class Due(NamedTuple):
     decide: Decide
 
 
-DUE: Final[tuple[Due, ...]] = ()
+DUE: Final[tuple[Due, ...]] = (Due("overdue visits", visit.find_overdue, mark_overdue),)
 
 
 class DueReport(NamedTuple):

@@ -142,13 +142,13 @@ async def read_hours(
         row = await hours.record(connection, record)
         if row is None:
             raise UnknownRecord(record)
-        if not await _may_read(connection, caller, row):
+        if not await may_read(connection, caller, row):
             # Whoever may not read it isn't told either that it exists.
             raise UnknownRecord(record)
     return answer(row)
 
 
-async def _may_read(connection: AsyncConnection[Any], caller: Actor, row: HoursRow) -> bool:
+async def may_read(connection: AsyncConnection[Any], caller: Actor, row: HoursRow) -> bool:
     """Auditors read all, staff their community's, volunteers what their household gave or received."""
     if caller.role in ("auditor", "admin"):
         return True

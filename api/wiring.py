@@ -34,10 +34,14 @@ from infrastructure.settings import Settings
 from infrastructure.vault import remember
 from projections.account import Accounts, recalled_accounts
 from projections.community import Communities
+from projections.desk import Papers
+from projections.evidence import AttachedEvidence
 from projections.figures import figures
 from projections.hours import Hours
 from projections.household import People
 from projections.projection import Projection
+from projections.sheet import Sheets
+from projections.visit import Visits
 
 READ_WAIT_SECONDS_MAX: Final = 5.0
 READ_CONNECTIONS_MAX: Final = 8
@@ -75,7 +79,7 @@ def spare_the_collector() -> None:
 
 def projections() -> Sequence[Projection]:
     """All read models, fresh."""
-    return (Communities(), People(), Hours(), Accounts())
+    return (Communities(), People(), Hours(), Accounts(), AttachedEvidence(), Visits(), Sheets(), Papers())
 
 
 @contextmanager

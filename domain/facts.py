@@ -6,10 +6,14 @@ from typing import Final
 from domain import (
     account,
     community,
+    desk,
+    evidence,
     hours,
     household,
     ledger,
     policy,
+    sheet,
+    visit,
 )
 from domain.fact import Fact, Movement
 
@@ -20,6 +24,10 @@ CONCEPTS: Final[tuple[ModuleType, ...]] = (
     household,
     hours,
     account,
+    evidence,
+    visit,
+    sheet,
+    desk,
 )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone, tzinfo
 from functools import partial
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, NamedTuple, Self
 
 import msgspec
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
@@ -23,12 +23,14 @@ from domain.account import (
     ImportReason,
     MinutesCapped,
     Reason,
+    group_account,
     household_account,
     pool_account,
     require_cover,
 )
 from domain.community import Community, CommunityRegistered, GridPath, GridRegistered, require_reach, require_scope
 from domain.decision import Context, Decided, Decision, Fold, Question, Reading, read, read_all, together
+from domain.evidence import Evidence, require_evidence, stronger
 from domain.fact import Fact, Movement
 from domain.household import (
     Household,
@@ -53,6 +55,7 @@ class HoursLogged(Fact, frozen=True, omit_defaults=True, gc=False):
 
     ``household`` earns, ``recipient_household`` was served (None: the community at large). Times carry the ledger's
     own offset, so the days are plain to read. ``service_minutes`` are the claimed minutes after the policy's rounding.
+    ``group`` is whose hours they are where they were given as a group; ``also_logged_by`` keyed the same from paper.
     """
 
     type = "hours-logged.v1"
@@ -68,6 +71,9 @@ class HoursLogged(Fact, frozen=True, omit_defaults=True, gc=False):
     logged_by: str
     recipient_household: str | None = None
     grid: GridPath = ()
+    evidence: Evidence = "self"
+    group: str | None = None
+    also_logged_by: str | None = None
 
     def tags(self) -> tuple[str, ...]:
         first, last = days_of(self.started_at, self.ended_at)
@@ -305,14 +311,26 @@ class ImportHours(msgspec.Struct, frozen=True, gc=False):
     status: Literal["logged", "confirmed", "rejected", "reversed"]
 
 
-def log(command: LogHours, context: Context) -> Decision:
+class Grounds(NamedTuple):
+    """What hours are logged on, beside somebody's claim. ``for_others`` lets a volunteer log those of others."""
+
+    evidence: Evidence = "self"
+    group: str | None = None
+    also_logged_by: str | None = None
+    for_others: bool = False
+
+
+CLAIMED: Final = Grounds()
+
+
+def log(command: LogHours, context: Context, grounds: Grounds = CLAIMED) -> Decision:
     """Raises: RecordAlreadyLogged, UnknownMember, NotEnrolled, NotYourself, OwnHouseholdServed, InTheFuture,
     TooLongAgo, RecordTooShort, RecordTooLong, DayTooLong, RecordOverlaps, UnknownHousehold, UnknownCommunity,
     UnknownGrid, OutsideCommunity, NoPolicyInForce."""
     actor = context.actor
-    if actor.role == "volunteer" and actor.id != command.volunteer:
+    if actor.role == "volunteer" and actor.id != command.volunteer and not grounds.for_others:
         raise NotYourself(command.volunteer)
-    record_id = command.record or _number(context.command_id)
+    record_id = command.record or new_number(context.command_id)
     started_at, ended_at = local(command.started_at, context.zone), local(command.ended_at, context.zone)
     first, last = days_of(started_at, ended_at)
     record, person, book, first_day, last_day = yield from read(
@@ -351,13 +369,19 @@ def log(command: LogHours, context: Context) -> Decision:
         actor.id,
         command.recipient_household,
         grid,
+        grounds.evidence,
+        grounds.group,
+        grounds.also_logged_by,
     )
     yield from _check_claim(logged, adopted.policy, first_day, last_day)
     return Decided(adopted.version, (logged,))
 
 
-def _number(command_id: str) -> str:
-    """A record's number from its command's id. In groups, because 32 hex digits may hold a mobile number by chance."""
+def new_number(command_id: str) -> str:
+    """The number of a new record, visit or sheet, from its command's id.
+
+    In groups, because 32 hex digits may hold a mobile number by chance.
+    """
     return "-".join((command_id[:8], command_id[8:16], command_id[16:24], command_id[24:]))
 
 
@@ -411,7 +435,7 @@ def _check_claim(
 
 def confirm(command: ConfirmHours, context: Context) -> Decision:
     """Raises: UnknownRecord, RecordAlreadySettled, ConfirmedByLogger, ConfirmedByOwnHousehold,
-    BalanceTooLow (the payer's), RecordAboveCap (where the policy refuses at the cap)."""
+    BalanceTooLow (the payer's), RecordAboveCap (where the policy refuses at the cap), EvidenceTooWeak."""
     record, book, confirmer = yield from read(
         ServiceRecord.of(command.record), policy_book, Person.of(context.actor.id)
     )
@@ -420,8 +444,16 @@ def confirm(command: ConfirmHours, context: Context) -> Decision:
     if record.status != "logged":
         raise RecordAlreadySettled(command.record, record.status)
     adopted = book.in_force(logged.started_at.date())
+    yield from require_evidence(logged.record, _evidence(logged, confirmer), adopted.policy.evidence_min)
     confirmed, capped = yield from _confirmed(logged, adopted, confirmer)
     return Decided(adopted.version, (confirmed,) if capped is None else (confirmed, capped))
+
+
+def _evidence(logged: HoursLogged, confirmer: Person) -> Evidence:
+    """The record's own grade, or more where it is the household served that vouches for it."""
+    if logged.recipient_household is None or confirmer.household != logged.recipient_household:
+        return logged.evidence
+    return stronger(logged.evidence, "recipient")
 
 
 def _confirmed(
@@ -431,19 +463,19 @@ def _confirmed(
 
     ``home`` is the community of a household that is registered by the same command.
     """
-    if confirmer.person == logged.logged_by or confirmer.person == logged.volunteer:
+    if confirmer.person in (logged.logged_by, logged.volunteer, logged.also_logged_by):
         raise ConfirmedByLogger(logged.record, confirmer.person)
     if confirmer.household == logged.household:
         raise ConfirmedByOwnHousehold(logged.record, logged.household)
     policy = adopted.policy
     minutes = logged.service_minutes
     source = _payer(policy, logged)
-    target = household_account(logged.household)
+    target = _earner(policy, logged)
     if source != ISSUANCE:
         payer = yield from read(Account.of(source))
         floor = policy.balance_minutes_min if source.startswith("household:") else 0
         require_cover(payer, minutes, floor)
-    if policy.balance_minutes_max is None:
+    if policy.balance_minutes_max is None or target.startswith("group:"):
         return HoursConfirmed(source, target, minutes, logged.record, confirmer.person), None
     account, household = yield from read(Account.of(target), Household.of(logged.household))
     excess = min(minutes, max(0, account.balance_minutes + minutes - policy.balance_minutes_max))
@@ -460,6 +492,14 @@ def _confirmed(
                 HoursConfirmed(source, target, minutes, logged.record, confirmer.person),
                 MinutesCapped(target, pool, excess, logged.record),
             )
+
+
+def _earner(policy: Policy, logged: HoursLogged) -> str:
+    """Which account is credited: the volunteer's household, or the group whose hours are its own to donate. The cap is
+    on households alone."""
+    if logged.group is not None and policy.group_hours == "donate-only":
+        return group_account(logged.group)
+    return household_account(logged.household)
 
 
 def _payer(policy: Policy, logged: HoursLogged) -> str:

@@ -10,6 +10,7 @@ from psycopg import AsyncConnection, Cursor
 from psycopg.rows import class_row
 
 from domain.account import CappedMinutesReturned, HoursConfirmed, HoursReversed, MinutesCapped
+from domain.evidence import EvidenceAttached
 from domain.fact import Recorded
 from domain.hours import HoursLogged, HoursRejected, RecordFact
 from projections.projection import CopyValue, Projection, Write, copy_rows
@@ -17,7 +18,7 @@ from projections.projection import CopyValue, Projection, Write, copy_rows
 
 class HoursRow(msgspec.Struct, gc=False):
     """One service record. Times ending in ``_microseconds`` are recorded-at (Unix); ``worked_on`` is the ledger's day
-    on which the service began; ``grid`` is the path joined by ``/``."""
+    on which the service began; ``grid`` is the path joined by ``/``. ``evidence`` is the record's grade now."""
 
     record: str
     volunteer: str
@@ -35,6 +36,9 @@ class HoursRow(msgspec.Struct, gc=False):
     imported: bool
     logged_position: int
     logged_at_microseconds: int
+    evidence: str
+    group_id: str | None
+    also_logged_by: str | None
     status: str = "logged"
     settled_by: str | None = None
     reason: str | None = None
@@ -58,7 +62,7 @@ def to_the_minute(time: datetime) -> str:
 
 class Hours(Projection):
     name = "hours"
-    version = 1
+    version = 2
     tables = """
         CREATE TABLE hours (
             record text COLLATE "C" PRIMARY KEY,
@@ -77,6 +81,9 @@ class Hours(Projection):
             imported boolean NOT NULL,
             logged_position bigint NOT NULL,
             logged_at_microseconds bigint NOT NULL,
+            evidence text NOT NULL,
+            group_id text,
+            also_logged_by text,
             status text NOT NULL,
             settled_by text,
             reason text,
@@ -93,16 +100,18 @@ class Hours(Projection):
         CREATE INDEX hours_by_volunteer ON hours (volunteer, logged_position);
         CREATE INDEX hours_to_settle ON hours (community, logged_position) WHERE status = 'logged';
     """
-    fact_types = get_args(RecordFact)
+    fact_types = (*get_args(RecordFact), EvidenceAttached)
 
     def __init__(self) -> None:
         self._new: dict[str, HoursRow] = {}
         self._settled: dict[str, list[CopyValue]] = {}
+        self._raised: dict[str, str] = {}
 
     def load(self, cursor: Cursor[Any]) -> None:
         del cursor
         self._new.clear()
         self._settled.clear()
+        self._raised.clear()
 
     def fold(self, recorded: Recorded[Any]) -> None:
         fact = recorded.envelope.fact
@@ -126,6 +135,9 @@ class Hours(Projection):
                     recorded.envelope.imported,
                     recorded.position,
                     recorded.recorded_at_microseconds,
+                    fact.evidence,
+                    fact.group,
+                    fact.also_logged_by,
                 )
             case HoursConfirmed():
                 self._settle(fact.record, "confirmed", fact.confirmed_by, None, fact.minutes, recorded)
@@ -133,6 +145,11 @@ class Hours(Projection):
                 self._settle(fact.record, "rejected", fact.rejected_by, fact.reason, 0, recorded)
             case HoursReversed():
                 self._reverse(fact, recorded)
+            case EvidenceAttached():
+                if fact.record in self._new:
+                    self._new[fact.record].evidence = fact.evidence
+                else:
+                    self._raised[fact.record] = fact.evidence
             case MinutesCapped() | CappedMinutesReturned():
                 pass
 
@@ -161,11 +178,18 @@ class Hours(Projection):
         del more
         new, self._new = self._new, {}
         settled, self._settled = self._settled, {}
+        raised, self._raised = self._raised, {}
 
         def write(cursor: Cursor[Any]) -> None:
             copy_rows(cursor, "hours", COLUMNS, [astuple(row) for row in new.values()])
             if settled:
                 _settle_earlier(cursor, list(settled.values()))
+            if raised:
+                cursor.execute(
+                    "UPDATE hours h SET evidence = r.evidence"
+                    " FROM unnest(%s::text[], %s::text[]) AS r (record, evidence) WHERE h.record = r.record",
+                    (list(raised), list(raised.values())),
+                )
 
         return write
 

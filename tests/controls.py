@@ -47,6 +47,8 @@ from domain.community import (
     register_grid,
 )
 from domain.decision import Actor, Context, Decided, Decision, Reading, drive, fold_facts
+from domain.desk import KeyingDifference, KeyPaper, PaperAgreed, PaperKeyed, PaperRow, key_paper
+from domain.evidence import EvidenceAttached
 from domain.fact import Envelope, Fact
 from domain.hours import (
     MINUTE,
@@ -82,6 +84,30 @@ from domain.household import (
 from domain.ledger import LedgerOpened, OpenLedger, open_ledger
 from domain.policy import AdoptPolicy, Policy, PolicyAdopted, adopt
 from domain.refusal import Refusal
+from domain.sheet import LogSheet, SheetLogged, SheetRow, log_sheet
+from domain.visit import (
+    AttachEvidence,
+    CheckedIn,
+    CheckedOut,
+    CheckIn,
+    CheckOut,
+    CloseVisit,
+    DoorCodeMade,
+    MakeDoorCode,
+    MarkOverdue,
+    VisitClosed,
+    VisitOverdue,
+    VisitVoided,
+    VoidVisit,
+    attach_evidence,
+    check_in,
+    check_out,
+    close_visit,
+    code_hash,
+    make_door_code,
+    mark_overdue,
+    void_visit,
+)
 
 # ── Times and people ─────────────────────────────────────────────────────────────────────────────────────────
 
@@ -146,6 +172,29 @@ BALANCE_PAID_IN = BalancePaidIn("ledger:xingning", "household:H2", 60, "H2", "xi
 REWARD_COLLECTED = RewardCollected("household:H2", "partner:P1", 60, "RV1", "RW1", at("11-21 16:00"))
 REDEMPTION_REVERSED = RedemptionReversed("partner:P1", "household:H2", 60, "RV1", "RW1", "S2", "other")
 PARTNER_SETTLED = PartnerSettled("partner:P1", "settled", 60, "P1", "ST1", "A1")
+EVIDENCE_ATTACHED = EvidenceAttached("R1", "sheet", "cd" * 32, "S2", "staff")
+DOOR_CODE = "7K3MQ2XD9TBV4HRN"
+DOOR_CODE_MADE = DoorCodeMade(code_hash(DOOR_CODE), "H2", "V3", at("11-22 20:00"))
+CHECKED_IN = CheckedIn(
+    *("C1", "V1", XINZHU, "助餐", at("11-22 10:30"), "V1", "checked-in", "H2", GRID, code_hash(DOOR_CODE))
+)
+CHECKED_OUT = CheckedOut(
+    *("C1", "V1", at("11-22 10:30"), at("11-22 12:00"), "R8", "V1", "checked-in", code_hash("9" * 16))
+)
+VISIT_OVERDUE = VisitOverdue("C1", "V1", at("11-22 10:30"))
+VISIT_CLOSED = VisitClosed("C1", "V1", at("11-22 10:30"), at("11-22 11:30"), "R8", "S2", "forgotten")
+VISIT_VOIDED = VisitVoided("C1", "V1", at("11-22 10:30"), "V1", "mistake")
+SHEET_LOGGED = SheetLogged(
+    *("SH1", XINZHU, "助洁", at("11-18 14:00"), at("11-18 16:00"), "V1", "S2"),
+    *(("R8", "R9"), GRID, "H2", "G1", "ef" * 32),
+)
+PAPER_KEYED = PaperKeyed(
+    *("P1", XINZHU, "ab" * 32),
+    (PaperRow("V1", "助餐", at("11-17 09:00"), at("11-17 10:30"), 90, "H2"),),
+    "S1",
+    (KeyingDifference(0, "service", "助洁", "助餐"),),
+)
+PAPER_AGREED = PaperAgreed("P1", XINZHU, "ab" * 32, "S2", "S1", ("R8",))
 
 FACT_EXAMPLES: Final[tuple[Fact, ...]] = (
     LEDGER_OPENED,
@@ -178,6 +227,16 @@ FACT_EXAMPLES: Final[tuple[Fact, ...]] = (
     REWARD_COLLECTED,
     REDEMPTION_REVERSED,
     PARTNER_SETTLED,
+    EVIDENCE_ATTACHED,
+    DOOR_CODE_MADE,
+    CHECKED_IN,
+    CHECKED_OUT,
+    VISIT_OVERDUE,
+    VISIT_CLOSED,
+    VISIT_VOIDED,
+    SHEET_LOGGED,
+    PAPER_KEYED,
+    PAPER_AGREED,
 )
 
 
@@ -232,6 +291,27 @@ COMMAND_EXAMPLES: Final[dict[Callable[[Any, Context], Decision], Any]] = {
         90,
         "S2",
         "confirmed",
+    ),
+    attach_evidence: AttachEvidence(record="R1", kind="sheet", sha256="cd" * 32),
+    make_door_code: MakeDoorCode(household="H2", code_hash=code_hash("0" * 16)),
+    check_in: CheckIn(volunteer="V2", service="助餐", recipient_household="H2"),
+    check_out: CheckOut(visit="C2"),
+    mark_overdue: MarkOverdue(visit="C3"),
+    close_visit: CloseVisit(visit="C2", ended_at=at("11-22 11:00"), reason="forgotten"),
+    void_visit: VoidVisit(visit="C2", reason="mistake"),
+    log_sheet: LogSheet(
+        community=XINZHU,
+        service="助洁",
+        started_at=at("11-18 14:00"),
+        ended_at=at("11-18 16:00"),
+        leader="V1",
+        rows=(SheetRow(volunteer="V1"), SheetRow(volunteer="V2", ended_at=at("11-18 15:30"))),
+    ),
+    key_paper: KeyPaper(
+        paper="P7",
+        community=XINZHU,
+        sha256="ab" * 32,
+        rows=(LogHours(volunteer="V1", service="助餐", started_at=at("11-17 09:00"), ended_at=at("11-17 10:30")),),
     ),
 }
 

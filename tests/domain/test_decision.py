@@ -18,7 +18,9 @@ from domain.account import (
     grant_minutes,
 )
 from domain.community import Community, CommunityAlreadyRegistered, RegisterCommunity, register_community
-from domain.decision import Context, Decided, RowsRefused, drive, fold_facts, read, read_all, together
+from domain.decision import Actor, Context, Decided, RowsRefused, drive, fold_facts, read, read_all, together
+from domain.desk import Paper
+from domain.evidence import Attached
 from domain.hours import (
     ConfirmHours,
     DayTooLong,
@@ -47,6 +49,8 @@ from domain.household import (
 )
 from domain.ledger import ledger
 from domain.policy import Policy, PolicyAdopted, policy_book
+from domain.sheet import Sheet
+from domain.visit import DUE, Attendance, CheckedIn, DoorCode, Visit, check_in, mark_overdue
 from tests.controls import (
     ADMIN,
     COMMAND_EXAMPLES,
@@ -80,6 +84,12 @@ FOLDS = [
         Account.of(""),
         ServiceRecord.of(""),
         VolunteerDay.of("", NOW.date()),
+        Attached.of(""),
+        Attendance.of("", NOW.date()),
+        DoorCode.of(""),
+        Paper.of(""),
+        Sheet.of(""),
+        Visit.of(""),
     )
 ]
 
@@ -142,8 +152,12 @@ def test_every_example_command_is_accepted_twice_alike(decide: Any) -> None:
     past = () if decide.__name__ == "open_ledger" else (DISTRICT, HOURS_LOGGED, logged("R2", "11-10 09:00 - 10:30"))
     confirmed = replace(HOURS_CONFIRMED, record="R2")
     funded = PoolFunded("issuance", POOL, 600, "A1")
-    facts = given(*past, *((confirmed, funded) if past else ()))
-    first, second = (facts.when(decide, COMMAND_EXAMPLES[decide], actor=ADMIN) for _ in range(2))
+    begun = CheckedIn("C2", "V2", XINZHU, "助餐", at("11-22 10:00"), "V2", "self", "H2")
+    overdue = replace(begun, visit="C3", started_at=at("11-21 09:00"))
+    visits = () if decide is check_in else (begun, overdue)
+    actor = Actor(DUE, "admin") if decide is mark_overdue else ADMIN
+    facts = given(*past, *((confirmed, funded, *visits) if past else ()))
+    first, second = (facts.when(decide, COMMAND_EXAMPLES[decide], actor=actor) for _ in range(2))
     assert first.accepted == second.accepted
     assert first.decided == second.decided
 

@@ -80,7 +80,19 @@ def test_what_is_left_out_because_it_is_the_default_stays_the_default() -> None:
         ("household-registered.v1", "grid"): (),
         ("hours-logged.v1", "recipient_household"): None,
         ("hours-logged.v1", "grid"): (),
+        ("hours-logged.v1", "evidence"): "self",
+        ("hours-logged.v1", "group"): None,
+        ("hours-logged.v1", "also_logged_by"): None,
         ("hours-confirmed.v1", "honour_minutes"): 0,
+        ("checked-in.v1", "recipient_household"): None,
+        ("checked-in.v1", "grid"): (),
+        ("checked-in.v1", "code_hash"): None,
+        ("checked-out.v1", "code_hash"): None,
+        ("sheet-logged.v1", "grid"): (),
+        ("sheet-logged.v1", "recipient_household"): None,
+        ("sheet-logged.v1", "group"): None,
+        ("sheet-logged.v1", "sha256"): None,
+        ("paper-keyed.v1", "differences"): (),
     }
     settings = json.loads(sample("policy-adopted.v2"))["fact"]["policy"]
     assert set(settings) == set(FACTS["policy-adopted.v2"].__annotations__["policy"].__dataclass_fields__)

@@ -15,6 +15,7 @@ from application.write_loop import Ticket, Writer
 from domain.account import FundPool, GrantMinutes, fund_pool, grant_minutes
 from domain.community import RegisterCommunity, RegisterGrid, register_community, register_grid
 from domain.decision import Actor
+from domain.desk import KeyPaper, key_paper
 from domain.fact import Fact
 from domain.hours import ConfirmHours, LogHours, RejectHours, ReverseHours, confirm, log, reject, reverse
 from domain.household import (
@@ -24,6 +25,25 @@ from domain.household import (
     enrol_volunteer,
     register_household,
     register_member,
+)
+from domain.sheet import LogSheet, SheetRow, log_sheet
+from domain.visit import (
+    DUE,
+    AttachEvidence,
+    CheckIn,
+    CheckOut,
+    CloseVisit,
+    MakeDoorCode,
+    MarkOverdue,
+    VoidVisit,
+    attach_evidence,
+    check_in,
+    check_out,
+    close_visit,
+    code_hash,
+    make_door_code,
+    mark_overdue,
+    void_visit,
 )
 from infrastructure.projector import Projector, schema_of
 from tests.controls import envelope
@@ -43,6 +63,8 @@ class History:
         self.bank = bank
         self.dice = Random(seed)  # noqa: S311 - reproducible
         self.writer = Writer(bank.store, bank.zone)
+        self.visits = 0
+        self.visit_dice = Random(seed)  # noqa: S311 - of its own, so that visits change nothing else that happens
         self.households = 0
         self.records = 0
         self.today = datetime.now(bank.zone).replace(hour=0, minute=0, second=0, microsecond=0)
@@ -54,7 +76,9 @@ class History:
 
     def go(self, commands: int) -> int:
         """How many of the commands were accepted."""
-        return self.record_commands([command for _ in range(commands) for command in self._something()])
+        return (
+            self.record_commands([command for _ in range(commands) for command in self._something()]) + self._attend()
+        )
 
     def record_commands(self, commands: list[tuple[Any, Any]]) -> int:
         tickets = [
@@ -94,6 +118,47 @@ class History:
                 return [(grant_minutes, GrantMinutes(household=household, minutes=dice.randint(1, 90), need="other"))]
             case _:
                 return self._household()
+
+    def _attend(self) -> int:
+        """Some visits, each with another end, a sheet and a paper, on an early morning of the last weeks."""
+        self.visits += 1
+        dice, number = self.visit_dice, self.visits
+        begin = self.today - timedelta(days=dice.randint(2, 25)) + timedelta(hours=dice.randint(0, 5))
+        end = begin + timedelta(minutes=dice.choice((45, 60)))
+        home, *people = dice.sample(range(1, self.households + 1), 5)
+        code = f"{number:016}"
+        made = MakeDoorCode(household=f"H{home}", code_hash=code_hash(code))
+        visits = [f"C{number}-{n}" for n in range(4)]
+        spent: list[dict[str, Any]] = [{"code": code}, {}, {"recipient_household": f"H{home}"}, {}]
+        done = self._decide(begin, ADMIN, (make_door_code, made))
+        for visit, person, where in zip(visits, people, spent, strict=True):
+            asked = {"visit": visit, "volunteer": f"V{person}", "service": SERVICES[0]} | where
+            done += self._decide(begin, ADMIN, (check_in, CheckIn.model_validate(asked)))
+        done += self._decide(end, ADMIN, (check_out, CheckOut(visit=visits[0], record=f"R-{visits[0]}")))
+        done += self._decide(end, ADMIN, (void_visit, VoidVisit(visit=visits[1], reason="mistake")))
+        late = begin + timedelta(hours=20)
+        done += self._decide(late, Actor(DUE, "admin"), *((mark_overdue, MarkOverdue(visit=v)) for v in visits[2:]))
+        if number % 2:
+            closing = CloseVisit(visit=visits[2], ended_at=end, reason="forgotten", record=f"R-{visits[2]}")
+            done += self._decide(late, CHECKER, (close_visit, closing))
+        files = [AttachEvidence(record=f"R-{visits[n]}", kind="sheet", sha256=f"{number:064x}") for n in (0, 2)]
+        done += self._decide(late, CHECKER, *((attach_evidence, file) for file in files))
+        rows = [SheetRow(volunteer=f"V{person}") for person in people[:2]]
+        times = {"service": SERVICES[1], "started_at": begin - timedelta(hours=1), "ended_at": begin}
+        taken = {"sheet": f"SH{number}", "community": COMMUNITIES[0], "leader": rows[0].volunteer, "rows": rows}
+        done += self._decide(late, CHECKER, (log_sheet, LogSheet.model_validate(taken | times)))
+        line = {"volunteer": f"V{people[3]}", "community": COMMUNITIES[0]} | times
+        for keyer, minutes in ((CHECKER, 30), (LOGGER, 30 if number % 2 else 40)):
+            rows_keyed = [LogHours.model_validate(line | {"minutes": minutes})]
+            keyed = KeyPaper(paper=f"P{number}", community=COMMUNITIES[0], sha256="ab" * 32, rows=tuple(rows_keyed))
+            done += self._decide(late, keyer, (key_paper, keyed))
+        return done
+
+    def _decide(self, now: datetime, actor: Actor, *commands: tuple[Any, Any]) -> int:
+        """What one person does at a time of the past."""
+        tickets = [Ticket(decide, command, actor, uuid4().hex) for decide, command in commands]
+        Writer(self.bank.store, self.bank.zone, clock=lambda: now).run(tickets)
+        return sum(not isinstance(ticket.outcome, Exception) for ticket in tickets)
 
     def _log(self) -> tuple[Any, Any]:
         dice = self.dice
