@@ -6,6 +6,7 @@ from typing import Final
 from domain import (
     account,
     community,
+    dispute,
     hours,
     household,
     ledger,
@@ -20,6 +21,7 @@ CONCEPTS: Final[tuple[ModuleType, ...]] = (
     household,
     hours,
     account,
+    dispute,
 )
 
 

@@ -47,10 +47,29 @@ from domain.community import (
     register_grid,
 )
 from domain.decision import Actor, Context, Decided, Decision, Reading, drive, fold_facts
+from domain.dispute import (
+    DecideDispute,
+    DisputeEscalated,
+    DisputeStatementGiven,
+    EscalateDispute,
+    OpenDispute,
+    StateCase,
+    WithdrawDispute,
+    decide_dispute,
+    escalate_dispute,
+    open_dispute,
+    state_case,
+    withdraw_dispute,
+)
 from domain.fact import Envelope, Fact
 from domain.hours import (
+    BY_TIME,
     MINUTE,
     ConfirmHours,
+    DisputeDismissed,
+    DisputeOpened,
+    DisputeUpheld,
+    DisputeWithdrawn,
     HoursLogged,
     HoursRejected,
     ImportHours,
@@ -58,12 +77,14 @@ from domain.hours import (
     LogManyHours,
     RejectHours,
     ReverseHours,
+    SettleSilence,
     confirm,
     import_hours,
     log,
     log_many,
     reject,
     reverse,
+    settle_silence,
 )
 from domain.household import (
     AgeAttested,
@@ -106,6 +127,7 @@ ADMIN: Final = Actor("A1", "admin")
 LOGGER: Final = Actor("S1", "staff", XINZHU)
 STAFF: Final = Actor("S2", "staff", XINZHU)
 STAFF_ELSEWHERE: Final = Actor("S9", "staff", JINHU)
+TIME: Final = Actor(BY_TIME, "admin")
 
 
 def volunteer(person: str) -> Actor:
@@ -146,6 +168,15 @@ BALANCE_PAID_IN = BalancePaidIn("ledger:xingning", "household:H2", 60, "H2", "xi
 REWARD_COLLECTED = RewardCollected("household:H2", "partner:P1", 60, "RV1", "RW1", at("11-21 16:00"))
 REDEMPTION_REVERSED = RedemptionReversed("partner:P1", "household:H2", 60, "RV1", "RW1", "S2", "other")
 PARTNER_SETTLED = PartnerSettled("partner:P1", "settled", 60, "P1", "ST1", "A1")
+DISPUTE_OPENED = DisputeOpened(
+    *("D1", "R3", "V3", "recipient", "not-served", 60),
+    *(at("11-01 12:00"), at("11-09 00:00"), at("11-16 12:00"), "cd" * 32),
+)
+DISPUTE_STATEMENT_GIVEN = DisputeStatementGiven("D1", "earner", "V1", "served", "ef" * 32)
+DISPUTE_ESCALATED = DisputeEscalated("D1")
+DISPUTE_UPHELD = DisputeUpheld("D1", "R3", "A1")
+DISPUTE_DISMISSED = DisputeDismissed("D1", "R3", "A1")
+DISPUTE_WITHDRAWN = DisputeWithdrawn("D1", "R3")
 
 FACT_EXAMPLES: Final[tuple[Fact, ...]] = (
     LEDGER_OPENED,
@@ -178,6 +209,12 @@ FACT_EXAMPLES: Final[tuple[Fact, ...]] = (
     REWARD_COLLECTED,
     REDEMPTION_REVERSED,
     PARTNER_SETTLED,
+    DISPUTE_OPENED,
+    DISPUTE_STATEMENT_GIVEN,
+    DISPUTE_ESCALATED,
+    DISPUTE_UPHELD,
+    DISPUTE_DISMISSED,
+    DISPUTE_WITHDRAWN,
 )
 
 
@@ -233,7 +270,15 @@ COMMAND_EXAMPLES: Final[dict[Callable[[Any, Context], Decision], Any]] = {
         "S2",
         "confirmed",
     ),
+    settle_silence: SettleSilence(record="R1", logged_at=at("11-01 12:00")),
+    open_dispute: OpenDispute(record="R2", ground="not-served", settled_at=at("11-20 12:00")),
+    state_case: StateCase(dispute="D1", ground="served", side="earner"),
+    decide_dispute: DecideDispute(dispute="D1", outcome="upheld"),
+    withdraw_dispute: WithdrawDispute(dispute="D2"),
+    escalate_dispute: EscalateDispute(dispute="D1"),
 }
+COMMANDS_OF_TIME: Final = frozenset({settle_silence, escalate_dispute})
+"""Those that time alone gives."""
 
 
 # ── A small district ─────────────────────────────────────────────────────────────────────────────────────────

@@ -13,12 +13,14 @@ from domain.account import (
     FundPool,
     GrantMinutes,
     MinutesGranted,
+    MinutesHeld,
     PoolFunded,
     fund_pool,
     grant_minutes,
 )
 from domain.community import Community, CommunityAlreadyRegistered, RegisterCommunity, register_community
 from domain.decision import Context, Decided, RowsRefused, drive, fold_facts, read, read_all, together
+from domain.dispute import Dispute
 from domain.hours import (
     ConfirmHours,
     DayTooLong,
@@ -51,13 +53,16 @@ from tests.controls import (
     ADMIN,
     COMMAND_EXAMPLES,
     COMMAND_ID,
+    COMMANDS_OF_TIME,
     COMMUNITY_REGISTERED,
+    DISPUTE_OPENED,
     DISTRICT,
     FACT_EXAMPLES,
     HOURS_CONFIRMED,
     HOURS_LOGGED,
     LOGGER,
     NOW,
+    TIME,
     XINZHU,
     ZONE,
     at,
@@ -80,8 +85,16 @@ FOLDS = [
         Account.of(""),
         ServiceRecord.of(""),
         VolunteerDay.of("", NOW.date()),
+        Dispute.of(""),
     )
 ]
+IN_DISPUTE = (
+    *(logged(record, f"10-30 {hour}:00 - {hour + 1}:00") for record, hour in (("R3", 10), ("R4", 14))),
+    *(replace(HOURS_CONFIRMED, record=record, minutes=60) for record in ("R3", "R4")),
+    DISPUTE_OPENED,
+    replace(DISPUTE_OPENED, dispute="D2", record="R4", opened_by=ADMIN.id),
+    *(MinutesHeld("household:H1", 60, hold) for hold in ("dispute:D1", "dispute:D2")),
+)
 
 
 def sheet(*spans: str, volunteer: str = "V1") -> LogManyHours:
@@ -139,11 +152,14 @@ def test_a_state_is_folded_from_the_facts_of_its_own_tag() -> None:
 
 @pytest.mark.parametrize("decide", COMMAND_EXAMPLES, ids=lambda decide: decide.__name__)
 def test_every_example_command_is_accepted_twice_alike(decide: Any) -> None:
-    past = () if decide.__name__ == "open_ledger" else (DISTRICT, HOURS_LOGGED, logged("R2", "11-10 09:00 - 10:30"))
+    district_ = district(silence_days=7)
+    past = () if decide.__name__ == "open_ledger" else (district_, HOURS_LOGGED, logged("R2", "11-10 09:00 - 10:30"))
+    past = (*past, *(IN_DISPUTE if past else ()))
     confirmed = replace(HOURS_CONFIRMED, record="R2")
     funded = PoolFunded("issuance", POOL, 600, "A1")
     facts = given(*past, *((confirmed, funded) if past else ()))
-    first, second = (facts.when(decide, COMMAND_EXAMPLES[decide], actor=ADMIN) for _ in range(2))
+    actor = TIME if decide in COMMANDS_OF_TIME else ADMIN
+    first, second = (facts.when(decide, COMMAND_EXAMPLES[decide], actor=actor) for _ in range(2))
     assert first.accepted == second.accepted
     assert first.decided == second.decided
 

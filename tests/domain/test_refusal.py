@@ -52,6 +52,22 @@ CODES = {
     "unknown-member": Unknown,
     "unknown-record": Unknown,
     "volunteer-already-enrolled": AlreadyDone,
+    "decided-by-party": NotAllowed,
+    "dispute-already-opened": AlreadyDone,
+    "dispute-closed": AlreadyDone,
+    "dispute-not-due": AgainstRule,
+    "disputed-too-late": AgainstRule,
+    "ground-not-fitting": AgainstRule,
+    "left-to-administrators": NotAllowed,
+    "left-to-time": NotAllowed,
+    "not-your-side": NotAllowed,
+    "record-dispute-decided": AlreadyDone,
+    "record-in-dispute": AlreadyDone,
+    "record-not-disputable": AlreadyDone,
+    "sides-not-heard": AgainstRule,
+    "silence-not-over": AgainstRule,
+    "unknown-dispute": Unknown,
+    "withdrawn-by-another": NotAllowed,
 }
 """Clients and printed guides name these codes, so a code is added here and never changed."""
 
