@@ -12,9 +12,12 @@ from typing import Any, Final, NamedTuple
 
 import psycopg
 
+from api.dispute import late_disputes, silent_records
 from api.wiring import Timebank
 from application.write_loop import Accepted, Decide, Ticket, Writer, command_id
 from domain.decision import Actor
+from domain.dispute import escalate_dispute
+from domain.hours import settle_silence
 from domain.policy import PolicyBook
 from domain.refusal import Refusal
 
@@ -34,7 +37,10 @@ class Due(NamedTuple):
     decide: Decide
 
 
-DUE: Final[tuple[Due, ...]] = ()
+DUE: Final[tuple[Due, ...]] = (
+    Due("silence", silent_records, settle_silence),
+    Due("escalation", late_disputes, escalate_dispute),
+)
 
 
 class DueReport(NamedTuple):

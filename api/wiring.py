@@ -34,6 +34,7 @@ from infrastructure.settings import Settings
 from infrastructure.vault import remember
 from projections.account import Accounts, recalled_accounts
 from projections.community import Communities
+from projections.dispute import Disputes
 from projections.figures import figures
 from projections.hours import Hours
 from projections.household import People
@@ -75,7 +76,7 @@ def spare_the_collector() -> None:
 
 def projections() -> Sequence[Projection]:
     """All read models, fresh."""
-    return (Communities(), People(), Hours(), Accounts())
+    return (Communities(), People(), Hours(), Accounts(), Disputes())
 
 
 @contextmanager
@@ -368,6 +369,15 @@ class Service:
         def keep() -> None:
             with psycopg.connect(self.bank.address) as connection:
                 remember(connection, self.bank.name, names={person: name}, overwrite=overwrite)
+
+        await asyncio.to_thread(keep)
+
+    async def remember_remark(self, key: str, remark: str, *, overwrite: bool) -> None:
+        """Keep a text in the vault. A key that isn't a record's own number holds a colon, which no number does."""
+
+        def keep() -> None:
+            with psycopg.connect(self.bank.address) as connection:
+                remember(connection, self.bank.name, remarks={key: remark}, overwrite=overwrite)
 
         await asyncio.to_thread(keep)
 

@@ -9,8 +9,8 @@ from api.app import RULES
 from domain.refusal import all_refusals
 from tests.api.service import Api, api_routes
 
-NOT_OVER_HTTP = {"ledger-already-open", "member-elsewhere"}
-"""Refusals of what is done on the command line only: opening a ledger, importing files."""
+NOT_OVER_HTTP = {"ledger-already-open", "member-elsewhere"} | {"dispute-not-due", "left-to-time", "silence-not-over"}
+"""Refusals of what is done on the command line or by time only: opening a ledger, importing files, what falls due."""
 
 
 def operations(api: Api) -> list[tuple[str, str, dict[str, Any]]]:

@@ -181,7 +181,7 @@ def test_a_rejected_record_is_disputed_by_the_side_that_would_have_earned(actor:
         outcome.then(opened(actor.id, side, "served", 0))
 
 
-@pytest.mark.parametrize("ground", (*get_args(Reason), "served"))
+@pytest.mark.parametrize("ground", [*get_args(Reason), "served"])
 def test_the_ground_fits_what_became_of_the_record(ground: Any) -> None:
     for past, status in ((CONFIRMED, "confirmed"), (REJECTED, "rejected")):
         outcome = given(DISTRICT, past).when(open_dispute, disputing(ground), actor=EARNER)

@@ -15,6 +15,16 @@ from application.write_loop import Ticket, Writer
 from domain.account import FundPool, GrantMinutes, fund_pool, grant_minutes
 from domain.community import RegisterCommunity, RegisterGrid, register_community, register_grid
 from domain.decision import Actor
+from domain.dispute import (
+    DecideDispute,
+    OpenDispute,
+    StateCase,
+    WithdrawDispute,
+    decide_dispute,
+    open_dispute,
+    state_case,
+    withdraw_dispute,
+)
 from domain.fact import Fact
 from domain.hours import ConfirmHours, LogHours, RejectHours, ReverseHours, confirm, log, reject, reverse
 from domain.household import (
@@ -31,6 +41,7 @@ from tests.controls import envelope
 ADMIN = Actor("A1", "admin")
 CHECKER = Actor("S1", "staff")
 LOGGER = Actor("S2", "staff")
+JUDGE = Actor("S3", "staff")
 COMMUNITIES = ("新竹社区", "𠮷祥社区")
 GRIDS = (("第1网格",), ("第1网格", "甲"), ("第1网格", "甲", "2栋"), ("第2网格",))
 SERVICES = ("助餐", "助洁", "陪伴聊天")
@@ -45,6 +56,7 @@ class History:
         self.writer = Writer(bank.store, bank.zone)
         self.households = 0
         self.records = 0
+        self.disputes = 0
         self.today = datetime.now(bank.zone).replace(hour=0, minute=0, second=0, microsecond=0)
         self.record_commands([(register_community, RegisterCommunity(community=name)) for name in COMMUNITIES])
         self.record_commands(
@@ -57,10 +69,7 @@ class History:
         return self.record_commands([command for _ in range(commands) for command in self._something()])
 
     def record_commands(self, commands: list[tuple[Any, Any]]) -> int:
-        tickets = [
-            Ticket(decide, command, LOGGER if decide is log else CHECKER if decide is confirm else ADMIN, uuid4().hex)
-            for decide, command in commands
-        ]
+        tickets = [Ticket(decide, command, ACTORS.get(decide, ADMIN), uuid4().hex) for decide, command in commands]
         self.writer.run(tickets)
         return sum(not isinstance(ticket.outcome, Exception) for ticket in tickets)
 
@@ -79,7 +88,7 @@ class History:
         dice = self.dice
         record = f"R{dice.randint(max(1, self.records - 15), self.records + 1)}"
         household = f"H{dice.randint(1, self.households)}"
-        match dice.choices("lcjvfgh", (30, 30, 4, 10, 3, 4, 1))[0]:
+        match dice.choices("lcjvfghd", (30, 30, 4, 10, 3, 4, 1, 6))[0]:
             case "l":
                 return [self._log()]
             case "c":
@@ -92,8 +101,26 @@ class History:
                 return [(fund_pool, FundPool(community=dice.choice(COMMUNITIES), minutes=dice.randint(1, 300)))]
             case "g":
                 return [(grant_minutes, GrantMinutes(household=household, minutes=dice.randint(1, 90), need="other"))]
+            case "d":
+                return self._dispute(record)
             case _:
                 return self._household()
+
+    def _dispute(self, record: str) -> list[tuple[Any, Any]]:
+        """One is opened, and something happens in one of the last ones."""
+        dice = self.dice
+        self.disputes += 1
+        ground = dice.choice(["not-served", "not-served", "served"])
+        opening = OpenDispute(
+            dispute=f"D{self.disputes}", record=record, ground=ground, settled_at=self.today, text="某日"
+        )
+        number = f"D{dice.randint(max(1, self.disputes - 8), self.disputes)}"
+        steps: list[tuple[Any, Any]] = [
+            *((state_case, StateCase(dispute=number, ground="other", side=side)) for side in ("earner", "recipient")),
+            (decide_dispute, DecideDispute(dispute=number, outcome=dice.choice(["upheld", "dismissed"]))),
+            (withdraw_dispute, WithdrawDispute(dispute=number)),
+        ]
+        return [(open_dispute, opening), *dice.choice([steps[:1], steps[:3], steps[:3], steps[3:]])]
 
     def _log(self) -> tuple[Any, Any]:
         dice = self.dice
@@ -109,6 +136,7 @@ class History:
         )
 
 
+ACTORS: dict[Any, Actor] = {log: LOGGER, confirm: CHECKER, decide_dispute: JUDGE}
 POLICIES: dict[str, dict[str, Any]] = {
     "issuance pays, what is above the cap goes to the pool": {"balance_minutes_max": 240},
     "the recipient pays": {"payer": "recipient", "balance_minutes_min": -600, "balance_minutes_max": None},
