@@ -102,11 +102,11 @@ class History:
             case "g":
                 return [(grant_minutes, GrantMinutes(household=household, minutes=dice.randint(1, 90), need="other"))]
             case "d":
-                return self._dispute(record)
+                return self.dispute(record)
             case _:
                 return self._household()
 
-    def _dispute(self, record: str) -> list[tuple[Any, Any]]:
+    def dispute(self, record: str) -> list[tuple[Any, Any]]:
         """One is opened, and something happens in one of the last ones."""
         dice = self.dice
         self.disputes += 1
