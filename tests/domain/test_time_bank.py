@@ -93,13 +93,13 @@ REASONS = st.sampled_from(["duplicate", "not-served", "other"])
 GROUNDS = st.sampled_from(["not-served", "wrong-time", "served"])
 SIDES = st.sampled_from([None, None, "earner", "recipient"])
 DISPUTES = st.integers(0, 3)  # the newest but so many
-ADMIN = Actor("A1", "admin")
+ADMIN, OTHER_ADMIN, JUDGE = Actor("A1", "admin"), Actor("A2", "admin"), Actor("S8", "staff")
 ACTORS = st.one_of(
     st.builds(Actor, PEOPLE, st.just("volunteer")),
     st.builds(Actor, PEOPLE, st.just("staff"), COMMUNITIES),
     st.builds(Actor, PEOPLE, st.just("admin")),
     st.just(ADMIN),
-    st.just(ADMIN),
+    st.just(OTHER_ADMIN),
 )
 POLICIES = st.builds(
     Policy,
@@ -259,6 +259,36 @@ class TimeBank(RuleBasedStateMachine):
             text=None,
         )
         self.command(open_dispute, opening, actor)
+
+    @rule(
+        volunteer=PEOPLE,
+        recipient=HOUSEHOLDS | st.none(),
+        span=SPANS,
+        rejected=st.booleans(),
+        outcome=st.sampled_from(["upheld", "dismissed", None]),
+        judge=st.sampled_from([OTHER_ADMIN, JUDGE, JUDGE]),
+        hours=st.sampled_from([0, 12, 36, 80]),
+    )
+    def quarrel(
+        self, volunteer: str, recipient: str | None, span: Any, rejected: bool, outcome: Any, judge: Actor, hours: int
+    ) -> None:
+        """From the service to the dispute's end, with everything in its place: chance alone seldom gets so far."""
+        record, number = f"R{len(self.status)}", f"D{len(self.disputes)}"
+        self.command(log, self.claim(record, volunteer, recipient, span), ADMIN)
+        if rejected:
+            self.command(reject, RejectHours(record=record, reason="other"), ADMIN)
+        else:
+            self.command(confirm, ConfirmHours(record=record), OTHER_ADMIN)
+        settled_at = self.settled_at.get(record, self.now)
+        ground: Any = "served" if rejected else "not-served"
+        opening = OpenDispute(dispute=number, record=record, ground=ground, settled_at=settled_at, text=None)
+        self.command(open_dispute, opening, Actor(volunteer, "volunteer"))
+        self.now += timedelta(hours=hours)
+        if not hours:
+            self.command(state_case, StateCase(dispute=number, ground="other", side="recipient", text=None), ADMIN)
+        self.command(escalate_dispute, EscalateDispute(dispute=number), TIME)
+        if outcome is not None:
+            self.command(decide_dispute, DecideDispute(dispute=number, outcome=outcome, text=None), judge)
 
     @rule(back=DISPUTES, ground=GROUNDS, side=SIDES, actor=ACTORS)
     def state_case(self, back: int, ground: Any, side: Any, actor: Actor) -> None:
