@@ -33,7 +33,7 @@ from domain.hours import (
     reject,
     reverse,
 )
-from domain.identifiers import PersonId, PlaceName, RecordId
+from domain.identifiers import HouseholdId, PersonId, PlaceName, RecordId
 from domain.refusal import Refusal
 from infrastructure.vault import recalled_remarks
 from projections import hours, household
@@ -199,14 +199,22 @@ async def list_hours(
     caller: Reader,
     community: Annotated[PlaceName | None, Query()] = None,
     volunteer: Annotated[PersonId | None, Query()] = None,
+    recipient_household: Annotated[HouseholdId | None, Query()] = None,
     status: Annotated[ListedStatus | None, Query()] = None,
     after: AfterPosition = 0,
     limit: Limit = 100,
     min_position: MinPosition = None,
 ) -> Response:
-    """Records in the order they were logged, by community, volunteer and status."""
+    """Records in the order they were logged, by community, volunteer, household that was served, and status. Members
+    list what they gave, or with their own `recipient_household` what was given to them, to be confirmed."""
     service: Service = request.app.state.service
-    if caller.role == "volunteer":
+    if caller.role == "volunteer" and recipient_household is not None:
+        await service.fresh(min_position)
+        async with service.pool.connection() as connection:
+            person = await household.person(connection, caller.id)
+        if person is None or person.household != recipient_household:
+            raise Problem("own-records-only")
+    elif caller.role == "volunteer":
         if volunteer not in (None, caller.id):
             raise Problem("own-records-only")
         volunteer = caller.id
@@ -217,6 +225,12 @@ async def list_hours(
     position = await service.fresh(min_position)
     async with service.pool.connection() as connection:
         rows = await hours.records(
-            connection, community=community, volunteer=volunteer, status=status, after=after, limit=limit + 1
+            connection,
+            community=community,
+            volunteer=volunteer,
+            recipient_household=recipient_household,
+            status=status,
+            after=after,
+            limit=limit + 1,
         )
     return page(rows, limit, lambda row: row.logged_position, position)

@@ -97,6 +97,7 @@ class Hours(Projection):
     indexes = """
         CREATE UNIQUE INDEX hours_by_position ON hours (logged_position);
         CREATE INDEX hours_by_volunteer ON hours (volunteer, logged_position);
+        CREATE INDEX hours_by_recipient ON hours (recipient_household, logged_position);
         CREATE INDEX hours_to_settle ON hours (community, logged_position) WHERE status = 'logged';
     """
     fact_types = get_args(RecordFact)
@@ -214,12 +215,18 @@ async def records(
     *,
     community: str | None = None,
     volunteer: str | None = None,
+    recipient_household: str | None = None,
     status: str | None = None,
     after: int = 0,
     limit: int = 100,
 ) -> list[HoursRow]:
     """Records in the order they were logged, after a logged position, that match every filter given."""
-    filters = {"community": community, "volunteer": volunteer, "status": status}
+    filters = {
+        "community": community,
+        "volunteer": volunteer,
+        "recipient_household": recipient_household,
+        "status": status,
+    }
     given = {column: value for column, value in filters.items() if value is not None}
     where = "".join(f" AND {column} = %({column})s" for column in given)
     cursor = connection.cursor(row_factory=class_row(HoursRow))

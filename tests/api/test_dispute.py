@@ -90,6 +90,22 @@ def test_who_was_served_confirms_rates_and_remarks_and_others_do_not(api: Api) -
     assert "很耐心".encode() not in stored
 
 
+def test_who_was_served_finds_what_waits_for_their_answer(api: Api) -> None:
+    anna, served, stranger = (api.new_volunteer() for _ in range(3))
+    records = [api.logged(anna, recipient_household=served.household, hour=hour) for hour in (9, 11)]
+    api.wrote(f"/v1/hours/{records[0]}/confirmation", None, served.number)
+
+    def listed(by: str, **filters: Any) -> list[str]:
+        page = api.read("/v1/hours", by, recipient_household=served.household, **filters)
+        return [row["record"] for row in page["items"]]
+
+    assert listed(served.number) == listed("S1") == records
+    assert listed(served.number, status="logged") == records[1:]
+    for by in (stranger.number, anna.number):
+        response = api.get("/v1/hours", by, recipient_household=served.household)
+        api.problem(response, 403, "own-records-only")
+
+
 # ── Disputes ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
