@@ -291,8 +291,8 @@ def race(bank: Timebank, commands: list[tuple[Any, Any, Actor]]) -> list[Any]:
         return list(pool.map(run, commands))
 
 
-def contested(bank: Timebank, records: int) -> list[str]:
-    """Confirmed records of V1, served in H2, that S1 confirmed."""
+def contested(bank: Timebank, records: int, *, settle: bool = True) -> list[str]:
+    """Records of V1's service in H2, half an hour each, that S1 confirmed or that still wait."""
     history = History(bank, 1)
     day = history.today - timedelta(days=1)
     numbers = [f"C{n}" for n in range(records)]
@@ -308,8 +308,17 @@ def contested(bank: Timebank, records: int) -> list[str]:
         for n, number in enumerate(numbers)
     ]
     history.record_commands([(log, claim) for claim in claims])
-    assert history.record_commands([(confirm, ConfirmHours(record=number)) for number in numbers]) == records
+    confirmations = [(confirm, ConfirmHours(record=number)) for number in numbers] if settle else []
+    assert history.record_commands(confirmations) == len(confirmations)
     return numbers
+
+
+def assert_held(bank: Timebank, records: list[str]) -> None:
+    """V1's household has what was confirmed, and of it is held what is in dispute."""
+    states = [known(bank.store, ServiceRecord.of(record)) for record in records]
+    balance = sum(30 for state in states if state.status == "confirmed")
+    held_minutes = sum(30 for state in states if state.status == "confirmed" and state.dispute is not None)
+    assert known(bank.store, Account.of("household:H1")) == Account("household:H1", balance, held_minutes)
 
 
 def staff(number: int) -> Actor:
@@ -364,12 +373,7 @@ def test_disputes_reversals_and_rejections_that_race_leave_every_record_in_one_s
             state = known(bank.store, ServiceRecord.of(record))
             assert (state.dispute is None) == (state.status == "reversed")
             gone |= {record} if state.status == "reversed" else set()
-        balance, held_minutes = 0, 0
-        for record in records:
-            state = known(bank.store, ServiceRecord.of(record))
-            balance += 30 * (state.status == "confirmed")
-            held_minutes += 30 * (state.dispute is not None)
-        assert known(bank.store, Account.of("household:H1")) == Account("household:H1", balance, held_minutes)
+        assert_held(bank, records)
         withdrawals = [
             (withdraw_dispute, WithdrawDispute(dispute=state.dispute), actor)
             for record in records
@@ -379,3 +383,26 @@ def test_disputes_reversals_and_rejections_that_race_leave_every_record_in_one_s
         if withdrawals:
             race(bank, withdrawals)
     assert known(bank.store, Account.of("household:H1")).held_minutes == 0
+
+
+def test_records_that_are_settled_and_disputed_at_once_are_settled_once_and_held_rightly(open_bank: OpenBank) -> None:
+    bank = open_bank()
+    records = contested(bank, 4, settle=False)
+    commands: list[tuple[Any, Any, Actor]] = []
+    for n, record in enumerate(records):
+        opening = OpenDispute(dispute=f"D{n}", record=record, ground="wrong-time", settled_at=datetime.now(UTC))
+        commands += [
+            (confirm, ConfirmHours(record=record, rating=5), Actor("V2", "volunteer")),
+            (confirm, ConfirmHours(record=record), staff(n)),
+            (reject, RejectHours(record=record, reason="other"), staff(n)),
+            (open_dispute, opening, Actor("V2", "volunteer")),
+        ]
+    outcomes = race(bank, commands)
+    for n, record in enumerate(records):
+        settling, dispute = outcomes[4 * n : 4 * n + 3], outcomes[4 * n + 3]
+        assert sum(isinstance(one, Accepted) for one in settling) == 1
+        assert all(isinstance(one, Accepted | Refusal) for one in (*settling, dispute))
+        state = known(bank.store, ServiceRecord.of(record))
+        assert (state.dispute is not None) == isinstance(dispute, Accepted)
+        assert state.dispute is None or state.status == "confirmed"
+    assert_held(bank, records)
