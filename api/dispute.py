@@ -1,6 +1,8 @@
 """Disputes: opened by either side or by staff, both sides heard, decided, withdrawn, read by whom they concern."""
 
 import asyncio
+import hashlib
+import secrets
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final, Literal
@@ -111,7 +113,7 @@ async def open_a_dispute(
     by staff. Its minutes are held until it is decided."""
     service: Service = request.app.state.service
     settled_at = await asyncio.to_thread(_settled_at, service.bank.store, command.record)
-    opening = OpenDispute(**dict(command), settled_at=settled_at)
+    opening = OpenDispute(**dict(command), salt=_salt(idempotency_key), settled_at=settled_at)
     accepted = await service.execute(open_dispute, opening, caller, idempotency_key)
     number: str = accepted.facts[0].dispute  # type: ignore[attr-defined]
     await _remember(service, number, opening, accepted)
@@ -142,7 +144,7 @@ async def state_a_case(
 ) -> Response:
     """Say what is to be said for one's own household; staff write down what either household told them."""
     service: Service = request.app.state.service
-    statement = StateCase(dispute=dispute, **dict(command))
+    statement = StateCase(dispute=dispute, salt=_salt(idempotency_key), **dict(command))
     accepted = await service.execute(state_case, statement, caller, idempotency_key)
     await _remember(service, dispute, statement, accepted)
     return written(accepted, dispute=dispute)
@@ -158,7 +160,7 @@ async def decide_a_dispute(
 ) -> Response:
     """Uphold or dismiss. Upheld, a confirmed record is reversed with it, and a rejected one confirmed after all."""
     service: Service = request.app.state.service
-    decision = DecideDispute(dispute=dispute, **dict(command))
+    decision = DecideDispute(dispute=dispute, salt=_salt(idempotency_key), **dict(command))
     accepted = await service.execute(decide_dispute, decision, caller, idempotency_key)
     await _remember(service, dispute, decision, accepted)
     return written(accepted, dispute=dispute)
@@ -178,9 +180,16 @@ async def _remember(
     service: Service, number: str, command: OpenDispute | StateCase | DecideDispute, accepted: Accepted
 ) -> None:
     """Keep the words of a command in the vault, under the digest that its fact holds."""
-    if command.text is not None and command.text_digest is not None:
+    if command.kept is not None and command.text_digest is not None:
         key = _text_key(number, command.text_digest)
-        await service.remember_remark(key, command.text, overwrite=not accepted.repeated)
+        await service.remember_remark(key, command.kept, overwrite=not accepted.repeated)
+
+
+def _salt(idempotency_key: str | None) -> str:
+    """The same for a repeated request, which must have the same digest. The journal doesn't hold the client's key."""
+    if idempotency_key is None:
+        return secrets.token_hex(16)
+    return hashlib.blake2b(idempotency_key.encode(), digest_size=16, person=b"dispute salt").hexdigest()
 
 
 def _text_key(number: str, digest: str) -> str:
@@ -208,7 +217,8 @@ async def read_dispute(
         texts = await recalled_remarks(connection, service.bank.name, keys.values()) if keys else {}
 
     def words(digest: str | None) -> str | None:
-        return None if digest is None else texts.get(keys.get(digest, ""))
+        kept = None if digest is None else texts.get(keys.get(digest, ""))
+        return None if kept is None else kept.partition("\n")[2]
 
     statements = [{**msgspec.to_builtins(one), "text": words(one.text_digest)} for one in said]
     decision = {"decision_text": words(row.decision_digest), "statements": statements}

@@ -131,16 +131,25 @@ Text = Annotated[
 
 
 class WithText(BaseModel):
-    """A command with free words: they go to the vault, and their digest to the fact, so that they can't be changed."""
+    """A command with free words: they go to the vault, and their digest to the fact, so that they can't be changed.
+
+    ``salt`` goes to the vault with them. Once both are erased, nobody can try guesses at the words against the digest.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     text: Text | None = Field(default=None, exclude=True)
+    salt: str = Field(default="", exclude=True)
+
+    @property
+    def kept(self) -> str | None:
+        """What the vault keeps: the salt's line, and the words."""
+        return None if self.text is None else f"{self.salt}\n{self.text}"
 
     @computed_field  # type: ignore[prop-decorator]
     @property
     def text_digest(self) -> str | None:
-        return None if self.text is None else hashlib.sha256(self.text.encode()).hexdigest()
+        return None if self.kept is None else hashlib.sha256(self.kept.encode()).hexdigest()
 
 
 class OpenDispute(WithText):

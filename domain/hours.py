@@ -103,7 +103,8 @@ class DisputeOpened(Fact, frozen=True, omit_defaults=True):
 
     A confirmed record is disputed for what is wrong with it, a rejected one because it was ``served`` all the same.
     ``held_minutes`` are what the record left on the earning account. Until ``hearing_until`` both sides are waited for;
-    from ``decision_due`` on the dispute escalates. ``text_digest`` is the SHA-256 of words that the vault keeps.
+    from ``decision_due`` on the dispute escalates. ``text_digest`` is the SHA-256 of what the vault keeps:
+    a salt, a line end, and the words.
     """
 
     type = "dispute-opened.v1"

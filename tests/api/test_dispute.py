@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from typing import Any
 from uuid import uuid4
 
@@ -134,6 +135,13 @@ def test_a_dispute_is_opened_heard_and_upheld(api: Api) -> None:
         ("recipient", served.number, "not-served", "那天没有人来"),
         ("earner", anna.number, "served", "我在场"),
     ]
+    with psycopg.connect(api.bank.address) as connection:
+        like = f"dispute:{number}:%"
+        kept = connection.execute("SELECT record, remark FROM vault_remarks WHERE record LIKE %s", (like,)).fetchall()
+    digests = {one["text_digest"] for one in row["statements"]} | {row["decision_digest"]}
+    assert {sha256(remark.encode()).hexdigest() for _, remark in kept} == digests
+    assert {key.rpartition(":")[2] for key, _ in kept} == digests
+    assert not digests & {sha256(words.encode()).hexdigest() for words in ("那天没有人来", "我在场", verdict["text"])}
     audited = api.read(f"/v1/disputes/{number}", "auditor")
     assert audited["decision_text"] is None
     assert [one["text"] for one in audited["statements"]] == [None, None]

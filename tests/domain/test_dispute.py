@@ -246,6 +246,7 @@ def test_what_is_said_in_free_words_is_known_by_its_digest_alone() -> None:
     sent = command.model_dump_json()
     assert "没有人" not in sent
     assert command.text_digest in sent  # other words are another command
+    assert command.text_digest != disputing(text=command.text, salt="ab").text_digest
     for bad in ("", " ", "x" * 2001, "a\x00b", "a\u202eb"):
         with pytest.raises(ValidationError):
             disputing(text=bad)
