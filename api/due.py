@@ -16,9 +16,12 @@ from typing import Any, Final, NamedTuple
 import psycopg
 
 from api import visit
+from api.dispute import late_disputes, silent_records
 from api.wiring import Timebank, adopted_policies
 from application.write_loop import Accepted, Decide, Ticket, Writer, command_id
-from domain.decision import Actor
+from domain.decision import BY_TIME, Actor
+from domain.dispute import escalate_dispute
+from domain.hours import settle_silence
 from domain.journal import StoreUnavailable
 from domain.policy import PolicyBook
 from domain.refusal import Refusal
@@ -26,7 +29,7 @@ from domain.visit import mark_overdue
 
 logger = logging.getLogger(__name__)
 
-ACTOR: Final = Actor("@due", "admin")
+ACTOR: Final = Actor(BY_TIME, "admin")
 """No person's number starts so: nobody can have a token for this id, nor share its command ids."""
 BATCH_COMMANDS: Final = 500
 INTERVAL_SECONDS: Final = 60.0
@@ -43,7 +46,11 @@ class Due(NamedTuple):
     decide: Decide
 
 
-DUE: Final[tuple[Due, ...]] = (Due("overdue visits", visit.find_overdue, mark_overdue),)
+DUE: Final[tuple[Due, ...]] = (
+    Due("overdue visits", visit.find_overdue, mark_overdue),
+    Due("silence", silent_records, settle_silence),
+    Due("escalation", late_disputes, escalate_dispute),
+)
 
 
 class DueReport(NamedTuple):

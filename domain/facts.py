@@ -7,6 +7,7 @@ from domain import (
     account,
     community,
     desk,
+    dispute,
     evidence,
     hours,
     household,
@@ -28,6 +29,7 @@ CONCEPTS: Final[tuple[ModuleType, ...]] = (
     visit,
     sheet,
     desk,
+    dispute,
 )
 
 

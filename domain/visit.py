@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 from domain.community import Community, GridPath, require_reach, require_scope
-from domain.decision import Context, Decided, Decision, Fold, Question, Reading, read
+from domain.decision import Context, Decided, Decision, Fold, Question, Reading, read, require_time
 from domain.evidence import Attached, Evidence, EvidenceAttached, EvidenceKind, Sha256, stronger, weaker
 from domain.fact import Fact
 from domain.hours import (
@@ -38,8 +38,6 @@ from domain.identifiers import HouseholdId, PersonId, PlaceName, RecordId, Servi
 from domain.policy import policy_book
 from domain.refusal import AgainstRule, AlreadyDone, NotAllowed, Unknown
 
-DUE: Final = "@due"
-"""Who marks what is overdue: the system itself; no person's number starts so."""
 CODE_CHARACTERS: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 CODE_LENGTH: Final = 16
 """80 random bits: the journal holds the hash, from which a shorter code could be guessed while it is still good."""
@@ -449,9 +447,8 @@ def check_out(command: CheckOut, context: Context) -> Decision:
 
 
 def mark_overdue(command: MarkOverdue, context: Context) -> Decision:
-    """Raises: OnlyTheSystem, UnknownVisit, VisitNotOpen, VisitNotOverdue."""
-    if context.actor.id != DUE:
-        raise OnlyTheSystem(context.actor.id)
+    """Raises: LeftToTime, UnknownVisit, VisitNotOpen, VisitNotOverdue."""
+    require_time(context)
     visit, book = yield from read(Visit.of(command.visit), policy_book)
     begun = visit.require()
     if visit.status != "open":
@@ -655,13 +652,6 @@ class OwnDoorCode(NotAllowed):
     volunteer: str
     zh = "门码须由服务对象或工作人员生成，“{volunteer}”不能使用自己或自家人生成的门码。"
     en = "“{volunteer}” can't use a door code that they or their own household made."
-
-
-@dataclass(unsafe_hash=True)
-class OnlyTheSystem(NotAllowed):
-    actor: str
-    zh = "逾期由系统自动标记，“{actor}”不能标记。"
-    en = "Only the system marks what is overdue, not “{actor}”."
 
 
 @dataclass(unsafe_hash=True)

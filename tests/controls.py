@@ -46,13 +46,31 @@ from domain.community import (
     register_community,
     register_grid,
 )
-from domain.decision import Actor, Context, Decided, Decision, Reading, drive, fold_facts
+from domain.decision import BY_TIME, Actor, Context, Decided, Decision, Reading, drive, fold_facts
 from domain.desk import KeyingDifference, KeyPaper, PaperAgreed, PaperKeyed, PaperRow, key_paper
+from domain.dispute import (
+    DecideDispute,
+    DisputeEscalated,
+    DisputeStatementGiven,
+    EscalateDispute,
+    OpenDispute,
+    StateCase,
+    WithdrawDispute,
+    decide_dispute,
+    escalate_dispute,
+    open_dispute,
+    state_case,
+    withdraw_dispute,
+)
 from domain.evidence import EvidenceAttached
 from domain.fact import Envelope, Fact
 from domain.hours import (
     MINUTE,
     ConfirmHours,
+    DisputeDismissed,
+    DisputeOpened,
+    DisputeUpheld,
+    DisputeWithdrawn,
     HoursLogged,
     HoursRejected,
     ImportHours,
@@ -60,12 +78,14 @@ from domain.hours import (
     LogManyHours,
     RejectHours,
     ReverseHours,
+    SettleSilence,
     confirm,
     import_hours,
     log,
     log_many,
     reject,
     reverse,
+    settle_silence,
 )
 from domain.household import (
     AgeAttested,
@@ -132,6 +152,7 @@ ADMIN: Final = Actor("A1", "admin")
 LOGGER: Final = Actor("S1", "staff", XINZHU)
 STAFF: Final = Actor("S2", "staff", XINZHU)
 STAFF_ELSEWHERE: Final = Actor("S9", "staff", JINHU)
+TIME: Final = Actor(BY_TIME, "admin")
 
 
 def volunteer(person: str) -> Actor:
@@ -195,6 +216,15 @@ PAPER_KEYED = PaperKeyed(
     (KeyingDifference(0, "service", "助洁", "助餐"),),
 )
 PAPER_AGREED = PaperAgreed("P1", XINZHU, "ab" * 32, "S2", "S1", ("R8",))
+DISPUTE_OPENED = DisputeOpened(
+    *("D1", "R3", "V3", "recipient", "not-served", 60),
+    *(at("11-01 12:00"), at("11-09 00:00"), at("11-16 12:00"), "cd" * 32),
+)
+DISPUTE_STATEMENT_GIVEN = DisputeStatementGiven("D1", "earner", "V1", "served", "ef" * 32)
+DISPUTE_ESCALATED = DisputeEscalated("D1")
+DISPUTE_UPHELD = DisputeUpheld("D1", "R3", "A1")
+DISPUTE_DISMISSED = DisputeDismissed("D1", "R3", "A1")
+DISPUTE_WITHDRAWN = DisputeWithdrawn("D1", "R3")
 
 FACT_EXAMPLES: Final[tuple[Fact, ...]] = (
     LEDGER_OPENED,
@@ -237,6 +267,12 @@ FACT_EXAMPLES: Final[tuple[Fact, ...]] = (
     SHEET_LOGGED,
     PAPER_KEYED,
     PAPER_AGREED,
+    DISPUTE_OPENED,
+    DISPUTE_STATEMENT_GIVEN,
+    DISPUTE_ESCALATED,
+    DISPUTE_UPHELD,
+    DISPUTE_DISMISSED,
+    DISPUTE_WITHDRAWN,
 )
 
 
@@ -313,7 +349,15 @@ COMMAND_EXAMPLES: Final[dict[Callable[[Any, Context], Decision], Any]] = {
         sha256="ab" * 32,
         rows=(LogHours(volunteer="V1", service="助餐", started_at=at("11-17 09:00"), ended_at=at("11-17 10:30")),),
     ),
+    settle_silence: SettleSilence(record="R1", logged_at=at("11-01 12:00")),
+    open_dispute: OpenDispute(record="R2", ground="not-served", settled_at=at("11-20 12:00")),
+    state_case: StateCase(dispute="D1", ground="served", side="earner"),
+    decide_dispute: DecideDispute(dispute="D1", outcome="upheld"),
+    withdraw_dispute: WithdrawDispute(dispute="D2"),
+    escalate_dispute: EscalateDispute(dispute="D1"),
 }
+COMMANDS_OF_TIME: Final = frozenset({settle_silence, escalate_dispute, mark_overdue})
+"""Those that time alone gives."""
 
 
 # ── A small district ─────────────────────────────────────────────────────────────────────────────────────────
@@ -355,6 +399,35 @@ def between(span: str) -> tuple[datetime, datetime]:
 def credited(household: str, minutes: int) -> HoursConfirmed:
     """A balance out of nowhere, for a household that needs one."""
     return HoursConfirmed("issuance", "household:" + household, minutes, "R0", "S2")
+
+
+# ── What is past when an example command is given ────────────────────────────────────────────────────────────
+
+ORDINARY_PAST: Final[tuple[Fact, ...]] = (
+    *district(silence_days=7),
+    HOURS_LOGGED,
+    logged("R2", "11-10 09:00 - 10:30"),
+    replace(HOURS_CONFIRMED, record="R2"),
+    POOL_FUNDED,
+)
+IN_DISPUTE = (
+    *(logged(record, f"10-30 {hour}:00 - {hour + 1}:00") for record, hour in (("R3", 10), ("R4", 14))),
+    *(replace(HOURS_CONFIRMED, record=record, minutes=60) for record in ("R3", "R4")),
+    DISPUTE_OPENED,
+    replace(DISPUTE_OPENED, dispute="D2", record="R4", opened_by=ADMIN.id),
+    *(MinutesHeld("household:H1", 60, hold) for hold in ("dispute:D1", "dispute:D2")),
+)
+VISITED = (
+    CheckedIn("C2", "V2", XINZHU, "助餐", at("11-22 10:00"), "V2", "self", "H2"),
+    CheckedIn("C3", "V2", XINZHU, "助餐", at("11-21 09:00"), "V2", "self", "H2"),
+)
+FIRST_COMMANDS: Final = frozenset({open_ledger})
+"""Those that are given before anything else."""
+COMMAND_PASTS: Final[dict[Callable[[Any, Context], Decision], tuple[Fact, ...]]] = {
+    **dict.fromkeys((state_case, decide_dispute, withdraw_dispute, escalate_dispute), IN_DISPUTE),
+    **dict.fromkeys((check_out, close_visit, void_visit, mark_overdue), VISITED),
+}
+"""What must have happened beside the ordinary for an example command to be accepted."""
 
 
 # ── given … when … then ──────────────────────────────────────────────────────────────────────────────────────

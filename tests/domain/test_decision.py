@@ -18,8 +18,18 @@ from domain.account import (
     grant_minutes,
 )
 from domain.community import Community, CommunityAlreadyRegistered, RegisterCommunity, register_community
-from domain.decision import Actor, Context, Decided, RowsRefused, drive, fold_facts, read, read_all, together
+from domain.decision import (
+    Context,
+    Decided,
+    RowsRefused,
+    drive,
+    fold_facts,
+    read,
+    read_all,
+    together,
+)
 from domain.desk import Paper
+from domain.dispute import Dispute
 from domain.evidence import Attached
 from domain.hours import (
     ConfirmHours,
@@ -50,18 +60,23 @@ from domain.household import (
 from domain.ledger import ledger
 from domain.policy import Policy, PolicyAdopted, policy_book
 from domain.sheet import Sheet
-from domain.visit import DUE, Attendance, CheckedIn, DoorCode, Visit, check_in, mark_overdue
+from domain.visit import Attendance, DoorCode, Visit
 from tests.controls import (
     ADMIN,
     COMMAND_EXAMPLES,
     COMMAND_ID,
+    COMMAND_PASTS,
+    COMMANDS_OF_TIME,
     COMMUNITY_REGISTERED,
     DISTRICT,
     FACT_EXAMPLES,
+    FIRST_COMMANDS,
     HOURS_CONFIRMED,
     HOURS_LOGGED,
     LOGGER,
     NOW,
+    ORDINARY_PAST,
+    TIME,
     XINZHU,
     ZONE,
     at,
@@ -90,6 +105,7 @@ FOLDS = [
         Paper.of(""),
         Sheet.of(""),
         Visit.of(""),
+        Dispute.of(""),
     )
 ]
 
@@ -149,14 +165,9 @@ def test_a_state_is_folded_from_the_facts_of_its_own_tag() -> None:
 
 @pytest.mark.parametrize("decide", COMMAND_EXAMPLES, ids=lambda decide: decide.__name__)
 def test_every_example_command_is_accepted_twice_alike(decide: Any) -> None:
-    past = () if decide.__name__ == "open_ledger" else (DISTRICT, HOURS_LOGGED, logged("R2", "11-10 09:00 - 10:30"))
-    confirmed = replace(HOURS_CONFIRMED, record="R2")
-    funded = PoolFunded("issuance", POOL, 600, "A1")
-    begun = CheckedIn("C2", "V2", XINZHU, "助餐", at("11-22 10:00"), "V2", "self", "H2")
-    overdue = replace(begun, visit="C3", started_at=at("11-21 09:00"))
-    visits = () if decide is check_in else (begun, overdue)
-    actor = Actor(DUE, "admin") if decide is mark_overdue else ADMIN
-    facts = given(*past, *((confirmed, funded, *visits) if past else ()))
+    ordinary = () if decide in FIRST_COMMANDS else ORDINARY_PAST
+    facts = given(ordinary, COMMAND_PASTS.get(decide, ()))
+    actor = TIME if decide in COMMANDS_OF_TIME else ADMIN
     first, second = (facts.when(decide, COMMAND_EXAMPLES[decide], actor=actor) for _ in range(2))
     assert first.accepted == second.accepted
     assert first.decided == second.decided

@@ -93,6 +93,12 @@ def test_what_is_left_out_because_it_is_the_default_stays_the_default() -> None:
         ("sheet-logged.v1", "group"): None,
         ("sheet-logged.v1", "sha256"): None,
         ("paper-keyed.v1", "differences"): (),
+        ("hours-confirmed.v1", "confirmed_as"): "staff",
+        ("hours-confirmed.v1", "rating"): 0,
+        ("dispute-opened.v1", "text_digest"): None,
+        ("dispute-upheld.v1", "text_digest"): None,
+        ("dispute-dismissed.v1", "text_digest"): None,
+        ("dispute-statement-given.v1", "text_digest"): None,
     }
     settings = json.loads(sample("policy-adopted.v2"))["fact"]["policy"]
     assert set(settings) == set(FACTS["policy-adopted.v2"].__annotations__["policy"].__dataclass_fields__)

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from pydantic import ValidationError
 
 from domain.community import OutsideCommunity, UnknownCommunity, UnknownGrid
-from domain.decision import Actor
+from domain.decision import BY_TIME, Actor, LeftToTime
 from domain.evidence import Attached, EvidenceAttached, EvidenceTooWeak
 from domain.hours import (
     ConfirmHours,
@@ -26,7 +26,6 @@ from domain.household import NotEnrolled, UnknownHousehold, UnknownMember
 from domain.policy import NoPolicyInForce, Policy, PolicyAdopted
 from domain.visit import (
     CODE_CHARACTERS,
-    DUE,
     AttachEvidence,
     Attendance,
     CheckedIn,
@@ -40,7 +39,6 @@ from domain.visit import (
     EvidenceAlreadyAttached,
     MakeDoorCode,
     MarkOverdue,
-    OnlyTheSystem,
     OwnDoorCode,
     StillCheckedIn,
     UnknownDoorCode,
@@ -87,7 +85,7 @@ from tests.controls import (
 )
 
 V1, V3 = volunteer("V1"), volunteer("V3")
-SYSTEM = Actor(DUE, "admin")
+SYSTEM = Actor(BY_TIME, "admin")
 SECOND_CODE = "9" * 16
 SECOND_MADE = replace(DOOR_CODE_MADE, code_hash=code_hash(SECOND_CODE))
 ALONE = replace(CHECKED_IN, evidence="self", code_hash=None)
@@ -365,7 +363,7 @@ def test_the_system_marks_what_nobody_checked_out_of() -> None:
     begun, command = given(DISTRICT, CHECKED_IN), MarkOverdue(visit="C1")
     begun.when(mark_overdue, command, actor=SYSTEM, now=at("11-22 22:30")).refused(VisitNotOverdue("C1", 720))
     begun.when(mark_overdue, command, actor=SYSTEM, now=at("11-22 22:31")).then(VISIT_OVERDUE, policy=1)
-    begun.when(mark_overdue, command, now=at("11-22 22:31")).refused(OnlyTheSystem("S2"))
+    begun.when(mark_overdue, command, now=at("11-22 22:31")).refused(LeftToTime("S2"))
     over = given(DISTRICT, CHECKED_IN, CHECKED_OUT)
     over.when(mark_overdue, command, actor=SYSTEM, now=at("11-22 22:31")).refused(VisitNotOpen("C1", "logged"))
     given(DISTRICT).when(mark_overdue, command, actor=SYSTEM).refused(UnknownVisit("C1"))

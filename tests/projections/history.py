@@ -14,8 +14,18 @@ from api.wiring import Timebank
 from application.write_loop import Ticket, Writer
 from domain.account import FundPool, GrantMinutes, fund_pool, grant_minutes
 from domain.community import RegisterCommunity, RegisterGrid, register_community, register_grid
-from domain.decision import Actor
+from domain.decision import BY_TIME, Actor
 from domain.desk import KeyPaper, key_paper
+from domain.dispute import (
+    DecideDispute,
+    OpenDispute,
+    StateCase,
+    WithdrawDispute,
+    decide_dispute,
+    open_dispute,
+    state_case,
+    withdraw_dispute,
+)
 from domain.fact import Fact
 from domain.hours import ConfirmHours, LogHours, RejectHours, ReverseHours, confirm, log, reject, reverse
 from domain.household import (
@@ -28,7 +38,6 @@ from domain.household import (
 )
 from domain.sheet import LogSheet, SheetRow, log_sheet
 from domain.visit import (
-    DUE,
     AttachEvidence,
     CheckIn,
     CheckOut,
@@ -51,6 +60,7 @@ from tests.controls import envelope
 ADMIN = Actor("A1", "admin")
 CHECKER = Actor("S1", "staff")
 LOGGER = Actor("S2", "staff")
+JUDGE = Actor("S3", "staff")
 COMMUNITIES = ("新竹社区", "𠮷祥社区")
 GRIDS = (("第1网格",), ("第1网格", "甲"), ("第1网格", "甲", "2栋"), ("第2网格",))
 SERVICES = ("助餐", "助洁", "陪伴聊天")
@@ -67,6 +77,7 @@ class History:
         self.visit_dice = Random(seed)  # noqa: S311 - of its own, so that visits change nothing else that happens
         self.households = 0
         self.records = 0
+        self.disputes = 0
         self.today = datetime.now(bank.zone).replace(hour=0, minute=0, second=0, microsecond=0)
         self.record_commands([(register_community, RegisterCommunity(community=name)) for name in COMMUNITIES])
         self.record_commands(
@@ -81,10 +92,7 @@ class History:
         )
 
     def record_commands(self, commands: list[tuple[Any, Any]]) -> int:
-        tickets = [
-            Ticket(decide, command, LOGGER if decide is log else CHECKER if decide is confirm else ADMIN, uuid4().hex)
-            for decide, command in commands
-        ]
+        tickets = [Ticket(decide, command, ACTORS.get(decide, ADMIN), uuid4().hex) for decide, command in commands]
         self.writer.run(tickets)
         return sum(not isinstance(ticket.outcome, Exception) for ticket in tickets)
 
@@ -103,7 +111,7 @@ class History:
         dice = self.dice
         record = f"R{dice.randint(max(1, self.records - 15), self.records + 1)}"
         household = f"H{dice.randint(1, self.households)}"
-        match dice.choices("lcjvfgh", (30, 30, 4, 10, 3, 4, 1))[0]:
+        match dice.choices("lcjvfghd", (30, 30, 4, 10, 3, 4, 1, 6))[0]:
             case "l":
                 return [self._log()]
             case "c":
@@ -116,6 +124,8 @@ class History:
                 return [(fund_pool, FundPool(community=dice.choice(COMMUNITIES), minutes=dice.randint(1, 300)))]
             case "g":
                 return [(grant_minutes, GrantMinutes(household=household, minutes=dice.randint(1, 90), need="other"))]
+            case "d":
+                return self.dispute(record)
             case _:
                 return self._household()
 
@@ -137,7 +147,7 @@ class History:
         done += self._decide(end, ADMIN, (check_out, CheckOut(visit=visits[0], record=f"R-{visits[0]}")))
         done += self._decide(end, ADMIN, (void_visit, VoidVisit(visit=visits[1], reason="mistake")))
         late = begin + timedelta(hours=20)
-        done += self._decide(late, Actor(DUE, "admin"), *((mark_overdue, MarkOverdue(visit=v)) for v in visits[2:]))
+        done += self._decide(late, Actor(BY_TIME, "admin"), *((mark_overdue, MarkOverdue(visit=v)) for v in visits[2:]))
         if number % 2:
             closing = CloseVisit(visit=visits[2], ended_at=end, reason="forgotten", record=f"R-{visits[2]}")
             done += self._decide(late, CHECKER, (close_visit, closing))
@@ -160,6 +170,22 @@ class History:
         Writer(self.bank.store, self.bank.zone, clock=lambda: now).run(tickets)
         return sum(not isinstance(ticket.outcome, Exception) for ticket in tickets)
 
+    def dispute(self, record: str) -> list[tuple[Any, Any]]:
+        """One is opened, and something happens in one of the last ones."""
+        dice = self.dice
+        self.disputes += 1
+        ground = dice.choice(["not-served", "not-served", "served"])
+        opening = OpenDispute(
+            dispute=f"D{self.disputes}", record=record, ground=ground, settled_at=self.today, text="某日"
+        )
+        number = f"D{dice.randint(max(1, self.disputes - 8), self.disputes)}"
+        steps: list[tuple[Any, Any]] = [
+            *((state_case, StateCase(dispute=number, ground="other", side=side)) for side in ("earner", "recipient")),
+            (decide_dispute, DecideDispute(dispute=number, outcome=dice.choice(["upheld", "dismissed"]))),
+            (withdraw_dispute, WithdrawDispute(dispute=number)),
+        ]
+        return [(open_dispute, opening), *dice.choice([steps[:1], steps[:3], steps[:3], steps[3:]])]
+
     def _log(self) -> tuple[Any, Any]:
         dice = self.dice
         self.records += 1
@@ -174,6 +200,7 @@ class History:
         )
 
 
+ACTORS: dict[Any, Actor] = {log: LOGGER, confirm: CHECKER, decide_dispute: JUDGE}
 POLICIES: dict[str, dict[str, Any]] = {
     "issuance pays, what is above the cap goes to the pool": {"balance_minutes_max": 240},
     "the recipient pays": {"payer": "recipient", "balance_minutes_min": -600, "balance_minutes_max": None},
