@@ -17,6 +17,8 @@ from starlette.responses import Response
 
 from api import (
     community,
+    desk,
+    dispute,
     documentation,
     expiry,
     figures,
@@ -27,7 +29,9 @@ from api import (
     opening,
     policy,
     problems,
+    sheet,
     transfer,
+    visit,
 )
 from api.answers import answer
 from api.due import run_due_each_minute
@@ -52,6 +56,10 @@ CONCEPTS: Final[tuple[ModuleType, ...]] = (
     grant,
     opening,
     expiry,
+    visit,
+    sheet,
+    desk,
+    dispute,
 )
 """Each concept's routes, with what the documentation must know of them: see the three tables that follow."""
 

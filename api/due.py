@@ -15,18 +15,22 @@ from typing import Any, Final, NamedTuple
 
 import psycopg
 
-from api import expiry
+from api import expiry, visit
+from api.dispute import late_disputes, silent_records
 from api.wiring import Timebank, adopted_policies
 from application.write_loop import Accepted, Decide, Ticket, Writer, command_id
-from domain.decision import Actor
+from domain.decision import BY_TIME, Actor
+from domain.dispute import escalate_dispute
 from domain.expiry import announce_expiry, expire_minutes
+from domain.hours import settle_silence
 from domain.journal import StoreUnavailable
 from domain.policy import PolicyBook
 from domain.refusal import Refusal
+from domain.visit import mark_overdue
 
 logger = logging.getLogger(__name__)
 
-ACTOR: Final = Actor("@due", "admin")
+ACTOR: Final = Actor(BY_TIME, "admin")
 """No person's number starts so: nobody can have a token for this id, nor share its command ids."""
 BATCH_COMMANDS: Final = 500
 INTERVAL_SECONDS: Final = 60.0
@@ -46,6 +50,9 @@ class Due(NamedTuple):
 DUE: Final[tuple[Due, ...]] = (
     Due("expiries announced", expiry.find_to_announce, announce_expiry),
     Due("minutes expired", expiry.find_due, expire_minutes),
+    Due("overdue visits", visit.find_overdue, mark_overdue),
+    Due("silence", silent_records, settle_silence),
+    Due("escalation", late_disputes, escalate_dispute),
 )
 
 

@@ -34,6 +34,9 @@ from infrastructure.settings import Settings
 from infrastructure.vault import remember
 from projections.account import Accounts, recalled_accounts
 from projections.community import Communities
+from projections.desk import Papers
+from projections.dispute import Disputes
+from projections.evidence import AttachedEvidence
 from projections.expiry import Expiries
 from projections.figures import figures
 from projections.grant import Grants
@@ -42,7 +45,9 @@ from projections.hours import Hours
 from projections.household import People
 from projections.opening import Openings
 from projections.projection import Projection
+from projections.sheet import Sheets
 from projections.transfer import FamilyTies
+from projections.visit import Visits
 
 READ_WAIT_SECONDS_MAX: Final = 5.0
 READ_CONNECTIONS_MAX: Final = 8
@@ -90,6 +95,11 @@ def projections() -> Sequence[Projection]:
         Grants(),
         Openings(),
         Expiries(),
+        AttachedEvidence(),
+        Visits(),
+        Sheets(),
+        Papers(),
+        Disputes(),
     )
 
 
@@ -383,6 +393,15 @@ class Service:
         def keep() -> None:
             with psycopg.connect(self.bank.address) as connection:
                 remember(connection, self.bank.name, names={person: name}, overwrite=overwrite)
+
+        await asyncio.to_thread(keep)
+
+    async def remember_remark(self, key: str, remark: str, *, overwrite: bool) -> None:
+        """Keep a text in the vault. A key that isn't a record's own number holds a colon, which no number does."""
+
+        def keep() -> None:
+            with psycopg.connect(self.bank.address) as connection:
+                remember(connection, self.bank.name, remarks={key: remark}, overwrite=overwrite)
 
         await asyncio.to_thread(keep)
 

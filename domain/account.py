@@ -66,13 +66,17 @@ def _account_tags(movement: Movement) -> tuple[str, ...]:
 class HoursConfirmed(Movement, frozen=True, omit_defaults=True, gc=False):
     """A service record was confirmed: ``minutes`` are credited to the earning household (target).
 
-    ``honour_minutes`` is the part above the balance cap that is recognised without being credited.
+    ``honour_minutes`` is the part above the balance cap that is recognised without being credited. ``confirmed_as``
+    says who vouched: somebody of the staff, a member of the household that was served, or nobody, since all who might
+    have answered were silent for as long as the policy says. ``rating`` is from 1 to 5; 0: none was given.
     """
 
     type = "hours-confirmed.v1"
     record: str
     confirmed_by: str
     honour_minutes: int = 0
+    confirmed_as: Literal["staff", "recipient", "silence"] = "staff"
+    rating: int = 0
 
     def tags(self) -> tuple[str, ...]:
         return ("record:" + self.record, *_account_tags(self))

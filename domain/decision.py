@@ -16,7 +16,7 @@ from datetime import datetime, tzinfo
 from typing import Any, Final, Generic, Literal, NamedTuple, TypeVar, overload
 
 from domain.fact import Fact
-from domain.refusal import AgainstRule, Refusal
+from domain.refusal import AgainstRule, NotAllowed, Refusal
 
 S = TypeVar("S")
 A = TypeVar("A")
@@ -67,6 +67,10 @@ class Actor(NamedTuple):
     id: str
     role: Role
     community: str | None = None
+
+
+BY_TIME: Final = "@due"
+"""Who gives the commands that time alone makes due; no person has this number."""
 
 
 class Context(NamedTuple):
@@ -214,6 +218,19 @@ def _evolved(reading: Reading[S], state: S, facts: Iterable[Fact]) -> S:
         if isinstance(fact, reading.fold.fact_types):
             state = reading.fold.evolve(state, fact)
     return state
+
+
+def require_time(context: Context) -> None:
+    """What falls due with time alone is nobody's to do. Raises: LeftToTime."""
+    if context.actor.id != BY_TIME:
+        raise LeftToTime(context.actor.id)
+
+
+@dataclass(unsafe_hash=True)
+class LeftToTime(NotAllowed):
+    person: str
+    zh = "这一步到期由系统自动办理，“{person}”不能代办。"
+    en = "This is done by itself when it is due; “{person}” can't do it."
 
 
 @dataclass(unsafe_hash=True)

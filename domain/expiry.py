@@ -29,17 +29,14 @@ from domain.account import (
     evolve,
     household_account,
 )
-from domain.decision import Context, Decided, Decision, Fold, Reading, read, read_all
+from domain.decision import Context, Decided, Decision, Fold, Reading, read, read_all, require_time
 from domain.fact import Fact, Movement
-from domain.grant import number_from
-from domain.hours import ServiceRecord
+from domain.hours import ServiceRecord, new_number
 from domain.household import Household
 from domain.identifiers import HouseholdId, RecordId
 from domain.policy import policy_book
-from domain.refusal import AgainstRule, AlreadyDone, NotAllowed, Unknown
+from domain.refusal import AgainstRule, AlreadyDone, Unknown
 
-BY_TIME: Final = "@due"
-"""The actor of what falls due with time alone; nobody can have a token for it."""
 RECORDS_MAX: Final = 500
 """Records in one announcement; what is more is announced in the next one."""
 
@@ -194,8 +191,8 @@ class ExpireMinutes(BaseModel):
 
 
 def announce_expiry(command: AnnounceExpiry, context: Context) -> Decision:
-    """Raises: ExpiredByPerson, UnknownHousehold, NothingExpires, NoPolicyInForce."""
-    _require_time(context)
+    """Raises: LeftToTime, UnknownHousehold, NothingExpires, NoPolicyInForce."""
+    require_time(context)
     account = household_account(command.household)
     household, book, expiry, savings = yield from read(
         Household.of(command.household), policy_book, Expiry.of(command.household), Savings.of(account)
@@ -217,13 +214,13 @@ def announce_expiry(command: AnnounceExpiry, context: Context) -> Decision:
     minutes = sum(left[record] for record in old)
     if not minutes:
         raise NothingExpires(command.household)
-    number = number_from(context.command_id)
+    number = new_number(context.command_id)
     return Decided(adopted.version, (ExpiryAnnounced(number, command.household, minutes, on, before, old),))
 
 
 def expire_minutes(command: ExpireMinutes, context: Context) -> Decision:
-    """Raises: ExpiredByPerson, UnknownAnnouncement, ExpiryAlreadyDone, ExpiryNotDue, NoPolicyInForce."""
-    _require_time(context)
+    """Raises: LeftToTime, UnknownAnnouncement, ExpiryAlreadyDone, ExpiryNotDue, NoPolicyInForce."""
+    require_time(context)
     account = household_account(command.household)
     book, expiry, savings = yield from read(policy_book, Expiry.of(command.household), Savings.of(account))
     announced = expiry.require(command.announcement)
@@ -249,18 +246,6 @@ def expire_minutes(command: ExpireMinutes, context: Context) -> Decision:
     minutes = sum(minutes for _, minutes in lapsed)
     expired = MinutesExpired(account, EXPIRED, minutes, command.household, command.announcement, tuple(lapsed))
     return Decided(adopted.version, (expired,))
-
-
-def _require_time(context: Context) -> None:
-    if context.actor.id != BY_TIME:
-        raise ExpiredByPerson(context.actor.id)
-
-
-@dataclass(unsafe_hash=True)
-class ExpiredByPerson(NotAllowed):
-    person: str
-    zh = "时间到期由系统按规则处理，“{person}”不能办理。"
-    en = "Minutes lapse by the policy and the calendar; “{person}” can't have them lapse."
 
 
 @dataclass(unsafe_hash=True)

@@ -6,6 +6,9 @@ from typing import Final
 from domain import (
     account,
     community,
+    desk,
+    dispute,
+    evidence,
     expiry,
     grant,
     group,
@@ -14,7 +17,9 @@ from domain import (
     ledger,
     opening,
     policy,
+    sheet,
     transfer,
+    visit,
 )
 from domain.fact import Fact, Movement
 
@@ -30,6 +35,11 @@ CONCEPTS: Final[tuple[ModuleType, ...]] = (
     grant,
     opening,
     expiry,
+    evidence,
+    visit,
+    sheet,
+    desk,
+    dispute,
 )
 
 

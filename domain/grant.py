@@ -26,6 +26,7 @@ from domain.account import (
 from domain.community import require_reach
 from domain.decision import Context, Decided, Decision, Fold, Question, Reading, read
 from domain.fact import Fact
+from domain.hours import new_number
 from domain.household import Household, Person, UnknownHousehold
 from domain.identifiers import HouseholdId, RecordId
 from domain.policy import policy_book
@@ -170,7 +171,7 @@ class GrantStartingMinutes(BaseModel):
 def propose_grant(command: ProposeGrant, context: Context) -> Decision:
     """Raises: UnknownHousehold (also where it is outside the staff's community), GrantedToOwnHousehold,
     GrantAlreadyProposed."""
-    grant_id = command.grant or number_from(context.command_id)
+    grant_id = command.grant or new_number(context.command_id)
     grant, household, proposer = yield from read(
         Grant.of(grant_id), Household.of(command.household), Person.of(context.actor.id)
     )
@@ -264,12 +265,6 @@ def _open(grant: Grant, context: Context) -> Generator[Question, Any, tuple[Gran
     if grant.status != "open":
         raise GrantAlreadySettled(grant.grant, grant.status)
     return grant.proposed, community
-
-
-def number_from(command_id: str) -> str:
-    """The number of what a command makes, from its id. In groups, because 32 hex digits may hold a mobile number by
-    chance."""
-    return "-".join((command_id[:8], command_id[8:16], command_id[16:24], command_id[24:]))
 
 
 @dataclass(unsafe_hash=True)

@@ -17,7 +17,8 @@ from domain.account import ISSUANCE, Account, Amount, OpeningBalanceCredited, ho
 from domain.community import require_reach
 from domain.decision import Context, Decided, Decision, Fold, Question, Reading, read
 from domain.fact import Fact
-from domain.grant import ApprovedByProposer, ProposedByAnother, number_from
+from domain.grant import ApprovedByProposer, ProposedByAnother
+from domain.hours import new_number
 from domain.household import Household, Person, UnknownHousehold
 from domain.identifiers import HouseholdId, RecordId
 from domain.policy import policy_book
@@ -144,7 +145,7 @@ def propose_opening_balance(command: ProposeOpeningBalance, context: Context) ->
         raise OpeningAlreadyCredited(command.household)
     if state.open is not None:
         raise OpeningAlreadyProposed(command.household, state.open.opening)
-    opening = command.opening or number_from(context.command_id)
+    opening = command.opening or new_number(context.command_id)
     return Decided(0, (OpeningBalanceProposed(opening, command.household, command.minutes, context.actor.id),))
 
 

@@ -46,7 +46,23 @@ from domain.community import (
     register_community,
     register_grid,
 )
-from domain.decision import Actor, Context, Decided, Decision, Reading, drive, fold_facts
+from domain.decision import BY_TIME, Actor, Context, Decided, Decision, Reading, drive, fold_facts
+from domain.desk import KeyingDifference, KeyPaper, PaperAgreed, PaperKeyed, PaperRow, key_paper
+from domain.dispute import (
+    DecideDispute,
+    DisputeEscalated,
+    DisputeStatementGiven,
+    EscalateDispute,
+    OpenDispute,
+    StateCase,
+    WithdrawDispute,
+    decide_dispute,
+    escalate_dispute,
+    open_dispute,
+    state_case,
+    withdraw_dispute,
+)
+from domain.evidence import EvidenceAttached
 from domain.expiry import (
     AnnounceExpiry,
     ExpireMinutes,
@@ -90,6 +106,10 @@ from domain.group import (
 from domain.hours import (
     MINUTE,
     ConfirmHours,
+    DisputeDismissed,
+    DisputeOpened,
+    DisputeUpheld,
+    DisputeWithdrawn,
     HoursLogged,
     HoursRejected,
     ImportHours,
@@ -97,12 +117,14 @@ from domain.hours import (
     LogManyHours,
     RejectHours,
     ReverseHours,
+    SettleSilence,
     confirm,
     import_hours,
     log,
     log_many,
     reject,
     reverse,
+    settle_silence,
 )
 from domain.household import (
     AgeAttested,
@@ -134,6 +156,7 @@ from domain.opening import (
 )
 from domain.policy import AdoptPolicy, Policy, PolicyAdopted, adopt
 from domain.refusal import Refusal
+from domain.sheet import LogSheet, SheetLogged, SheetRow, log_sheet
 from domain.transfer import (
     DonateMinutes,
     EndFamilyTie,
@@ -145,6 +168,29 @@ from domain.transfer import (
     end_family_tie,
     register_family_tie,
     transfer,
+)
+from domain.visit import (
+    AttachEvidence,
+    CheckedIn,
+    CheckedOut,
+    CheckIn,
+    CheckOut,
+    CloseVisit,
+    DoorCodeMade,
+    MakeDoorCode,
+    MarkOverdue,
+    VisitClosed,
+    VisitOverdue,
+    VisitVoided,
+    VoidVisit,
+    attach_evidence,
+    check_in,
+    check_out,
+    close_visit,
+    code_hash,
+    make_door_code,
+    mark_overdue,
+    void_visit,
 )
 
 # ── Times and people ─────────────────────────────────────────────────────────────────────────────────────────
@@ -170,6 +216,7 @@ ADMIN: Final = Actor("A1", "admin")
 LOGGER: Final = Actor("S1", "staff", XINZHU)
 STAFF: Final = Actor("S2", "staff", XINZHU)
 STAFF_ELSEWHERE: Final = Actor("S9", "staff", JINHU)
+TIME: Final = Actor(BY_TIME, "admin")
 
 
 def volunteer(person: str) -> Actor:
@@ -224,6 +271,38 @@ OPENING_BALANCE_REJECTED = OpeningBalanceRejected("OB1", "H2", "S2", "wrong-amou
 OPENING_BALANCE_WITHDRAWN = OpeningBalanceWithdrawn("OB1", "H2", "S1")
 EXPIRY_ANNOUNCED = ExpiryAnnounced("X1", "H1", 60, date(2026, 11, 22), date(2026, 10, 1), ("R1",))
 EXPIRY_CALLED_OFF = ExpiryCalledOff("X1", "H1", "spent")
+EVIDENCE_ATTACHED = EvidenceAttached("R1", "sheet", "cd" * 32, "S2", "staff")
+DOOR_CODE = "7K3MQ2XD9TBV4HRN"
+DOOR_CODE_MADE = DoorCodeMade(code_hash(DOOR_CODE), "H2", "V3", at("11-22 20:00"))
+CHECKED_IN = CheckedIn(
+    *("C1", "V1", XINZHU, "助餐", at("11-22 10:30"), "V1", "checked-in", "H2", GRID, code_hash(DOOR_CODE))
+)
+CHECKED_OUT = CheckedOut(
+    *("C1", "V1", at("11-22 10:30"), at("11-22 12:00"), "R8", "V1", "checked-in", code_hash("9" * 16))
+)
+VISIT_OVERDUE = VisitOverdue("C1", "V1", at("11-22 10:30"))
+VISIT_CLOSED = VisitClosed("C1", "V1", at("11-22 10:30"), at("11-22 11:30"), "R8", "S2", "forgotten")
+VISIT_VOIDED = VisitVoided("C1", "V1", at("11-22 10:30"), "V1", "mistake")
+SHEET_LOGGED = SheetLogged(
+    *("SH1", XINZHU, "助洁", at("11-18 14:00"), at("11-18 16:00"), "V1", "S2"),
+    *(("R8", "R9"), GRID, "H2", "G1", "ef" * 32),
+)
+PAPER_KEYED = PaperKeyed(
+    *("P1", XINZHU, "ab" * 32),
+    (PaperRow("V1", "助餐", at("11-17 09:00"), at("11-17 10:30"), 90, "H2"),),
+    "S1",
+    (KeyingDifference(0, "service", "助洁", "助餐"),),
+)
+PAPER_AGREED = PaperAgreed("P1", XINZHU, "ab" * 32, "S2", "S1", ("R8",))
+DISPUTE_OPENED = DisputeOpened(
+    *("D1", "R3", "V3", "recipient", "not-served", 60),
+    *(at("11-01 12:00"), at("11-09 00:00"), at("11-16 12:00"), "cd" * 32),
+)
+DISPUTE_STATEMENT_GIVEN = DisputeStatementGiven("D1", "earner", "V1", "served", "ef" * 32)
+DISPUTE_ESCALATED = DisputeEscalated("D1")
+DISPUTE_UPHELD = DisputeUpheld("D1", "R3", "A1")
+DISPUTE_DISMISSED = DisputeDismissed("D1", "R3", "A1")
+DISPUTE_WITHDRAWN = DisputeWithdrawn("D1", "R3")
 
 FACT_EXAMPLES: Final[tuple[Fact, ...]] = (
     LEDGER_OPENED,
@@ -270,6 +349,22 @@ FACT_EXAMPLES: Final[tuple[Fact, ...]] = (
     OPENING_BALANCE_WITHDRAWN,
     EXPIRY_ANNOUNCED,
     EXPIRY_CALLED_OFF,
+    EVIDENCE_ATTACHED,
+    DOOR_CODE_MADE,
+    CHECKED_IN,
+    CHECKED_OUT,
+    VISIT_OVERDUE,
+    VISIT_CLOSED,
+    VISIT_VOIDED,
+    SHEET_LOGGED,
+    PAPER_KEYED,
+    PAPER_AGREED,
+    DISPUTE_OPENED,
+    DISPUTE_STATEMENT_GIVEN,
+    DISPUTE_ESCALATED,
+    DISPUTE_UPHELD,
+    DISPUTE_DISMISSED,
+    DISPUTE_WITHDRAWN,
 )
 
 
@@ -345,7 +440,36 @@ COMMAND_EXAMPLES: Final[dict[Callable[[Any, Context], Decision], Any]] = {
     withdraw_opening_balance: WithdrawOpeningBalance(household="H1", opening="OB2"),
     announce_expiry: AnnounceExpiry(household="H1", records=("R2",)),
     expire_minutes: ExpireMinutes(household="H1", announcement="X1"),
+    attach_evidence: AttachEvidence(record="R1", kind="sheet", sha256="cd" * 32),
+    make_door_code: MakeDoorCode(household="H2", code_hash=code_hash("0" * 16)),
+    check_in: CheckIn(volunteer="V2", service="助餐", recipient_household="H2"),
+    check_out: CheckOut(visit="C2"),
+    mark_overdue: MarkOverdue(visit="C3"),
+    close_visit: CloseVisit(visit="C2", ended_at=at("11-22 11:00"), reason="forgotten"),
+    void_visit: VoidVisit(visit="C2", reason="mistake"),
+    log_sheet: LogSheet(
+        community=XINZHU,
+        service="助洁",
+        started_at=at("11-18 14:00"),
+        ended_at=at("11-18 16:00"),
+        leader="V1",
+        rows=(SheetRow(volunteer="V1"), SheetRow(volunteer="V2", ended_at=at("11-18 15:30"))),
+    ),
+    key_paper: KeyPaper(
+        paper="P7",
+        community=XINZHU,
+        sha256="ab" * 32,
+        rows=(LogHours(volunteer="V1", service="助餐", started_at=at("11-17 09:00"), ended_at=at("11-17 10:30")),),
+    ),
+    settle_silence: SettleSilence(record="R1", logged_at=at("11-01 12:00")),
+    open_dispute: OpenDispute(record="R2", ground="not-served", settled_at=at("11-20 12:00")),
+    state_case: StateCase(dispute="D1", ground="served", side="earner"),
+    decide_dispute: DecideDispute(dispute="D1", outcome="upheld"),
+    withdraw_dispute: WithdrawDispute(dispute="D2"),
+    escalate_dispute: EscalateDispute(dispute="D1"),
 }
+COMMANDS_OF_TIME: Final = frozenset({settle_silence, escalate_dispute, mark_overdue, announce_expiry, expire_minutes})
+"""Those that time alone gives."""
 
 MOVING_PAST: Final[tuple[Fact, ...]] = (
     PolicyAdopted(2, date(2026, 11, 1), Policy(transfer="anyone", starting_grant_minutes=60, expiry_months=1)),
@@ -361,6 +485,11 @@ MOVING_PAST: Final[tuple[Fact, ...]] = (
     EXPIRY_ANNOUNCED,
 )
 """What the examples of moving minutes build on."""
+MOVING_COMMANDS: Final = (
+    *(end_family_tie, transfer, join_group, leave_group, appoint_group_leader, donate_group_minutes, approve_grant),
+    *(reject_grant, withdraw_grant, grant_starting_minutes, approve_opening_balance, reject_opening_balance),
+    *(withdraw_opening_balance, announce_expiry, expire_minutes),
+)
 
 
 # ── A small district ─────────────────────────────────────────────────────────────────────────────────────────
@@ -402,6 +531,36 @@ def between(span: str) -> tuple[datetime, datetime]:
 def credited(household: str, minutes: int) -> HoursConfirmed:
     """A balance out of nowhere, for a household that needs one."""
     return HoursConfirmed("issuance", "household:" + household, minutes, "R0", "S2")
+
+
+# ── What is past when an example command is given ────────────────────────────────────────────────────────────
+
+ORDINARY_PAST: Final[tuple[Fact, ...]] = (
+    *district(silence_days=7),
+    HOURS_LOGGED,
+    logged("R2", "11-10 09:00 - 10:30"),
+    replace(HOURS_CONFIRMED, record="R2"),
+    POOL_FUNDED,
+)
+IN_DISPUTE = (
+    *(logged(record, f"10-30 {hour}:00 - {hour + 1}:00") for record, hour in (("R3", 10), ("R4", 14))),
+    *(replace(HOURS_CONFIRMED, record=record, minutes=60) for record in ("R3", "R4")),
+    DISPUTE_OPENED,
+    replace(DISPUTE_OPENED, dispute="D2", record="R4", opened_by=ADMIN.id),
+    *(MinutesHeld("household:H1", 60, hold) for hold in ("dispute:D1", "dispute:D2")),
+)
+VISITED = (
+    CheckedIn("C2", "V2", XINZHU, "助餐", at("11-22 10:00"), "V2", "self", "H2"),
+    CheckedIn("C3", "V2", XINZHU, "助餐", at("11-21 09:00"), "V2", "self", "H2"),
+)
+FIRST_COMMANDS: Final = frozenset({open_ledger})
+"""Those that are given before anything else."""
+COMMAND_PASTS: Final[dict[Callable[[Any, Context], Decision], tuple[Fact, ...]]] = {
+    **dict.fromkeys((state_case, decide_dispute, withdraw_dispute, escalate_dispute), IN_DISPUTE),
+    **dict.fromkeys((check_out, close_visit, void_visit, mark_overdue), VISITED),
+    **dict.fromkeys(MOVING_COMMANDS, MOVING_PAST),
+}
+"""What must have happened beside the ordinary for an example command to be accepted."""
 
 
 # ── given … when … then ──────────────────────────────────────────────────────────────────────────────────────

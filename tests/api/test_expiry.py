@@ -10,8 +10,8 @@ from api.due import DueReport, run_due
 from api.wiring import Timebank, known
 from application.write_loop import Writer
 from domain.account import Account, MinutesDonated
-from domain.decision import Actor
-from domain.expiry import BY_TIME, ExpireMinutes, Expiry, ExpiryAlreadyDone, expire_minutes
+from domain.decision import BY_TIME, Actor
+from domain.expiry import ExpireMinutes, Expiry, ExpiryAlreadyDone, expire_minutes
 from domain.hours import ConfirmHours, confirm
 from tests.api.racing import RACERS, endow, race, won
 from tests.api.service import XINZHU, Api, Volunteer, register_places, serving

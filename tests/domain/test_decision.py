@@ -18,8 +18,20 @@ from domain.account import (
     grant_minutes,
 )
 from domain.community import Community, CommunityAlreadyRegistered, RegisterCommunity, register_community
-from domain.decision import Actor, Context, Decided, RowsRefused, drive, fold_facts, read, read_all, together
-from domain.expiry import BY_TIME, Expiry, announce_expiry, expire_minutes
+from domain.decision import (
+    Context,
+    Decided,
+    RowsRefused,
+    drive,
+    fold_facts,
+    read,
+    read_all,
+    together,
+)
+from domain.desk import Paper
+from domain.dispute import Dispute
+from domain.evidence import Attached
+from domain.expiry import Expiry
 from domain.grant import Grant, StartingGrant
 from domain.group import Group
 from domain.hours import (
@@ -51,19 +63,25 @@ from domain.household import (
 from domain.ledger import ledger
 from domain.opening import Opening
 from domain.policy import Policy, PolicyAdopted, policy_book
+from domain.sheet import Sheet
 from domain.transfer import FamilyTies, TransferMonth
+from domain.visit import Attendance, DoorCode, Visit
 from tests.controls import (
     ADMIN,
     COMMAND_EXAMPLES,
     COMMAND_ID,
+    COMMAND_PASTS,
+    COMMANDS_OF_TIME,
     COMMUNITY_REGISTERED,
     DISTRICT,
     FACT_EXAMPLES,
+    FIRST_COMMANDS,
     HOURS_CONFIRMED,
     HOURS_LOGGED,
     LOGGER,
-    MOVING_PAST,
     NOW,
+    ORDINARY_PAST,
+    TIME,
     XINZHU,
     ZONE,
     at,
@@ -86,6 +104,13 @@ FOLDS = [
         Account.of(""),
         ServiceRecord.of(""),
         VolunteerDay.of("", NOW.date()),
+        Attached.of(""),
+        Attendance.of("", NOW.date()),
+        DoorCode.of(""),
+        Paper.of(""),
+        Sheet.of(""),
+        Visit.of(""),
+        Dispute.of(""),
         FamilyTies.of(""),
         TransferMonth.of("", NOW.date()),
         Group.of(""),
@@ -152,12 +177,9 @@ def test_a_state_is_folded_from_the_facts_of_its_own_tag() -> None:
 
 @pytest.mark.parametrize("decide", COMMAND_EXAMPLES, ids=lambda decide: decide.__name__)
 def test_every_example_command_is_accepted_twice_alike(decide: Any) -> None:
-    past = () if decide.__name__ == "open_ledger" else (DISTRICT, HOURS_LOGGED, logged("R2", "11-10 09:00 - 10:30"))
-    confirmed = replace(HOURS_CONFIRMED, record="R2")
-    funded = PoolFunded("issuance", POOL, 600, "A1")
-    moving = () if decide.__module__ in ("domain.policy", "domain.hours") else MOVING_PAST
-    facts = given(*past, *((confirmed, funded, *moving) if past else ()))
-    actor = Actor(BY_TIME, "admin") if decide in (announce_expiry, expire_minutes) else ADMIN
+    ordinary = () if decide in FIRST_COMMANDS else ORDINARY_PAST
+    facts = given(ordinary, COMMAND_PASTS.get(decide, ()))
+    actor = TIME if decide in COMMANDS_OF_TIME else ADMIN
     first, second = (facts.when(decide, COMMAND_EXAMPLES[decide], actor=actor) for _ in range(2))
     assert first.accepted == second.accepted
     assert first.decided == second.decided

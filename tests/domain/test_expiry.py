@@ -21,11 +21,9 @@ from domain.account import (
     MinutesReleased,
     account_fold,
 )
-from domain.decision import Actor
+from domain.decision import BY_TIME, Actor, LeftToTime
 from domain.expiry import (
-    BY_TIME,
     AnnounceExpiry,
-    ExpiredByPerson,
     ExpireMinutes,
     Expiry,
     ExpiryAlreadyDone,
@@ -179,8 +177,8 @@ def test_nothing_is_announced_where_nothing_lapses() -> None:
 
 
 def test_the_calendar_decides_and_no_person() -> None:
-    given(EXPIRING, OLD).when(announce_expiry, announce("R1"), actor=ADMIN).refused(ExpiredByPerson("A1"))
-    given(EXPIRING, OLD, announced(60, "R1")).when(expire_minutes, EXPIRE, actor=ADMIN).refused(ExpiredByPerson("A1"))
+    given(EXPIRING, OLD).when(announce_expiry, announce("R1"), actor=ADMIN).refused(LeftToTime("A1"))
+    given(EXPIRING, OLD, announced(60, "R1")).when(expire_minutes, EXPIRE, actor=ADMIN).refused(LeftToTime("A1"))
 
 
 # ── Lapsed ───────────────────────────────────────────────────────────────────────────────────────────────────
