@@ -8,6 +8,8 @@ about. Running it twice, or in two processes at once, does nothing twice: each c
 import asyncio
 import contextlib
 import logging
+import math
+import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from itertools import islice
@@ -45,10 +47,12 @@ class Due(NamedTuple):
     name: str
     find: Find
     decide: Decide
+    every_seconds: float = 0.0
+    """How long a running service waits at least before it looks again, where looking takes seconds in a big ledger."""
 
 
 DUE: Final[tuple[Due, ...]] = (
-    Due("expiries announced", expiry.find_to_announce, announce_expiry),
+    Due("expiries announced", expiry.find_to_announce, announce_expiry, every_seconds=3600),
     Due("minutes expired", expiry.find_due, expire_minutes),
     Due("overdue visits", visit.find_overdue, mark_overdue),
     Due("silence", silent_records, settle_silence),
@@ -95,6 +99,7 @@ def run_due(bank: Timebank, now: datetime, kinds: Sequence[Due] = DUE) -> DueRep
 async def run_due_each_minute(bank: Timebank) -> AsyncIterator[None]:
     """Do what falls due, minute by minute, for as long as the service runs. Several services don't do it twice."""
     stopping = asyncio.Event()
+    looked_at: dict[str, float] = {}
 
     async def run() -> None:
         while not stopping.is_set():
@@ -102,7 +107,10 @@ async def run_due_each_minute(bank: Timebank) -> AsyncIterator[None]:
                 await asyncio.wait_for(stopping.wait(), INTERVAL_SECONDS)
                 return
             try:
-                await asyncio.to_thread(run_due, bank, datetime.now(UTC))
+                now = time.monotonic()
+                kinds = [kind for kind in DUE if looked_at.get(kind.name, -math.inf) + kind.every_seconds <= now]
+                await asyncio.to_thread(run_due, bank, datetime.now(UTC), kinds)
+                looked_at.update((kind.name, now) for kind in kinds)
             except (psycopg.OperationalError, StoreUnavailable) as error:
                 # The next minute does what this one could not.
                 logger.warning("what is due has to wait: %s", error)
