@@ -9,7 +9,9 @@ from domain import (
     hours,
     household,
     ledger,
+    partner,
     policy,
+    redemption,
 )
 from domain.fact import Fact, Movement
 
@@ -20,6 +22,8 @@ CONCEPTS: Final[tuple[ModuleType, ...]] = (
     household,
     hours,
     account,
+    partner,
+    redemption,
 )
 
 

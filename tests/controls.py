@@ -80,7 +80,39 @@ from domain.household import (
     register_member,
 )
 from domain.ledger import LedgerOpened, OpenLedger, open_ledger
+from domain.partner import (
+    OfferReward,
+    PartnerRegistered,
+    RegisterPartner,
+    ReservationReleased,
+    RestockReward,
+    RewardOffered,
+    RewardReserved,
+    RewardRestocked,
+    RewardWithdrawn,
+    SettlePartner,
+    WithdrawReward,
+    offer_reward,
+    register_partner,
+    restock_reward,
+    settle_partner,
+    withdraw_reward,
+)
 from domain.policy import AdoptPolicy, Policy, PolicyAdopted, adopt
+from domain.redemption import (
+    CollectManyRewards,
+    CollectReward,
+    ReleaseReservation,
+    ReservationGivenUp,
+    ReserveReward,
+    ReverseRedemption,
+    code_sha256,
+    collect,
+    collect_many,
+    release,
+    reserve,
+    reverse_redemption,
+)
 from domain.refusal import Refusal
 
 # ── Times and people ─────────────────────────────────────────────────────────────────────────────────────────
@@ -144,8 +176,19 @@ BALANCE_CARRIED = BalanceCarried("household:H1", "household:H2", 60, "household-
 BALANCE_TAKEN_ALONG = BalanceTakenAlong("household:H1", "ledger:xingning", 60, "H1", "qingxiu-1")
 BALANCE_PAID_IN = BalancePaidIn("ledger:xingning", "household:H2", 60, "H2", "xingning-1", "ab" * 32, "S2")
 REWARD_COLLECTED = RewardCollected("household:H2", "partner:P1", 60, "RV1", "RW1", at("11-21 16:00"))
-REDEMPTION_REVERSED = RedemptionReversed("partner:P1", "household:H2", 60, "RV1", "RW1", "S2", "other")
-PARTNER_SETTLED = PartnerSettled("partner:P1", "settled", 60, "P1", "ST1", "A1")
+REDEMPTION_REVERSED = RedemptionReversed("partner:P1", "household:H2", 60, "RV1", "RW1", "S2", "other", True)
+PARTNER_SETTLED = PartnerSettled("partner:P1", "settled", 60, "P1", 1, "A1")
+CODE = "ABCDEFGHIJKLMNOP"
+PARTNER_REGISTERED = PartnerRegistered("P1", "新竹食堂", XINZHU, "S2")
+REWARD_OFFERED = RewardOffered("RW1", "P1", "午餐", 60, 5, (XINZHU,), 60, 90, 2, "S2")
+REWARD_RESTOCKED = RewardRestocked("RW1", 3, "P1")
+REWARD_WITHDRAWN = RewardWithdrawn("RW1", "P1")
+REWARD_RESERVED = RewardReserved(
+    *("RV1", "RW1", "P1", "V3", "H2", XINZHU, 60, code_sha256("RV1", CODE)),
+    *(at("11-21 09:00"), at("11-29 00:00"), "V3"),
+)
+RESERVATION_GIVEN_UP = ReservationGivenUp("RV1", "V3", at("11-22 10:00"))
+RESERVATION_RELEASED = ReservationReleased("RV1", "RW1", "S2", "by-staff")
 
 FACT_EXAMPLES: Final[tuple[Fact, ...]] = (
     LEDGER_OPENED,
@@ -178,6 +221,13 @@ FACT_EXAMPLES: Final[tuple[Fact, ...]] = (
     REWARD_COLLECTED,
     REDEMPTION_REVERSED,
     PARTNER_SETTLED,
+    PARTNER_REGISTERED,
+    REWARD_OFFERED,
+    REWARD_RESTOCKED,
+    REWARD_WITHDRAWN,
+    REWARD_RESERVED,
+    RESERVATION_GIVEN_UP,
+    RESERVATION_RELEASED,
 )
 
 
@@ -233,6 +283,18 @@ COMMAND_EXAMPLES: Final[dict[Callable[[Any, Context], Decision], Any]] = {
         "S2",
         "confirmed",
     ),
+    register_partner: RegisterPartner(partner="P7", name="金湖理发店", community=XINZHU),
+    offer_reward: OfferReward(partner="P1", name="理发", minutes=60, items=10),
+    restock_reward: RestockReward(reward="RW1", items=5),
+    withdraw_reward: WithdrawReward(reward="RW1"),
+    settle_partner: SettlePartner(partner="P1"),
+    reserve: ReserveReward(reservation="RV9", reward="RW1", member="V3", code_sha256=code_sha256("RV9", CODE)),
+    collect: CollectReward(reservation="RV1", code=CODE),
+    collect_many: CollectManyRewards(
+        collections=(CollectReward(reservation="RV1", code=CODE, collected_at=at("11-22 08:00")),)
+    ),
+    release: ReleaseReservation(reservation="RV1"),
+    reverse_redemption: ReverseRedemption(reservation="RV2", reason="other", restocked=True),
 }
 
 
@@ -275,6 +337,29 @@ def between(span: str) -> tuple[datetime, datetime]:
 def credited(household: str, minutes: int) -> HoursConfirmed:
     """A balance out of nowhere, for a household that needs one."""
     return HoursConfirmed("issuance", "household:" + household, minutes, "R0", "S2")
+
+
+def reserved(reservation: str, **changes: Any) -> tuple[Fact, ...]:
+    """V3's reservation of one RW1, and the minutes that are held for it."""
+    changes = {"reservation": reservation, "code_sha256": code_sha256(reservation, CODE)} | changes
+    fact = replace(REWARD_RESERVED, **changes)
+    return fact, MinutesHeld("household:" + fact.household, fact.minutes, "reservation:" + reservation)
+
+
+def collected(reservation: str, **changes: Any) -> tuple[Fact, ...]:
+    """That reservation, and what follows when it is collected."""
+    fact = replace(REWARD_COLLECTED, reservation=reservation, **changes)
+    return (*reserved(reservation), MinutesReleased(fact.source, fact.minutes, "reservation:" + reservation), fact)
+
+
+REDEMPTIONS: Final = (
+    PARTNER_REGISTERED,
+    replace(REWARD_OFFERED, age_years_min=0, household_month_max=3),
+    credited("H2", 300),
+    *reserved("RV1"),
+    *collected("RV2", collected_at=at("11-21 16:00")),
+)
+"""V3's household has reserved RW1 twice, and collected it once."""
 
 
 # ── given … when … then ──────────────────────────────────────────────────────────────────────────────────────

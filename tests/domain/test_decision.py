@@ -46,7 +46,9 @@ from domain.household import (
     register_member,
 )
 from domain.ledger import ledger
+from domain.partner import Partner, Reward
 from domain.policy import Policy, PolicyAdopted, policy_book
+from domain.redemption import HouseholdMonth, Reservation
 from tests.controls import (
     ADMIN,
     COMMAND_EXAMPLES,
@@ -58,6 +60,7 @@ from tests.controls import (
     HOURS_LOGGED,
     LOGGER,
     NOW,
+    REDEMPTIONS,
     XINZHU,
     ZONE,
     at,
@@ -80,6 +83,10 @@ FOLDS = [
         Account.of(""),
         ServiceRecord.of(""),
         VolunteerDay.of("", NOW.date()),
+        Partner.of(""),
+        Reward.of(""),
+        Reservation.of(""),
+        HouseholdMonth.of("", "", NOW),
     )
 ]
 
@@ -142,7 +149,7 @@ def test_every_example_command_is_accepted_twice_alike(decide: Any) -> None:
     past = () if decide.__name__ == "open_ledger" else (DISTRICT, HOURS_LOGGED, logged("R2", "11-10 09:00 - 10:30"))
     confirmed = replace(HOURS_CONFIRMED, record="R2")
     funded = PoolFunded("issuance", POOL, 600, "A1")
-    facts = given(*past, *((confirmed, funded) if past else ()))
+    facts = given(*past, *((confirmed, funded, REDEMPTIONS) if past else ()))
     first, second = (facts.when(decide, COMMAND_EXAMPLES[decide], actor=ADMIN) for _ in range(2))
     assert first.accepted == second.accepted
     assert first.decided == second.decided
