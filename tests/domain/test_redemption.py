@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from msgspec.structs import replace
 from pydantic import ValidationError
 
@@ -470,6 +470,7 @@ ACTORS = st.one_of(
     st.just(COUNTER),
     st.sampled_from([STAFF, STAFF_ELSEWHERE, OTHER_COUNTER, *map(volunteer, MEMBERS)]),
 )
+BACK = st.sampled_from([0, 0, 1, 2, 4])
 CODES = {n: "ABCDEFGHIJKLMNO" + letter for n, letter in enumerate("PQ")}
 
 
@@ -491,7 +492,7 @@ class Redeeming(RuleBasedStateMachine):
         self.settlements = 0
         self.told: list[str] = []
 
-    @initialize(minutes=st.lists(st.integers(0, 200), min_size=3, max_size=3), limit=st.sampled_from([None, 1, 2]))
+    @initialize(minutes=st.lists(st.integers(40, 400), min_size=3, max_size=3), limit=st.sampled_from([None, 1, 2]))
     def a_district(self, minutes: list[int], limit: int | None) -> None:
         self.record(replace(POLICY_ADOPTED, policy=Policy(reservation_days=1, redemption_age_years_min=60)))
         for (household, community), amount in zip(HOUSEHOLDS.items(), minutes, strict=True):
@@ -505,41 +506,57 @@ class Redeeming(RuleBasedStateMachine):
             self.limit = limit
             self.record(RewardOffered(reward, "P1", "午餐", 50, 2, community, 0, 50, limit, "S2"))
 
-    @rule(hours=st.sampled_from([1, 7, 24, 60]))
+    @precondition(lambda self: self.reservations)
+    @rule(hours=st.sampled_from([1, 2, 7, 24, 60, 120]))
     def time_passes(self, hours: int) -> None:
         self.now += timedelta(hours=hours)
 
-    @rule(fresh=st.sampled_from([True, True, True, False]), reward=st.sampled_from(["RW1", "RW2"]), actor=ACTORS)
-    def reserve(self, fresh: bool, reward: str, actor: Actor) -> None:
-        number = f"RV{len(self.reservations) - (not fresh)}"
-        member = actor.id if actor.role == "volunteer" else ("V1", "V2", "V3")[len(self.reservations) % 3]
-        digest = code_sha256(number, CODES[0])
-        self.command(
-            reserve, ReserveReward(reservation=number, reward=reward, member=member, code_sha256=digest), actor
-        )
+    @rule(reward=st.sampled_from(["RW1", "RW2"]), actor=st.sampled_from([ADMIN, STAFF, *map(volunteer, MEMBERS)]))
+    def reserve(self, reward: str, actor: Actor) -> None:
+        self.ask(len(self.reservations), reward, actor)
 
-    @rule(
-        back=st.integers(0, 3), code=st.sampled_from([0, 0, 0, 1]), actor=ACTORS, ago=st.sampled_from([None, 0, 5, 40])
-    )
+    @precondition(lambda self: self.reservations)
+    @rule(reward=st.sampled_from(["RW1", "RW2"]), actor=ACTORS)
+    def reserve_under_a_number_that_is_taken(self, reward: str, actor: Actor) -> None:
+        self.ask(len(self.reservations) - 1, reward, actor)
+
+    def ask(self, number: int, reward: str, actor: Actor) -> None:
+        member = actor.id if actor.role == "volunteer" else ("V1", "V2", "V3")[len(self.reservations) % 3]
+        digest = code_sha256(f"RV{number}", CODES[0])
+        command = ReserveReward(reservation=f"RV{number}", reward=reward, member=member, code_sha256=digest)
+        self.command(reserve, command, actor)
+
+    @precondition(lambda self: self.reservations)
+    @rule(back=BACK, code=st.sampled_from([0] * 5 + [1]), actor=ACTORS, ago=st.sampled_from([None, 0, 2, 5, 70]))
     def collect(self, back: int, code: int, actor: Actor, ago: int | None) -> None:
         collected_at = None if ago is None else self.now - timedelta(hours=ago)
         self.command(collect, spend(CODES[code], collected_at, self.named(back)), actor)
 
-    @rule(back=st.lists(st.integers(0, 3), min_size=1, max_size=3))
-    def hand_in(self, back: list[int]) -> None:
-        rows = tuple(spend(CODES[0], self.now - timedelta(hours=2), self.named(n)) for n in back)
+    @precondition(lambda self: len(self.reservations) > 1)
+    @rule(back=st.lists(BACK, min_size=1, max_size=2), ago=st.sampled_from([0, 1, 2, 26]))
+    def hand_in(self, back: list[int], ago: int) -> None:
+        rows = tuple(spend(CODES[0], self.now - timedelta(hours=ago), self.named(n)) for n in back)
         self.command(collect_many, CollectManyRewards(collections=rows), COUNTER)
 
-    @rule(back=st.integers(0, 3), actor=ACTORS | st.just(SYSTEM))
+    @precondition(lambda self: self.reservations)
+    @rule(back=BACK, actor=ACTORS)
     def release(self, back: int, actor: Actor) -> None:
         self.command(release, ReleaseReservation(reservation=self.named(back)), actor)
 
+    @precondition(lambda self: self.reservations)
+    @rule(back=BACK)
+    def give_up(self, back: int) -> None:
+        member = volunteer(self.reservations[self.named(back)].member)
+        self.command(release, ReleaseReservation(reservation=self.named(back)), member)
+
+    @precondition(lambda self: "open" in self.status.values())
     @rule()
-    def what_is_due(self) -> None:
+    def release_what_is_due(self) -> None:
         for number in list(self.reservations):
             self.command(release, ReleaseReservation(reservation=number), SYSTEM)
 
-    @rule(back=st.integers(0, 3), restocked=st.booleans())
+    @precondition(lambda self: "collected" in self.status.values())
+    @rule(back=BACK, restocked=st.booleans())
     def reverse(self, back: int, restocked: bool) -> None:
         command = ReverseRedemption(reservation=self.named(back), reason="other", restocked=restocked)
         self.command(reverse_redemption, command, ADMIN)
@@ -548,26 +565,27 @@ class Redeeming(RuleBasedStateMachine):
     def restock(self, actor: Actor, reward: str) -> None:
         self.command(restock_reward, RestockReward(reward=reward, items=1), actor)
 
+    @precondition(lambda self: len(self.reservations) > 6)
     @rule()
     def withdraw(self) -> None:
-        if len(self.reservations) > 6:
-            self.command(withdraw_reward, WithdrawReward(reward="RW2"), ADMIN)
-            again = OfferReward(reward="RW2", partner="P1", name="午餐", minutes=1, items=100)
-            self.command(offer_reward, again, ADMIN)
+        self.command(withdraw_reward, WithdrawReward(reward="RW2"), ADMIN)
+        again = OfferReward(reward="RW2", partner="P1", name="午餐", minutes=1, items=100)
+        self.command(offer_reward, again, ADMIN)
 
+    @precondition(lambda self: "collected" in self.status.values())
     @rule()
     def settle(self) -> None:
         self.command(settle_partner, SettlePartner(partner="P1"), ADMIN)
 
-    @rule(household=st.sampled_from(sorted(HOUSEHOLDS)), minutes=st.integers(1, 80))
-    def earn(self, household: str, minutes: int) -> None:
-        self.record(credited(household, minutes))
-
-    @rule(household=st.sampled_from(sorted(HOUSEHOLDS)))
-    def lose_hours_that_were_false(self, household: str) -> None:
-        if self.balance["household:" + household] >= 30:
-            self.debt["household:" + household] += 30
-            self.record(HoursReversed("household:" + household, "issuance", 30, "R0", "S2", "false-record"))
+    @rule(household=st.sampled_from(sorted(HOUSEHOLDS)), minutes=st.integers(1, 80), falsely=st.booleans())
+    def earn(self, household: str, minutes: int, falsely: bool) -> None:
+        """Hours are credited; some were false, and are reversed once they may have been spent or promised."""
+        account = "household:" + household
+        if falsely and self.balance[account] >= minutes:
+            self.debt[account] += minutes
+            self.record(HoursReversed(account, "issuance", minutes, "R0", "S2", "false-record"))
+        else:
+            self.record(credited(household, minutes))
 
     def named(self, back: int) -> str:
         return f"RV{max(0, len(self.reservations) - 1 - back)}"
