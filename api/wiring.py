@@ -37,7 +37,9 @@ from projections.community import Communities
 from projections.figures import figures
 from projections.hours import Hours
 from projections.household import People
+from projections.partner import Partners
 from projections.projection import Projection
+from projections.redemption import Reservations
 
 READ_WAIT_SECONDS_MAX: Final = 5.0
 READ_CONNECTIONS_MAX: Final = 8
@@ -75,7 +77,7 @@ def spare_the_collector() -> None:
 
 def projections() -> Sequence[Projection]:
     """All read models, fresh."""
-    return (Communities(), People(), Hours(), Accounts())
+    return (Communities(), People(), Hours(), Accounts(), Partners(), Reservations())
 
 
 @contextmanager
