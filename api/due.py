@@ -16,7 +16,9 @@ from api.wiring import Timebank
 from application.write_loop import Accepted, Decide, Ticket, Writer, command_id
 from domain.decision import Actor
 from domain.policy import PolicyBook
+from domain.redemption import COLLECTION_GRACE, ReleaseReservation, release
 from domain.refusal import Refusal
+from projections.redemption import ended_reservations
 
 ACTOR: Final = Actor("@due", "admin")
 """No person's number starts so: nobody can have a token for this id, nor share its command ids."""
@@ -34,7 +36,14 @@ class Due(NamedTuple):
     decide: Decide
 
 
-DUE: Final[tuple[Due, ...]] = ()
+def _ended_reservations(
+    connection: psycopg.Connection[Any], now: datetime, _: PolicyBook
+) -> Iterable[tuple[str, ReleaseReservation]]:
+    for reservation in ended_reservations(connection, now - COLLECTION_GRACE):
+        yield reservation, ReleaseReservation(reservation=reservation)
+
+
+DUE: Final[tuple[Due, ...]] = (Due("release reservations", _ended_reservations, release),)
 
 
 class DueReport(NamedTuple):
