@@ -13,11 +13,19 @@ import pytest
 from api.due import ACTOR, run_due
 from api.wiring import Timebank, known
 from application.write_loop import Accepted, Ticket, Writer
-from domain.account import Account, FundPool, GrantMinutes, fund_pool, grant_minutes
+from domain.account import Account, FundPool, GrantMinutes, PartnerSettled, fund_pool, grant_minutes
 from domain.community import RegisterCommunity, register_community
 from domain.decision import Actor
 from domain.household import RegisterHousehold, RegisterMember, register_household, register_member
-from domain.partner import OfferReward, RegisterPartner, Reward, offer_reward, register_partner
+from domain.partner import (
+    OfferReward,
+    RegisterPartner,
+    Reward,
+    SettlePartner,
+    offer_reward,
+    register_partner,
+    settle_partner,
+)
 from domain.policy import policy_book
 from domain.redemption import (
     COLLECTION_GRACE,
@@ -419,6 +427,27 @@ def test_one_reservation_delivered_by_many_at_once_is_made_once(open_bank: OpenB
     assert sum(not t.outcome.repeated for t in tickets if isinstance(t.outcome, Accepted)) == 1
     assert known(bank.store, Account.of("household:H0")) == Account("household:H0", 100, 50)
     assert known(bank.store, Reward.of("RW1")).items_left == 8
+
+
+def test_of_racers_that_settle_exactly_one_does_and_what_is_collected_meanwhile_is_settled_next(
+    open_bank: OpenBank,
+) -> None:
+    bank = open_bank()
+    a_market(bank, households=1, minutes=1000, items=99)
+    given(bank, *((reserve, ask(n, 0)) for n in range(RACERS // 2)))
+    settle = (settle_partner, SettlePartner(partner="P1"), ADMIN)
+    collecting: list[tuple[Any, Any, Actor]] = [
+        (collect, CollectReward(reservation=f"RV{n}", code=CODE), COUNTER) for n in range(RACERS // 2)
+    ]
+    tickets = won(race(bank, [*collecting, *[settle] * (RACERS // 2)]))
+    assert sum(ticket.decide is collect for ticket in tickets) == RACERS // 2
+    left = known(bank.store, Account.of("partner:P1")).balance_minutes
+    again = race(bank, [settle] * RACERS)
+    assert len(won(again)) == (left > 0)
+    settled = [ticket.outcome.facts[0] for ticket in (*tickets, *won(again)) if ticket.decide is settle_partner]  # type: ignore[union-attr]
+    assert all(isinstance(fact, PartnerSettled) for fact in settled)
+    assert sum(fact.minutes for fact in settled) == 50 * (RACERS // 2)
+    assert sorted(fact.number for fact in settled) == list(range(1, len(settled) + 1))
 
 
 def test_racers_over_http_for_the_last_item_are_told_so(open_bank: OpenBank) -> None:
