@@ -492,7 +492,7 @@ class Redeeming(RuleBasedStateMachine):
         self.settlements = 0
         self.told: list[str] = []
 
-    @initialize(minutes=st.lists(st.integers(40, 400), min_size=3, max_size=3), limit=st.sampled_from([None, 1, 2]))
+    @initialize(minutes=st.lists(st.integers(60, 400), min_size=3, max_size=3), limit=st.sampled_from([None, 1, 2]))
     def a_district(self, minutes: list[int], limit: int | None) -> None:
         self.record(replace(POLICY_ADOPTED, policy=Policy(reservation_days=1, redemption_age_years_min=60)))
         for (household, community), amount in zip(HOUSEHOLDS.items(), minutes, strict=True):
@@ -505,6 +505,8 @@ class Redeeming(RuleBasedStateMachine):
         for reward, community in (("RW1", ()), ("RW2", (XINZHU,))):
             self.limit = limit
             self.record(RewardOffered(reward, "P1", "午餐", 50, 2, community, 0, 50, limit, "S2"))
+        for reward in ("RW1", "RW2"):
+            self.ask(len(self.reservations), reward, ADMIN)
 
     @precondition(lambda self: self.reservations)
     @rule(hours=st.sampled_from([1, 2, 7, 24, 60, 120]))
