@@ -15,7 +15,21 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from api import community, desk, dispute, documentation, figures, hours, household, policy, problems, sheet, visit
+from api import (
+    community,
+    desk,
+    dispute,
+    documentation,
+    figures,
+    hours,
+    household,
+    partner,
+    policy,
+    problems,
+    redemption,
+    sheet,
+    visit,
+)
 from api.answers import answer
 from api.due import run_due_each_minute
 from api.identity import ROLES_OF, Anyone
@@ -38,6 +52,8 @@ CONCEPTS: Final[tuple[ModuleType, ...]] = (
     sheet,
     desk,
     dispute,
+    partner,
+    redemption,
 )
 """Each concept's routes, with what the documentation must know of them: see the three tables that follow."""
 

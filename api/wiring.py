@@ -40,7 +40,9 @@ from projections.evidence import AttachedEvidence
 from projections.figures import figures
 from projections.hours import Hours
 from projections.household import People
+from projections.partner import Partners
 from projections.projection import Projection
+from projections.redemption import Reservations
 from projections.sheet import Sheets
 from projections.visit import Visits
 
@@ -90,6 +92,8 @@ def projections() -> Sequence[Projection]:
         Sheets(),
         Papers(),
         Disputes(),
+        Partners(),
+        Reservations(),
     )
 
 

@@ -12,7 +12,9 @@ from domain import (
     hours,
     household,
     ledger,
+    partner,
     policy,
+    redemption,
     sheet,
     visit,
 )
@@ -30,6 +32,8 @@ CONCEPTS: Final[tuple[ModuleType, ...]] = (
     sheet,
     desk,
     dispute,
+    partner,
+    redemption,
 )
 
 

@@ -102,7 +102,39 @@ from domain.household import (
     register_member,
 )
 from domain.ledger import LedgerOpened, OpenLedger, open_ledger
+from domain.partner import (
+    OfferReward,
+    PartnerRegistered,
+    RegisterPartner,
+    ReservationReleased,
+    RestockReward,
+    RewardOffered,
+    RewardReserved,
+    RewardRestocked,
+    RewardWithdrawn,
+    SettlePartner,
+    WithdrawReward,
+    offer_reward,
+    register_partner,
+    restock_reward,
+    settle_partner,
+    withdraw_reward,
+)
 from domain.policy import AdoptPolicy, Policy, PolicyAdopted, adopt
+from domain.redemption import (
+    CollectManyRewards,
+    CollectReward,
+    ReleaseReservation,
+    ReservationGivenUp,
+    ReserveReward,
+    ReverseRedemption,
+    code_sha256,
+    collect,
+    collect_many,
+    release,
+    reserve,
+    reverse_redemption,
+)
 from domain.refusal import Refusal
 from domain.sheet import LogSheet, SheetLogged, SheetRow, log_sheet
 from domain.visit import (
@@ -191,8 +223,6 @@ BALANCE_CARRIED = BalanceCarried("household:H1", "household:H2", 60, "household-
 BALANCE_TAKEN_ALONG = BalanceTakenAlong("household:H1", "ledger:xingning", 60, "H1", "qingxiu-1")
 BALANCE_PAID_IN = BalancePaidIn("ledger:xingning", "household:H2", 60, "H2", "xingning-1", "ab" * 32, "S2")
 REWARD_COLLECTED = RewardCollected("household:H2", "partner:P1", 60, "RV1", "RW1", at("11-21 16:00"))
-REDEMPTION_REVERSED = RedemptionReversed("partner:P1", "household:H2", 60, "RV1", "RW1", "S2", "other")
-PARTNER_SETTLED = PartnerSettled("partner:P1", "settled", 60, "P1", "ST1", "A1")
 EVIDENCE_ATTACHED = EvidenceAttached("R1", "sheet", "cd" * 32, "S2", "staff")
 DOOR_CODE = "7K3MQ2XD9TBV4HRN"
 DOOR_CODE_MADE = DoorCodeMade(code_hash(DOOR_CODE), "H2", "V3", at("11-22 20:00"))
@@ -225,6 +255,19 @@ DISPUTE_ESCALATED = DisputeEscalated("D1")
 DISPUTE_UPHELD = DisputeUpheld("D1", "R3", "A1")
 DISPUTE_DISMISSED = DisputeDismissed("D1", "R3", "A1")
 DISPUTE_WITHDRAWN = DisputeWithdrawn("D1", "R3")
+REDEMPTION_REVERSED = RedemptionReversed("partner:P1", "household:H2", 60, "RV1", "RW1", "S2", "other", True)
+PARTNER_SETTLED = PartnerSettled("partner:P1", "settled", 60, "P1", 1, "A1")
+CODE = "ABCDEFGHIJKLMNOP"
+PARTNER_REGISTERED = PartnerRegistered("P1", "新竹食堂", XINZHU, "S2")
+REWARD_OFFERED = RewardOffered("RW1", "P1", "午餐", 60, 5, (XINZHU,), 60, 90, 2, "S2")
+REWARD_RESTOCKED = RewardRestocked("RW1", 3, "P1")
+REWARD_WITHDRAWN = RewardWithdrawn("RW1", "P1")
+REWARD_RESERVED = RewardReserved(
+    *("RV1", "RW1", "P1", "V3", "H2", XINZHU, 60, code_sha256("RV1", CODE)),
+    *(at("11-21 09:00"), at("11-29 00:00"), "V3"),
+)
+RESERVATION_GIVEN_UP = ReservationGivenUp("RV1", "V3", at("11-22 10:00"))
+RESERVATION_RELEASED = ReservationReleased("RV1", "RW1", "S2", "by-staff")
 
 FACT_EXAMPLES: Final[tuple[Fact, ...]] = (
     LEDGER_OPENED,
@@ -273,6 +316,13 @@ FACT_EXAMPLES: Final[tuple[Fact, ...]] = (
     DISPUTE_UPHELD,
     DISPUTE_DISMISSED,
     DISPUTE_WITHDRAWN,
+    PARTNER_REGISTERED,
+    REWARD_OFFERED,
+    REWARD_RESTOCKED,
+    REWARD_WITHDRAWN,
+    REWARD_RESERVED,
+    RESERVATION_GIVEN_UP,
+    RESERVATION_RELEASED,
 )
 
 
@@ -355,6 +405,18 @@ COMMAND_EXAMPLES: Final[dict[Callable[[Any, Context], Decision], Any]] = {
     decide_dispute: DecideDispute(dispute="D1", outcome="upheld"),
     withdraw_dispute: WithdrawDispute(dispute="D2"),
     escalate_dispute: EscalateDispute(dispute="D1"),
+    register_partner: RegisterPartner(partner="P7", name="金湖理发店", community=XINZHU),
+    offer_reward: OfferReward(partner="P1", name="理发", minutes=60, items=10),
+    restock_reward: RestockReward(reward="RW1", items=5),
+    withdraw_reward: WithdrawReward(reward="RW1"),
+    settle_partner: SettlePartner(partner="P1"),
+    reserve: ReserveReward(reservation="RV9", reward="RW1", member="V3", code_sha256=code_sha256("RV9", CODE)),
+    collect: CollectReward(reservation="RV1", code=CODE),
+    collect_many: CollectManyRewards(
+        collections=(CollectReward(reservation="RV1", code=CODE, collected_at=at("11-22 08:00")),)
+    ),
+    release: ReleaseReservation(reservation="RV1"),
+    reverse_redemption: ReverseRedemption(reservation="RV2", reason="other", restocked=True),
 }
 COMMANDS_OF_TIME: Final = frozenset({settle_silence, escalate_dispute, mark_overdue})
 """Those that time alone gives."""
@@ -401,6 +463,29 @@ def credited(household: str, minutes: int) -> HoursConfirmed:
     return HoursConfirmed("issuance", "household:" + household, minutes, "R0", "S2")
 
 
+def reserved(reservation: str, **changes: Any) -> tuple[Fact, ...]:
+    """V3's reservation of one RW1, and the minutes that are held for it."""
+    changes = {"reservation": reservation, "code_sha256": code_sha256(reservation, CODE)} | changes
+    fact = replace(REWARD_RESERVED, **changes)
+    return fact, MinutesHeld("household:" + fact.household, fact.minutes, "reservation:" + reservation)
+
+
+def collected(reservation: str, **changes: Any) -> tuple[Fact, ...]:
+    """That reservation, and what follows when it is collected."""
+    fact = replace(REWARD_COLLECTED, reservation=reservation, **changes)
+    return (*reserved(reservation), MinutesReleased(fact.source, fact.minutes, "reservation:" + reservation), fact)
+
+
+REDEMPTIONS: Final = (
+    PARTNER_REGISTERED,
+    replace(REWARD_OFFERED, age_years_min=0, household_month_max=3),
+    credited("H2", 300),
+    *reserved("RV1"),
+    *collected("RV2", collected_at=at("11-21 16:00")),
+)
+"""V3's household has reserved RW1 twice, and collected it once."""
+
+
 # ── What is past when an example command is given ────────────────────────────────────────────────────────────
 
 ORDINARY_PAST: Final[tuple[Fact, ...]] = (
@@ -426,6 +511,11 @@ FIRST_COMMANDS: Final = frozenset({open_ledger})
 COMMAND_PASTS: Final[dict[Callable[[Any, Context], Decision], tuple[Fact, ...]]] = {
     **dict.fromkeys((state_case, decide_dispute, withdraw_dispute, escalate_dispute), IN_DISPUTE),
     **dict.fromkeys((check_out, close_visit, void_visit, mark_overdue), VISITED),
+    **{
+        decide: REDEMPTIONS
+        for decide in COMMAND_EXAMPLES
+        if decide.__module__ in ("domain.partner", "domain.redemption")
+    },
 }
 """What must have happened beside the ordinary for an example command to be accepted."""
 
