@@ -31,6 +31,7 @@ from infrastructure.journal import CHANNEL, PostgresJournal, open_datastore
 from infrastructure.projector import Projector, ProjectorThread, projections_version, schema_of
 from infrastructure.schema import SERVICE_ROLE, migrate
 from infrastructure.settings import Settings
+from infrastructure.tokens import revoke_tokens
 from infrastructure.vault import remember
 from projections.account import Accounts, recalled_accounts
 from projections.community import Communities
@@ -370,6 +371,15 @@ class Service:
                 remember(connection, self.bank.name, names={person: name}, overwrite=overwrite)
 
         await asyncio.to_thread(keep)
+
+    async def revoke_tokens(self, person: str) -> None:
+        """End every token of a person."""
+
+        def revoke() -> None:
+            with psycopg.connect(self.bank.address) as connection:
+                revoke_tokens(connection, self.bank.name, person)
+
+        await asyncio.to_thread(revoke)
 
     async def policies(self) -> list[dict[str, object]]:
         """Every adopted version of the rules, oldest first."""

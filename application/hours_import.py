@@ -38,6 +38,7 @@ from domain.hours import (
     RecordTooShort,
     import_hours,
 )
+from domain.household import ClosedHousehold, MemberHasDied
 from domain.journal import Conflict, FactStore
 from domain.policy import NoPolicyInForce
 from domain.refusal import Refusal
@@ -49,11 +50,13 @@ ACTOR: Final = Actor("@import", "admin")
 
 _FIELDS: Final[dict[type[Refusal], str]] = {
     BalanceTooLow: "minutes",
+    ClosedHousehold: "household",
     ConfirmedByLogger: "confirmed_by",
     ConfirmedByOwnHousehold: "confirmed_by",
     DayTooLong: "minutes",
     InTheFuture: "date",
     MemberElsewhere: "household",
+    MemberHasDied: "volunteer",
     NoPolicyInForce: "date",
     OwnHouseholdServed: "recipient_household",
     RecordAboveCap: "minutes",

@@ -57,7 +57,7 @@ def _account_tags(movement: Movement) -> tuple[str, ...]:
     source, target = movement.source, movement.target
     if source in UNDECIDED:
         return ("account:" + target,) if target not in UNDECIDED else ()
-    if target in UNDECIDED:
+    if target in UNDECIDED or source == target:
         return ("account:" + source,)
     return ("account:" + source, "account:" + target)
 

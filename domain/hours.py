@@ -12,6 +12,7 @@ from functools import partial
 from typing import Annotated, Any, Final, Literal, Self
 
 import msgspec
+from msgspec.structs import replace
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 from domain.account import (
@@ -31,13 +32,16 @@ from domain.community import Community, CommunityRegistered, GridPath, GridRegis
 from domain.decision import Context, Decided, Decision, Fold, Question, Reading, read, read_all, together
 from domain.fact import Fact, Movement
 from domain.household import (
+    ClosedHousehold,
     Household,
     HouseholdRegistered,
+    MemberHasDied,
     MemberRegistered,
     NotEnrolled,
     Person,
     UnknownMember,
     VolunteerEnrolled,
+    successor,
 )
 from domain.identifiers import HouseholdId, PersonId, PlaceName, RecordId, ServiceName
 from domain.policy import Policy, PolicyAdopted, PolicyBook, policy_book
@@ -304,9 +308,9 @@ class ImportHours(msgspec.Struct, frozen=True, gc=False):
 
 
 def log(command: LogHours, context: Context) -> Decision:
-    """Raises: RecordAlreadyLogged, UnknownMember, NotEnrolled, NotYourself, OwnHouseholdServed, InTheFuture,
-    TooLongAgo, RecordTooShort, RecordTooLong, DayTooLong, RecordOverlaps, UnknownHousehold, UnknownCommunity,
-    UnknownGrid, OutsideCommunity, NoPolicyInForce."""
+    """Raises: RecordAlreadyLogged, UnknownMember, MemberHasDied, NotEnrolled, NotYourself, OwnHouseholdServed,
+    InTheFuture, TooLongAgo, RecordTooShort, RecordTooLong, DayTooLong, RecordOverlaps, UnknownHousehold,
+    ClosedHousehold, UnknownCommunity, UnknownGrid, OutsideCommunity, NoPolicyInForce."""
     actor = context.actor
     if actor.role == "volunteer" and actor.id != command.volunteer:
         raise NotYourself(command.volunteer)
@@ -323,7 +327,7 @@ def log(command: LogHours, context: Context) -> Decision:
     if record.status != "absent":
         raise RecordAlreadyLogged(record_id)
     if person.household is None:
-        raise UnknownMember(command.volunteer)
+        raise MemberHasDied(command.volunteer) if person.died else UnknownMember(command.volunteer)
     if not person.volunteer:
         raise NotEnrolled(command.volunteer)
     adopted = book.in_force(first)
@@ -404,7 +408,10 @@ def _check_claim(
 
 
 def confirm(command: ConfirmHours, context: Context) -> Decision:
-    """Raises: UnknownRecord, RecordAlreadySettled, ConfirmedByLogger, ConfirmedByOwnHousehold,
+    """Where the household that earned was merged since, its successor is credited; where it was closed without one, the
+    record can only be rejected.
+
+    Raises: UnknownRecord, RecordAlreadySettled, ConfirmedByLogger, ConfirmedByOwnHousehold, ClosedHousehold,
     BalanceTooLow (the payer's), RecordAboveCap (where the policy refuses at the cap)."""
     record, book, confirmer = yield from read(
         ServiceRecord.of(command.record), policy_book, Person.of(context.actor.id)
@@ -431,21 +438,34 @@ def _confirmed(
         raise ConfirmedByOwnHousehold(logged.record, logged.household)
     policy = adopted.policy
     minutes = logged.service_minutes
-    source = _payer(policy, logged)
-    target = household_account(logged.household)
+    target, balance_max = household_account(logged.household), policy.balance_minutes_max
+    if balance_max is None:
+        # Only what is needed: credits to one account never conflict where no cap makes them look at its balance.
+        account, household = None, (yield from read(Household.of(logged.household)))
+    else:
+        account, household = yield from read(Account.of(target), Household.of(logged.household))
+    if household.heir is not None:
+        household = yield from successor(household)
+        if household.heir is not None:
+            raise ClosedHousehold(logged.household)
+        if confirmer.household == household.household:
+            raise ConfirmedByOwnHousehold(logged.record, household.household)
+        target = household_account(household.household)
+        if account is not None:
+            account = yield from read(Account.of(target))
+    source = yield from _payer(policy, logged, target)
     if source != ISSUANCE:
         payer = yield from read(Account.of(source))
         floor = policy.balance_minutes_min if source.startswith("household:") else 0
         require_cover(payer, minutes, floor)
-    if policy.balance_minutes_max is None:
+    if account is None or balance_max is None:
         return HoursConfirmed(source, target, minutes, logged.record, confirmer.person), None
-    account, household = yield from read(Account.of(target), Household.of(logged.household))
-    excess = min(minutes, max(0, account.balance_minutes + minutes - policy.balance_minutes_max))
+    excess = min(minutes, max(0, account.balance_minutes + minutes - balance_max))
     if not excess:
         return HoursConfirmed(source, target, minutes, logged.record, confirmer.person), None
     match policy.above_balance_max:
         case "refuse":
-            raise RecordAboveCap(logged.record, account.balance_minutes, minutes, policy.balance_minutes_max)
+            raise RecordAboveCap(logged.record, account.balance_minutes, minutes, balance_max)
         case "honour":
             return HoursConfirmed(source, target, minutes - excess, logged.record, confirmer.person, excess), None
         case "pool":
@@ -456,12 +476,19 @@ def _confirmed(
             )
 
 
-def _payer(policy: Policy, logged: HoursLogged) -> str:
-    """Which account pays: the recipient's household, the community's pool, or issuance."""
+def _payer(policy: Policy, logged: HoursLogged, target: str) -> Generator[Question, Any, str]:
+    """Which account pays: the recipient's household, the community's pool, or issuance.
+
+    A household that was merged since is paid for by its successor; one that is closed, or that became one with the
+    household that earned, counts as no recipient.
+    """
     payer = policy.payer
     if payer == "recipient":
         if logged.recipient_household is not None:
-            return household_account(logged.recipient_household)
+            recipient = yield from successor((yield from read(Household.of(logged.recipient_household))))
+            account = household_account(recipient.household)
+            if recipient.heir is None and account != target:
+                return account
         payer = policy.payer_without_recipient
     return pool_account(logged.community) if payer == "pool" else ISSUANCE
 
@@ -478,6 +505,8 @@ def reject(command: RejectHours, context: Context) -> Decision:
 def reverse(command: ReverseHours, context: Context) -> Decision:
     """An exact reversal is never refused for what was spent since: it may leave a balance below the floor.
 
+    Where a household was closed since, its heir gives back, and is given back, what it would have.
+
     Raises: UnknownRecord, RecordNotConfirmed, RecordAlreadyReversed.
     """
     record = yield from read(ServiceRecord.of(command.record))
@@ -486,7 +515,29 @@ def reverse(command: ReverseHours, context: Context) -> Decision:
         raise RecordAlreadyReversed(command.record)
     if record.confirmed is None:
         raise RecordNotConfirmed(command.record, record.status)
-    return Decided(0, _reversed(record.confirmed, record.capped, context.actor.id, command.reason))
+    undone = _reversed(record.confirmed, record.capped, context.actor.id, command.reason)
+    return Decided(0, (yield from _with_heirs(undone)))
+
+
+def _with_heirs(movements: tuple[Movement, ...]) -> Generator[Question, Any, tuple[Fact, ...]]:
+    """The movements between the accounts that stand now in the place of those they name."""
+    names = {name for movement in movements for name in (movement.source, movement.target)}
+    households = sorted(name.removeprefix("household:") for name in names if name.startswith("household:"))
+    heirs: dict[str, str] = {}
+    for household in (yield from read_all(Household.of(household) for household in households)):
+        if household.heir is not None:
+            last = yield from successor(household)
+            heirs[household_account(household.household)] = last.heir or household_account(last.household)
+    if not heirs:
+        return movements
+    return tuple(
+        replace(
+            movement,
+            source=heirs.get(movement.source, movement.source),
+            target=heirs.get(movement.target, movement.target),
+        )
+        for movement in movements
+    )
 
 
 def _reversed(
@@ -505,6 +556,8 @@ def import_hours(command: ImportHours, context: Context) -> Decision:
 
     All rules hold but one: how far back a record may be logged. Nobody knows who kept the old books, so the
     volunteer counts as having logged the hours; a row that the volunteer confirmed is refused.
+
+    A household that was closed since may have been served, and can't earn any more; nobody who left or died does.
 
     Raises: as `log` and `confirm`, and MemberElsewhere.
     """
@@ -530,12 +583,16 @@ def import_hours(command: ImportHours, context: Context) -> Decision:
     record, person, book, first_day, last_day = yield from read(*readings)
     if record.logged is not None:
         return (yield from _import_again(command, record, record.logged, started_at, ended_at, book))
-    if person.household not in (None, command.household):
+    if person.died:
+        raise MemberHasDied(command.volunteer)
+    if person.left or person.household not in (None, command.household):
         raise MemberElsewhere(command.volunteer, command.household)
     if ended_at > context.now:
         raise InTheFuture(ended_at.isoformat())
     adopted = book.in_force(first)
     community, home, household, recipient = yield from read(*places)
+    if household.heir is not None:
+        raise ClosedHousehold(command.household)
     facts: list[Fact] = []
     if community.name is None or command.grid not in community.grids:
         facts += _new_places(community, command.grid)
@@ -623,7 +680,7 @@ def _import_again(
         return Decided(adopted.version, tuple((yield from _imported_settlement(command, logged, adopted, None))))
     if record.status == "confirmed" and record.confirmed is not None and command.status == "reversed":
         actor = command.confirmed_by or command.volunteer
-        return Decided(0, _reversed(record.confirmed, record.capped, actor, "imported"))
+        return Decided(0, (yield from _with_heirs(_reversed(record.confirmed, record.capped, actor, "imported"))))
     raise RecordAlreadySettled(command.record, record.status)
 
 

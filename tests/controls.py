@@ -69,7 +69,14 @@ from domain.household import (
     AgeAttested,
     AttestAge,
     EnrolVolunteer,
+    HouseholdClosed,
+    HouseholdMerged,
+    HouseholdMoved,
     HouseholdRegistered,
+    HouseholdSplit,
+    MemberDied,
+    MemberLeft,
+    MemberMoved,
     MemberRegistered,
     RegisterHousehold,
     RegisterMember,
@@ -78,6 +85,22 @@ from domain.household import (
     enrol_volunteer,
     register_household,
     register_member,
+)
+from domain.household_life import (
+    CloseHousehold,
+    LeaveHousehold,
+    MergeHouseholds,
+    MoveHousehold,
+    MoveMember,
+    RecordDeath,
+    SplitHousehold,
+    close_household,
+    leave_household,
+    merge_households,
+    move_household,
+    move_member,
+    record_death,
+    split_household,
 )
 from domain.ledger import LedgerOpened, OpenLedger, open_ledger
 from domain.policy import AdoptPolicy, Policy, PolicyAdopted, adopt
@@ -146,6 +169,13 @@ BALANCE_PAID_IN = BalancePaidIn("ledger:xingning", "household:H2", 60, "H2", "xi
 REWARD_COLLECTED = RewardCollected("household:H2", "partner:P1", 60, "RV1", "RW1", at("11-21 16:00"))
 REDEMPTION_REVERSED = RedemptionReversed("partner:P1", "household:H2", 60, "RV1", "RW1", "S2", "other")
 PARTNER_SETTLED = PartnerSettled("partner:P1", "settled", 60, "P1", "ST1", "A1")
+MEMBER_LEFT = MemberLeft("V1", "H1")
+MEMBER_MOVED = MemberMoved("V1", "H1", "H2")
+MEMBER_DIED = MemberDied("V1", "H1")
+HOUSEHOLD_MOVED = HouseholdMoved("H2", JINHU, (), date(2026, 11, 1))
+HOUSEHOLD_SPLIT = HouseholdSplit("H1", "H8", XINZHU, (), ("V2",))
+HOUSEHOLD_MERGED = HouseholdMerged("H1", "H2", ("V1", "V2"))
+HOUSEHOLD_CLOSED = HouseholdClosed("H1", "moved-away", "pool:" + XINZHU, ("V1", "V2"))
 
 FACT_EXAMPLES: Final[tuple[Fact, ...]] = (
     LEDGER_OPENED,
@@ -178,6 +208,13 @@ FACT_EXAMPLES: Final[tuple[Fact, ...]] = (
     REWARD_COLLECTED,
     REDEMPTION_REVERSED,
     PARTNER_SETTLED,
+    MEMBER_LEFT,
+    MEMBER_MOVED,
+    MEMBER_DIED,
+    HOUSEHOLD_MOVED,
+    HOUSEHOLD_SPLIT,
+    HOUSEHOLD_MERGED,
+    HOUSEHOLD_CLOSED,
 )
 
 
@@ -233,6 +270,13 @@ COMMAND_EXAMPLES: Final[dict[Callable[[Any, Context], Decision], Any]] = {
         "S2",
         "confirmed",
     ),
+    leave_household: LeaveHousehold(member="V1"),
+    move_member: MoveMember(member="V1", into="H2"),
+    record_death: RecordDeath(member="V1"),
+    move_household: MoveHousehold(household="H2", community=JINHU, moved_on=date(2026, 11, 1)),
+    split_household: SplitHousehold(household="H1", into="H8", members=("V2",), minutes=0),
+    merge_households: MergeHouseholds(household="H1", into="H2"),
+    close_household: CloseHousehold(household="H1", cause="moved-away"),
 }
 
 

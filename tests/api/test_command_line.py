@@ -282,6 +282,7 @@ EDITS = {
         f"INSERT INTO movements SELECT * FROM movements {ONE_MOVEMENT}",
     ),
     "people": ("DELETE FROM people",),
+    "households": ("DELETE FROM households",),
     "grids": ("DELETE FROM grids",),
     "communities": ("DELETE FROM communities",),
 }

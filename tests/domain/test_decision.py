@@ -41,6 +41,7 @@ from domain.household import (
     MemberRegistered,
     Person,
     RegisterMember,
+    Roster,
     VolunteerEnrolled,
     enrol_volunteer,
     register_member,
@@ -80,6 +81,7 @@ FOLDS = [
         Account.of(""),
         ServiceRecord.of(""),
         VolunteerDay.of("", NOW.date()),
+        Roster.of(""),
     )
 ]
 

@@ -52,6 +52,13 @@ CODES = {
     "unknown-member": Unknown,
     "unknown-record": Unknown,
     "volunteer-already-enrolled": AlreadyDone,
+    "closed-household": AgainstRule,
+    "decided-by-member": NotAllowed,
+    "member-has-died": AgainstRule,
+    "minutes-still-held": AgainstRule,
+    "not-yet": AgainstRule,
+    "same-household": AgainstRule,
+    "same-place": AgainstRule,
 }
 """Clients and printed guides name these codes, so a code is added here and never changed."""
 

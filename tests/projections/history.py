@@ -25,6 +25,22 @@ from domain.household import (
     register_household,
     register_member,
 )
+from domain.household_life import (
+    CloseHousehold,
+    LeaveHousehold,
+    MergeHouseholds,
+    MoveHousehold,
+    MoveMember,
+    RecordDeath,
+    SplitHousehold,
+    close_household,
+    leave_household,
+    merge_households,
+    move_household,
+    move_member,
+    record_death,
+    split_household,
+)
 from infrastructure.projector import Projector, schema_of
 from tests.controls import envelope
 
@@ -42,9 +58,11 @@ class History:
     def __init__(self, bank: Timebank, seed: int) -> None:
         self.bank = bank
         self.dice = Random(seed)  # noqa: S311 - reproducible
+        self.life_dice = Random(seed)  # noqa: S311 - likewise
         self.writer = Writer(bank.store, bank.zone)
         self.households = 0
         self.records = 0
+        self.splits = 0
         self.today = datetime.now(bank.zone).replace(hour=0, minute=0, second=0, microsecond=0)
         self.record_commands([(register_community, RegisterCommunity(community=name)) for name in COMMUNITIES])
         self.record_commands(
@@ -54,7 +72,10 @@ class History:
 
     def go(self, commands: int) -> int:
         """How many of the commands were accepted."""
-        return self.record_commands([command for _ in range(commands) for command in self._something()])
+        happening = [command for _ in range(commands) for command in self._something()]
+        # With dice of their own, so that what else happens stays the same whatever is added here.
+        happening += [self._life() for _ in range(commands) if self.life_dice.random() < 0.02]
+        return self.record_commands(happening)
 
     def record_commands(self, commands: list[tuple[Any, Any]]) -> int:
         tickets = [
@@ -94,6 +115,33 @@ class History:
                 return [(grant_minutes, GrantMinutes(household=household, minutes=dice.randint(1, 90), need="other"))]
             case _:
                 return self._household()
+
+    def _life(self) -> tuple[Any, Any]:
+        """Something that befalls a household or one of its people."""
+        dice = self.life_dice
+        member = f"V{dice.randint(1, self.households)}"
+        household, other = (f"H{dice.randint(1, self.households)}" for _ in range(2))
+        match dice.choices("lmdMsgcr", (2, 4, 1, 4, 4, 2, 1, 4))[0]:
+            case "l":
+                return leave_household, LeaveHousehold(member=member)
+            case "m":
+                return move_member, MoveMember(member=member, into=other)
+            case "d":
+                return record_death, RecordDeath(member=member)
+            case "M":
+                moved_on, community = self.today.date(), dice.choice(COMMUNITIES)
+                return move_household, MoveHousehold(household=household, community=community, moved_on=moved_on)
+            case "s":
+                self.splits += 1
+                return split_household, SplitHousehold(
+                    household=household, into=f"N{self.splits}", members=(member,), minutes=dice.randint(0, 60)
+                )
+            case "g":
+                return merge_households, MergeHouseholds(household=household, into=other)
+            case "c":
+                return close_household, CloseHousehold(household=household, cause="other")
+            case _:
+                return register_member, RegisterMember(member=member, household=household)
 
     def _log(self) -> tuple[Any, Any]:
         dice = self.dice
