@@ -39,6 +39,7 @@ from projections.figures import figures
 from projections.hours import Hours
 from projections.household import People
 from projections.projection import Projection
+from projections.statement import Statements
 
 READ_WAIT_SECONDS_MAX: Final = 5.0
 READ_CONNECTIONS_MAX: Final = 8
@@ -76,7 +77,7 @@ def spare_the_collector() -> None:
 
 def projections() -> Sequence[Projection]:
     """All read models, fresh."""
-    return (Communities(), People(), Hours(), Accounts())
+    return (Communities(), People(), Hours(), Accounts(), Statements())
 
 
 @contextmanager

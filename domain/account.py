@@ -214,9 +214,10 @@ class BalanceTakenAlong(Movement, frozen=True, omit_defaults=True, gc=False):
     type = "balance-taken-along.v1"
     household: str
     statement: str
+    members: tuple[str, ...]
 
     def tags(self) -> tuple[str, ...]:
-        return ("statement:" + self.statement, *_account_tags(self))
+        return ("statement:" + self.statement, "statements:issued", *_account_tags(self))
 
 
 class BalancePaidIn(Movement, frozen=True, omit_defaults=True, gc=False):

@@ -165,7 +165,7 @@ def move_household(command: MoveHousehold, context: Context) -> Decision:
     )
     household.require_within(context)
     community.require(command.grid)
-    _require_outsider(actor, command.household)
+    require_outsider(actor, command.household)
     if (household.community, household.grid) == (command.community, command.grid):
         raise SamePlace(command.household, "/".join((command.community, *command.grid)))
     return Decided(0, (HouseholdMoved(command.household, command.community, command.grid, command.moved_on),))
@@ -179,7 +179,7 @@ def split_household(command: SplitHousehold, context: Context) -> Decision:
         Household.of(command.household), Household.of(command.into), Person.of(context.actor.id)
     )
     home = household.require_within(context)
-    _require_outsider(actor, command.household)
+    require_outsider(actor, command.household)
     if new.community is not None:
         raise HouseholdAlreadyRegistered(command.into)
     for person in (yield from read_all(Person.of(member) for member in command.members)):
@@ -209,7 +209,7 @@ def merge_households(command: MergeHouseholds, context: Context) -> Decision:
     )
     household.require_within(context)
     into.require_within(context)
-    _require_outsider(actor, command.household, command.into)
+    require_outsider(actor, command.household, command.into)
     account, roster = yield from read(Account.of(household_account(command.household)), Roster.of(command.household))
     merged = HouseholdMerged(command.household, command.into, tuple(sorted(roster.members)))
     carried = _carry_all(account, household_account(command.into), "household-merged")
@@ -224,14 +224,14 @@ def close_household(command: CloseHousehold, context: Context) -> Decision:
     """
     household, book, actor = yield from read(Household.of(command.household), policy_book, Person.of(context.actor.id))
     community = household.require_within(context)
-    _require_outsider(actor, command.household)
+    require_outsider(actor, command.household)
     account, roster = yield from read(Account.of(household_account(command.household)), Roster.of(command.household))
     if command.taken_over_by is not None:
         if command.taken_over_by == command.household:
             raise SameHousehold(command.household)
         heir = yield from read(Household.of(command.taken_over_by))
         heir.require_within(context)
-        _require_outsider(actor, command.taken_over_by)
+        require_outsider(actor, command.taken_over_by)
         version, target = 0, household_account(command.taken_over_by)
     else:
         adopted = book.in_force(context.now.astimezone(context.zone).date())
@@ -241,7 +241,7 @@ def close_household(command: CloseHousehold, context: Context) -> Decision:
     return Decided(version, (closed, *_carry_all(account, target, "household-closed")))
 
 
-def _require_outsider(actor: Person, *households: str) -> None:
+def require_outsider(actor: Person, *households: str) -> None:
     """Raises: DecidedByMember."""
     if actor.household in households:
         raise DecidedByMember(actor.household or "")

@@ -105,6 +105,17 @@ from domain.household_life import (
 from domain.ledger import LedgerOpened, OpenLedger, open_ledger
 from domain.policy import AdoptPolicy, Policy, PolicyAdopted, adopt
 from domain.refusal import Refusal
+from domain.statement import (
+    BalanceStatement,
+    LedgerTrusted,
+    PayIn,
+    TakeAlong,
+    TrustLedger,
+    VerifierKey,
+    pay_in,
+    take_balance_along,
+    trust_ledger,
+)
 
 # ── Times and people ─────────────────────────────────────────────────────────────────────────────────────────
 
@@ -124,6 +135,7 @@ def at(text: str) -> datetime:
 
 NOW: Final = at("11-22 12:00")
 
+XINGNING_KEY: Final = str(VerifierKey.of("xingning", bytes(range(1, 33))))
 XINZHU, JINHU, GRID = "新竹社区", "金湖社区", ("第3网格",)
 ADMIN: Final = Actor("A1", "admin")
 LOGGER: Final = Actor("S1", "staff", XINZHU)
@@ -164,7 +176,7 @@ MINUTES_TRANSFERRED = MinutesTransferred("household:H1", "household:H2", 60, "V1
 MINUTES_DONATED = MinutesDonated("household:H1", "pool:" + XINZHU, 60, "V1")
 MINUTES_EXPIRED = MinutesExpired("household:H1", "expired", 60, "H1", "X1")
 BALANCE_CARRIED = BalanceCarried("household:H1", "household:H2", 60, "household-merged")
-BALANCE_TAKEN_ALONG = BalanceTakenAlong("household:H1", "ledger:xingning", 60, "H1", "qingxiu-1")
+BALANCE_TAKEN_ALONG = BalanceTakenAlong("household:H1", "ledger:xingning", 60, "H1", "qingxiu-1", ("V1", "V2"))
 BALANCE_PAID_IN = BalancePaidIn("ledger:xingning", "household:H2", 60, "H2", "xingning-1", "ab" * 32, "S2")
 REWARD_COLLECTED = RewardCollected("household:H2", "partner:P1", 60, "RV1", "RW1", at("11-21 16:00"))
 REDEMPTION_REVERSED = RedemptionReversed("partner:P1", "household:H2", 60, "RV1", "RW1", "S2", "other")
@@ -176,6 +188,7 @@ HOUSEHOLD_MOVED = HouseholdMoved("H2", JINHU, (), date(2026, 11, 1))
 HOUSEHOLD_SPLIT = HouseholdSplit("H1", "H8", XINZHU, (), ("V2",))
 HOUSEHOLD_MERGED = HouseholdMerged("H1", "H2", ("V1", "V2"))
 HOUSEHOLD_CLOSED = HouseholdClosed("H1", "moved-away", "pool:" + XINZHU, ("V1", "V2"))
+LEDGER_TRUSTED = LedgerTrusted("xingning", XINGNING_KEY, "A1")
 
 FACT_EXAMPLES: Final[tuple[Fact, ...]] = (
     LEDGER_OPENED,
@@ -215,6 +228,7 @@ FACT_EXAMPLES: Final[tuple[Fact, ...]] = (
     HOUSEHOLD_SPLIT,
     HOUSEHOLD_MERGED,
     HOUSEHOLD_CLOSED,
+    LEDGER_TRUSTED,
 )
 
 
@@ -225,6 +239,21 @@ def envelope(fact: Fact) -> Envelope[Any]:
         "01900000-0000-7000-8000-000000000001", "S2", "staff", COMMAND_ID, COMMAND_ID[::-1], 1, decided_at, fact
     )
 
+
+STATEMENT: Final = BalanceStatement(
+    ledger="xingning",
+    number=1,
+    household="K1",
+    members=("W1", "W2"),
+    minutes=60,
+    earned_minutes=90,
+    spent_minutes=30,
+    receiving_ledger="qingxiu",
+    issued_at=at("11-01 09:00"),
+    valid_until=date(2027, 1, 30),
+    policy=1,
+)
+"""What a household of the ledger next door brought along."""
 
 # ── One example per command ──────────────────────────────────────────────────────────────────────────────────
 
@@ -277,6 +306,9 @@ COMMAND_EXAMPLES: Final[dict[Callable[[Any, Context], Decision], Any]] = {
     split_household: SplitHousehold(household="H1", into="H8", members=("V2",), minutes=0),
     merge_households: MergeHouseholds(household="H1", into="H2"),
     close_household: CloseHousehold(household="H1", cause="moved-away"),
+    trust_ledger: TrustLedger(ledger="xingning", key=XINGNING_KEY),
+    take_balance_along: TakeAlong(household="H1", receiving_ledger="xingning", ledger="qingxiu"),
+    pay_in: PayIn(household="H2", ledger="qingxiu", statement=STATEMENT, key=XINGNING_KEY),
 }
 
 
@@ -301,6 +333,11 @@ def district(**settings: Any) -> tuple[Fact, ...]:
 
 
 DISTRICT: Final = district()
+COMMAND_PASTS: Final[dict[Callable[[Any, Context], Decision], tuple[Fact, ...]]] = {
+    take_balance_along: (replace(POLICY_ADOPTED, version=2, policy=Policy(take_along=True)), HOURS_CONFIRMED),
+    pay_in: (LEDGER_TRUSTED,),
+}
+"""What must have happened, beside the district and a few records in it, for an example command to be accepted."""
 
 
 def logged(record: str, span: str, **changes: Any) -> HoursLogged:

@@ -48,10 +48,12 @@ from domain.household import (
 )
 from domain.ledger import ledger
 from domain.policy import Policy, PolicyAdopted, policy_book
+from domain.statement import StatementState, Trust, issued_statements
 from tests.controls import (
     ADMIN,
     COMMAND_EXAMPLES,
     COMMAND_ID,
+    COMMAND_PASTS,
     COMMUNITY_REGISTERED,
     DISTRICT,
     FACT_EXAMPLES,
@@ -82,6 +84,9 @@ FOLDS = [
         ServiceRecord.of(""),
         VolunteerDay.of("", NOW.date()),
         Roster.of(""),
+        Trust.of(""),
+        StatementState.of(""),
+        issued_statements,
     )
 ]
 
@@ -145,6 +150,7 @@ def test_every_example_command_is_accepted_twice_alike(decide: Any) -> None:
     confirmed = replace(HOURS_CONFIRMED, record="R2")
     funded = PoolFunded("issuance", POOL, 600, "A1")
     facts = given(*past, *((confirmed, funded) if past else ()))
+    facts = given(facts.facts, COMMAND_PASTS.get(decide, ()))
     first, second = (facts.when(decide, COMMAND_EXAMPLES[decide], actor=ADMIN) for _ in range(2))
     assert first.accepted == second.accepted
     assert first.decided == second.decided

@@ -59,6 +59,17 @@ CODES = {
     "not-yet": AgainstRule,
     "same-household": AgainstRule,
     "same-place": AgainstRule,
+    "ledger-already-trusted": AlreadyDone,
+    "ledger-not-trusted": AgainstRule,
+    "no-signing-key": AgainstRule,
+    "nothing-to-take-along": AgainstRule,
+    "same-ledger": AgainstRule,
+    "statement-already-paid-in": AlreadyDone,
+    "statement-expired": AgainstRule,
+    "statement-for-another-ledger": AgainstRule,
+    "statement-not-genuine": AgainstRule,
+    "take-along-not-allowed": AgainstRule,
+    "unknown-statement": Unknown,
 }
 """Clients and printed guides name these codes, so a code is added here and never changed."""
 
