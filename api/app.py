@@ -15,7 +15,18 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from api import community, documentation, figures, hours, household, household_life, policy, problems, statement
+from api import (
+    community,
+    community_life,
+    documentation,
+    figures,
+    hours,
+    household,
+    household_life,
+    policy,
+    problems,
+    statement,
+)
 from api.answers import answer
 from api.identity import ROLES_OF, Anyone
 from api.wiring import Service, Timebank
@@ -27,7 +38,16 @@ logger = logging.getLogger(__name__)
 TITLE: Final = "时间银行 Time bank"
 BODY_BYTES_MAX: Final = 2_000_000
 
-CONCEPTS: Final[tuple[ModuleType, ...]] = (hours, household, community, policy, figures, household_life, statement)
+CONCEPTS: Final[tuple[ModuleType, ...]] = (
+    hours,
+    household,
+    community,
+    policy,
+    figures,
+    household_life,
+    statement,
+    community_life,
+)
 """Each concept's routes, with what the documentation must know of them: see the three tables that follow."""
 
 RULES: Final[dict[str, Callable[..., Any]]] = {

@@ -14,9 +14,13 @@ import psycopg
 
 from api.wiring import Timebank
 from application.write_loop import Accepted, Decide, Ticket, Writer, command_id
+from domain.community import Community, became
+from domain.community_life import CompleteMerger, FollowPlace, complete_merger, follow_place
 from domain.decision import Actor
 from domain.policy import PolicyBook
 from domain.refusal import Refusal
+from projections.community import mergers_due, moving_places
+from projections.household import in_places
 
 ACTOR: Final = Actor("@due", "admin")
 """No person's number starts so: nobody can have a token for this id, nor share its command ids."""
@@ -34,7 +38,27 @@ class Due(NamedTuple):
     decide: Decide
 
 
-DUE: Final[tuple[Due, ...]] = ()
+def _mergers(connection: psycopg.Connection[Any], now: datetime, _: PolicyBook) -> Iterable[tuple[str, Any]]:
+    with connection.cursor() as cursor:
+        for name, position in mergers_due(cursor, now.date()):
+            yield f"{name} {position}", CompleteMerger(community=name)
+
+
+def _followers(connection: psycopg.Connection[Any], now: datetime, _: PolicyBook) -> Iterable[tuple[str, Any]]:
+    today = now.date()
+    with connection.cursor() as cursor:
+        moving = moving_places(cursor)
+    for row in in_places(connection, moving):
+        path = tuple(row.grid.split("/")) if row.grid else ()
+        place = became(lambda name: moving.get(name) or Community(name), row.community, path, today)
+        if place != (row.community, path):
+            yield f"{row.household} {row.community}/{row.grid}", FollowPlace(household=row.household)
+
+
+DUE: Final[tuple[Due, ...]] = (
+    Due("community-merger", _mergers, complete_merger),
+    Due("household-follows", _followers, follow_place),
+)
 
 
 class DueReport(NamedTuple):

@@ -9,15 +9,16 @@ payer comes from, ``settled`` (redemptions that the partner was paid for) and ``
 A balance is a fold; it is stored in no fact. Minutes that are held stay in the balance and can't be spent.
 """
 
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Annotated, Final, Literal, get_args
+from typing import Annotated, Any, Final, Literal, get_args
 
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field
 
 from domain.community import Community, require_reach, require_scope
-from domain.decision import Context, Decided, Decision, Fold, Reading, read
+from domain.decision import Context, Decided, Decision, Fold, Question, Reading, read, read_all
 from domain.fact import Fact, Movement
 from domain.household import Household, Person, UnknownHousehold
 from domain.identifiers import HouseholdId, PlaceName
@@ -375,7 +376,7 @@ class GrantMinutes(BaseModel):
 
 
 def fund_pool(command: FundPool, context: Context) -> Decision:
-    """Raises: UnknownCommunity, OutsideCommunity."""
+    """Raises: UnknownCommunity, DissolvedCommunity, OutsideCommunity."""
     require_scope(context, command.community)
     community = yield from read(Community.of(command.community))
     community.require()
@@ -402,6 +403,28 @@ def grant_minutes(command: GrantMinutes, context: Context) -> Decision:
         raise BalanceTooHigh(target, account.balance_minutes, command.minutes, balance_max)
     granted = MinutesGranted(pool.account, target, command.minutes, context.actor.id, command.need)
     return Decided(adopted.version, (granted,))
+
+
+def standing_accounts(names: Sequence[str]) -> Generator[Question, Any, list[str]]:
+    """The accounts that stand now in the place of some: a closed household's heir, the pool that a merged one went to.
+
+    Asks for all of them in one round, and once more for each that has an heir.
+    """
+    readings: list[Reading[Any]] = []
+    for name in names:
+        kind, _, subject = name.partition(":")
+        if kind in ("household", "pool"):
+            readings.append(Household.of(subject) if kind == "household" else Community.of(subject))
+    states = iter((yield from read_all(readings)))
+    standing: list[str] = []
+    for name in names:
+        heir = None
+        if name.startswith("household:"):
+            heir = next(states).heir
+        elif name.startswith("pool:") and (community := next(states).heir) is not None:
+            heir = pool_account(community)
+        standing += [name] if heir is None else (yield from standing_accounts((heir,)))
+    return standing
 
 
 def require_cover(payer: Account, minutes: int, balance_minutes_min: int) -> None:

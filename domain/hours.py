@@ -27,6 +27,7 @@ from domain.account import (
     household_account,
     pool_account,
     require_cover,
+    standing_accounts,
 )
 from domain.community import Community, CommunityRegistered, GridPath, GridRegistered, require_reach, require_scope
 from domain.decision import Context, Decided, Decision, Fold, Question, Reading, read, read_all, together
@@ -310,7 +311,7 @@ class ImportHours(msgspec.Struct, frozen=True, gc=False):
 def log(command: LogHours, context: Context) -> Decision:
     """Raises: RecordAlreadyLogged, UnknownMember, MemberHasDied, NotEnrolled, NotYourself, OwnHouseholdServed,
     InTheFuture, TooLongAgo, RecordTooShort, RecordTooLong, DayTooLong, RecordOverlaps, UnknownHousehold,
-    ClosedHousehold, UnknownCommunity, UnknownGrid, OutsideCommunity, NoPolicyInForce."""
+    ClosedHousehold, UnknownCommunity, UnknownGrid, DissolvedCommunity, OutsideCommunity, NoPolicyInForce."""
     actor = context.actor
     if actor.role == "volunteer" and actor.id != command.volunteer:
         raise NotYourself(command.volunteer)
@@ -490,7 +491,10 @@ def _payer(policy: Policy, logged: HoursLogged, target: str) -> Generator[Questi
             if recipient.heir is None and account != target:
                 return account
         payer = policy.payer_without_recipient
-    return pool_account(logged.community) if payer == "pool" else ISSUANCE
+    if payer == "issuance":
+        return ISSUANCE
+    (pool,) = yield from standing_accounts((pool_account(logged.community),))
+    return pool
 
 
 def reject(command: RejectHours, context: Context) -> Decision:
@@ -521,23 +525,11 @@ def reverse(command: ReverseHours, context: Context) -> Decision:
 
 def _with_heirs(movements: tuple[Movement, ...]) -> Generator[Question, Any, tuple[Fact, ...]]:
     """The movements between the accounts that stand now in the place of those they name."""
-    names = {name for movement in movements for name in (movement.source, movement.target)}
-    households = sorted(name.removeprefix("household:") for name in names if name.startswith("household:"))
-    heirs: dict[str, str] = {}
-    for household in (yield from read_all(Household.of(household) for household in households)):
-        if household.heir is not None:
-            last = yield from successor(household)
-            heirs[household_account(household.household)] = last.heir or household_account(last.household)
-    if not heirs:
+    names = sorted({name for movement in movements for name in (movement.source, movement.target)})
+    standing = dict(zip(names, (yield from standing_accounts(names)), strict=True))
+    if all(name == account for name, account in standing.items()):
         return movements
-    return tuple(
-        replace(
-            movement,
-            source=heirs.get(movement.source, movement.source),
-            target=heirs.get(movement.target, movement.target),
-        )
-        for movement in movements
-    )
+    return tuple(replace(m, source=standing[m.source], target=standing[m.target]) for m in movements)
 
 
 def _reversed(

@@ -352,7 +352,7 @@ class AttestAge(BaseModel):
 
 
 def register_household(command: RegisterHousehold, context: Context) -> Decision:
-    """Raises: UnknownCommunity, UnknownGrid, HouseholdAlreadyRegistered, OutsideCommunity."""
+    """Raises: UnknownCommunity, UnknownGrid, DissolvedCommunity, HouseholdAlreadyRegistered, OutsideCommunity."""
     require_scope(context, command.community)
     household, community = yield from read(Household.of(command.household), Community.of(command.community))
     if household.community is not None:

@@ -156,7 +156,7 @@ def move_household(command: MoveHousehold, context: Context) -> Decision:
     """Pool and caps are those of the new community from now on.
 
     Raises: UnknownHousehold (also where it is outside the staff's community), ClosedHousehold, UnknownCommunity,
-    UnknownGrid, SamePlace, NotYet, DecidedByMember.
+    UnknownGrid, DissolvedCommunity, SamePlace, NotYet, DecidedByMember.
     """
     if command.moved_on > context.now.astimezone(context.zone).date():
         raise NotYet(command.moved_on.isoformat())
@@ -173,8 +173,8 @@ def move_household(command: MoveHousehold, context: Context) -> Decision:
 
 def split_household(command: SplitHousehold, context: Context) -> Decision:
     """Raises: UnknownHousehold and UnknownMember (also where they are outside the staff's community), ClosedHousehold,
-    HouseholdAlreadyRegistered, UnknownCommunity, UnknownGrid, BalanceTooLow (what isn't held must cover the share),
-    DecidedByMember."""
+    HouseholdAlreadyRegistered, UnknownCommunity, UnknownGrid, DissolvedCommunity, BalanceTooLow (what isn't held must
+    cover the share), DecidedByMember."""
     household, new, actor = yield from read(
         Household.of(command.household), Household.of(command.into), Person.of(context.actor.id)
     )

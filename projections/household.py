@@ -3,11 +3,12 @@
 Numbers only; names are in the vault.
 """
 
+from collections.abc import Collection
 from typing import Any, Final, get_args
 
 import msgspec
 from msgspec.structs import astuple
-from psycopg import AsyncConnection, Cursor
+from psycopg import AsyncConnection, Connection, Cursor
 from psycopg.rows import class_row
 
 from domain.account import household_account
@@ -190,6 +191,17 @@ async def household(connection: AsyncConnection[Any], number: str) -> HouseholdR
     cursor = connection.cursor(row_factory=class_row(HouseholdRow))
     await cursor.execute(f"SELECT {', '.join(HOUSEHOLD_COLUMNS)} FROM households WHERE household = %s", (number,))
     return await cursor.fetchone()
+
+
+def in_places(connection: Connection[Any], communities: Collection[str]) -> list[HouseholdRow]:
+    """The open households of some communities, by number."""
+    cursor = connection.cursor(row_factory=class_row(HouseholdRow))
+    cursor.execute(
+        f"SELECT {', '.join(HOUSEHOLD_COLUMNS)} FROM households"
+        " WHERE status = 'open' AND community = ANY(%s) ORDER BY household",
+        ([*communities],),
+    )
+    return cursor.fetchall()
 
 
 async def deserted(

@@ -39,12 +39,30 @@ from domain.account import (
     grant_minutes,
 )
 from domain.community import (
+    CommunityDissolved,
+    CommunityMerged,
     CommunityRegistered,
+    CommunityRenamed,
+    GridMoved,
     GridRegistered,
     RegisterCommunity,
     RegisterGrid,
     register_community,
     register_grid,
+)
+from domain.community_life import (
+    CompleteMerger,
+    FollowPlace,
+    MergeCommunities,
+    MoveGrid,
+    RenameCommunity,
+    SplitCommunity,
+    complete_merger,
+    follow_place,
+    merge_communities,
+    move_grid,
+    rename_community,
+    split_community,
 )
 from domain.decision import Actor, Context, Decided, Decision, Reading, drive, fold_facts
 from domain.fact import Envelope, Fact
@@ -189,6 +207,10 @@ HOUSEHOLD_SPLIT = HouseholdSplit("H1", "H8", XINZHU, (), ("V2",))
 HOUSEHOLD_MERGED = HouseholdMerged("H1", "H2", ("V1", "V2"))
 HOUSEHOLD_CLOSED = HouseholdClosed("H1", "moved-away", "pool:" + XINZHU, ("V1", "V2"))
 LEDGER_TRUSTED = LedgerTrusted("xingning", XINGNING_KEY, "A1")
+COMMUNITY_RENAMED = CommunityRenamed(XINZHU, "新竹一社区", date(2026, 12, 1))
+COMMUNITY_MERGED = CommunityMerged(XINZHU, JINHU, date(2026, 12, 1))
+COMMUNITY_DISSOLVED = CommunityDissolved(XINZHU, JINHU)
+GRID_MOVED = GridMoved(XINZHU, GRID, JINHU, ("第1网格",), date(2026, 12, 1))
 
 FACT_EXAMPLES: Final[tuple[Fact, ...]] = (
     LEDGER_OPENED,
@@ -229,6 +251,10 @@ FACT_EXAMPLES: Final[tuple[Fact, ...]] = (
     HOUSEHOLD_MERGED,
     HOUSEHOLD_CLOSED,
     LEDGER_TRUSTED,
+    COMMUNITY_RENAMED,
+    COMMUNITY_MERGED,
+    COMMUNITY_DISSOLVED,
+    GRID_MOVED,
 )
 
 
@@ -309,6 +335,16 @@ COMMAND_EXAMPLES: Final[dict[Callable[[Any, Context], Decision], Any]] = {
     trust_ledger: TrustLedger(ledger="xingning", key=XINGNING_KEY),
     take_balance_along: TakeAlong(household="H1", receiving_ledger="xingning", ledger="qingxiu"),
     pay_in: PayIn(household="H2", ledger="qingxiu", statement=STATEMENT, key=XINGNING_KEY),
+    rename_community: RenameCommunity(community=XINZHU, name="新竹一社区", effective_on=date(2026, 12, 1)),
+    merge_communities: MergeCommunities(community=XINZHU, into=JINHU, effective_on=date(2026, 12, 1)),
+    move_grid: MoveGrid(
+        community=XINZHU, grid=GRID, into_community=JINHU, into_grid=("第1网格",), effective_on=date(2026, 12, 1)
+    ),
+    split_community: SplitCommunity(
+        community=XINZHU, into="新竹东社区", grids=GRID, minutes=60, effective_on=date(2026, 12, 1)
+    ),
+    complete_merger: CompleteMerger(community=XINZHU),
+    follow_place: FollowPlace(household="H2"),
 }
 
 
@@ -336,6 +372,9 @@ DISTRICT: Final = district()
 COMMAND_PASTS: Final[dict[Callable[[Any, Context], Decision], tuple[Fact, ...]]] = {
     take_balance_along: (replace(POLICY_ADOPTED, version=2, policy=Policy(take_along=True)), HOURS_CONFIRMED),
     pay_in: (LEDGER_TRUSTED,),
+    move_grid: (GridRegistered(JINHU, ("第1网格",)),),
+    complete_merger: (replace(COMMUNITY_MERGED, effective_on=date(2026, 11, 22)),),
+    follow_place: (replace(COMMUNITY_MERGED, effective_on=date(2026, 11, 22)),),
 }
 """What must have happened, beside the district and a few records in it, for an example command to be accepted."""
 

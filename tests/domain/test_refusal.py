@@ -70,6 +70,10 @@ CODES = {
     "statement-not-genuine": AgainstRule,
     "take-along-not-allowed": AgainstRule,
     "unknown-statement": Unknown,
+    "dissolved-community": AgainstRule,
+    "effective-too-early": AgainstRule,
+    "moved-into-itself": AgainstRule,
+    "place-already-moved": AlreadyDone,
 }
 """Clients and printed guides name these codes, so a code is added here and never changed."""
 

@@ -14,6 +14,16 @@ from api.wiring import Timebank
 from application.write_loop import Ticket, Writer
 from domain.account import FundPool, GrantMinutes, fund_pool, grant_minutes
 from domain.community import RegisterCommunity, RegisterGrid, register_community, register_grid
+from domain.community_life import (
+    MergeCommunities,
+    MoveGrid,
+    RenameCommunity,
+    SplitCommunity,
+    merge_communities,
+    move_grid,
+    rename_community,
+    split_community,
+)
 from domain.decision import Actor
 from domain.fact import Fact
 from domain.hours import ConfirmHours, LogHours, RejectHours, ReverseHours, confirm, log, reject, reverse
@@ -75,6 +85,7 @@ class History:
         happening = [command for _ in range(commands) for command in self._something()]
         # With dice of their own, so that what else happens stays the same whatever is added here.
         happening += [self._life() for _ in range(commands) if self.life_dice.random() < 0.02]
+        happening += [self._place() for _ in range(commands) if self.life_dice.random() < 0.02]
         return self.record_commands(happening)
 
     def record_commands(self, commands: list[tuple[Any, Any]]) -> int:
@@ -115,6 +126,35 @@ class History:
                 return [(grant_minutes, GrantMinutes(household=household, minutes=dice.randint(1, 90), need="other"))]
             case _:
                 return self._household()
+
+    def _place(self) -> tuple[Any, Any]:
+        """Something that becomes of a community or a grid. The two communities themselves stay."""
+        dice, effective_on = self.life_dice, self.today.date() + timedelta(days=self.life_dice.randint(0, 40))
+        new, grid = f"新社区{dice.randint(1, 6)}", dice.choice(GRIDS)
+        match dice.choices("nrmgs", (3, 1, 2, 3, 2))[0]:
+            case "n":
+                return register_community, RegisterCommunity(community=new)
+            case "r":
+                return rename_community, RenameCommunity(community=new, name=new + "（新）", effective_on=effective_on)
+            case "m":
+                into = dice.choice([*COMMUNITIES, "新社区1"])
+                return merge_communities, MergeCommunities(community=new, into=into, effective_on=effective_on)
+            case "g":
+                return move_grid, MoveGrid(
+                    community=COMMUNITIES[0],
+                    grid=grid,
+                    into_community=dice.choice([COMMUNITIES[0], new]),
+                    into_grid=dice.choice(GRIDS),
+                    effective_on=effective_on,
+                )
+            case _:
+                return split_community, SplitCommunity(
+                    community=COMMUNITIES[0],
+                    into=new,
+                    grids=(grid[0],),
+                    minutes=dice.choice([0, 30]),
+                    effective_on=effective_on,
+                )
 
     def _life(self) -> tuple[Any, Any]:
         """Something that befalls a household or one of its people."""
