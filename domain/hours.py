@@ -454,7 +454,7 @@ def _confirmed(
         target = household_account(household.household)
         if account is not None:
             account = yield from read(Account.of(target))
-    source = yield from _payer(policy, logged, target)
+    source = ISSUANCE if policy.payer == "issuance" else (yield from _payer(policy, logged, target))
     if source != ISSUANCE:
         payer = yield from read(Account.of(source))
         floor = policy.balance_minutes_min if source.startswith("household:") else 0

@@ -1,12 +1,21 @@
 """Households that live, over HTTP: decided by staff, seen by those whom it concerns, and no minute lost on the way."""
 
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
+from application.write_loop import Accepted, Ticket, Writer
 from domain.account import MinutesHeld, MinutesReleased
+from domain.decision import Actor
+from domain.household import ClosedHousehold, RegisterMember, register_member
+from domain.household_life import CloseHousehold, MergeHouseholds, close_household, merge_households
 from tests.api.service import JINHU, XINZHU, Api, Volunteer
 from tests.projections.history import record
+
+RACERS = 16
 
 
 def earned(api: Api, minutes: int = 60) -> Volunteer:
@@ -134,6 +143,32 @@ def test_a_closed_household_leaves_its_minutes_to_the_pool_and_can_not_close_on_
     assert api.read(f"/v1/communities/{XINZHU}/pool", "S1")["balance_minutes"] == pool + 60
     api.problem(api.post(f"/v1/hours/{waiting}/confirmation", None, "S1"), 422, "closed-household")
     assert api.read(f"/v1/households/{anna.household}", "S1")["heir"] == "pool:" + XINZHU
+
+
+def test_of_sixteen_who_merge_or_close_one_household_at_once_exactly_one_succeeds(api: Api) -> None:
+    """Each with a writer of their own, as so many processes would."""
+    anna, berta = earned(api), api.new_household()
+    start, before = Barrier(RACERS), balance(api, berta)
+    merging = merge_households, MergeHouseholds(household=anna.household, into=berta)
+    closing = close_household, CloseHousehold(household=anna.household, cause="other", taken_over_by=berta)
+    joining = register_member, RegisterMember(member=f"J-{anna.number}", household=anna.household)
+
+    def race(number: int) -> bool:
+        decide, command = joining if number == 0 else (merging, closing)[number % 2]
+        ticket = Ticket(decide, command, Actor("D1", "admin"), uuid4().hex)
+        writer = Writer(api.bank.store, api.bank.zone)
+        start.wait(60)
+        writer.run([ticket])
+        assert isinstance(ticket.outcome, Accepted | ClosedHousehold), ticket.outcome
+        return isinstance(ticket.outcome, Accepted)
+
+    with ThreadPoolExecutor(RACERS) as pool:
+        joined, *done = pool.map(race, range(RACERS))
+    assert sum(done) == 1
+    assert (balance(api, anna.household), balance(api, berta)) == (0, before + 60)
+    # Who joined in the very last moment was taken along, or has left with the others: nobody is in a closed household.
+    assert api.read(f"/v1/households/{anna.household}/members", "S0")["items"] == []
+    assert not joined or api.read(f"/v1/volunteers/J-{anna.number}", "S0")["household"] in (berta, None)
 
 
 @pytest.mark.parametrize(
