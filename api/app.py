@@ -17,17 +17,20 @@ from starlette.responses import Response
 
 from api import (
     community,
+    community_life,
     desk,
     dispute,
     documentation,
     figures,
     hours,
     household,
+    household_life,
     partner,
     policy,
     problems,
     redemption,
     sheet,
+    statement,
     visit,
 )
 from api.answers import answer
@@ -54,6 +57,9 @@ CONCEPTS: Final[tuple[ModuleType, ...]] = (
     dispute,
     partner,
     redemption,
+    household_life,
+    statement,
+    community_life,
 )
 """Each concept's routes, with what the documentation must know of them: see the three tables that follow."""
 
