@@ -10,6 +10,7 @@ from domain import (
     household,
     ledger,
     policy,
+    request,
 )
 from domain.fact import Fact, Movement
 
@@ -20,6 +21,7 @@ CONCEPTS: Final[tuple[ModuleType, ...]] = (
     household,
     hours,
     account,
+    request,
 )
 
 

@@ -9,9 +9,10 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone, tzinfo
 from functools import partial
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self, get_args
 
 import msgspec
+from msgspec.structs import replace
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 from domain.account import (
@@ -22,7 +23,9 @@ from domain.account import (
     HoursReversed,
     ImportReason,
     MinutesCapped,
+    MinutesReleased,
     Reason,
+    account_fold,
     household_account,
     pool_account,
     require_cover,
@@ -77,6 +80,23 @@ class HoursLogged(Fact, frozen=True, omit_defaults=True, gc=False):
         return ("record:" + self.record, day, f"day:{self.volunteer}:{last.isoformat()}")
 
 
+class RequestFulfilled(Fact, frozen=True, omit_defaults=True, gc=False):
+    """A service request was done, and its hours are logged as this record. It is the record's fact too, so it is here.
+
+    ``held_minutes`` stay held on the account of the household that asked (0: none were) until the record is settled.
+    """
+
+    type = "request-fulfilled.v1"
+    request: str
+    record: str
+    volunteer: str
+    account: str
+    held_minutes: int
+
+    def tags(self) -> tuple[str, ...]:
+        return ("request:" + self.request, "record:" + self.record)
+
+
 class HoursRejected(Fact, frozen=True, omit_defaults=True, gc=False):
     """A logged record was refused by whoever checked it; it never earns."""
 
@@ -90,17 +110,26 @@ class HoursRejected(Fact, frozen=True, omit_defaults=True, gc=False):
 
 
 Status = Literal["absent", "logged", "confirmed", "rejected", "reversed"]
-RecordFact = HoursLogged | HoursConfirmed | MinutesCapped | HoursRejected | HoursReversed | CappedMinutesReturned
+RecordFact = (
+    HoursLogged
+    | RequestFulfilled
+    | HoursConfirmed
+    | MinutesCapped
+    | HoursRejected
+    | HoursReversed
+    | CappedMinutesReturned
+)
 
 
 class ServiceRecord(msgspec.Struct, frozen=True, gc=False):
-    """Where one service record stands."""
+    """Where one service record stands. ``fulfilled`` is known until it is settled."""
 
     record: str
     status: Status = "absent"
     logged: HoursLogged | None = None
     confirmed: HoursConfirmed | None = None
     capped: MinutesCapped | None = None
+    fulfilled: RequestFulfilled | None = None
 
     @staticmethod
     def of(record: str) -> "Reading[ServiceRecord]":
@@ -122,6 +151,8 @@ def _evolve_record(state: ServiceRecord, fact: RecordFact) -> ServiceRecord:
     match fact:
         case HoursLogged():
             return ServiceRecord(state.record, "logged", fact)
+        case RequestFulfilled():
+            return replace(state, fulfilled=fact)
         case HoursConfirmed():
             return ServiceRecord(state.record, "confirmed", state.logged, fact)
         case MinutesCapped():
@@ -138,7 +169,7 @@ _record = Fold[ServiceRecord](
     "record",
     ServiceRecord,
     _evolve_record,
-    (HoursLogged, HoursConfirmed, MinutesCapped, HoursRejected, HoursReversed, CappedMinutesReturned),
+    get_args(RecordFact),
 )
 
 
@@ -206,6 +237,18 @@ def minutes_on(day: date, started_at: datetime, ended_at: datetime) -> int:
     return max(0, (until - since) // MINUTE)
 
 
+def check_span(started_at: datetime, ended_at: datetime, minutes: int | None) -> None:
+    """What every claim of service must be before any rule is asked. Raises: ValueError."""
+    if started_at.second or started_at.microsecond or ended_at.second or ended_at.microsecond:
+        raise ValueError("时间须精确到整分钟 / times must be whole minutes")
+    if ended_at <= started_at:
+        raise ValueError("结束时间须晚于开始时间 / ended_at must be after started_at")
+    if started_at.year < 1900 or ended_at.year >= 2200:
+        raise ValueError("时间须在 1900 至 2199 年之间 / times must be of the years 1900 to 2199")
+    if minutes is not None and minutes > (ended_at - started_at) // MINUTE:
+        raise ValueError("时长不能超过起止时间 / minutes must fit between started_at and ended_at")
+
+
 class LogHours(BaseModel):
     """Log one stretch of service. Place and record number may be left out: the recipient's place (or else the
     volunteer's own) and a new number are taken."""
@@ -238,14 +281,7 @@ class LogHours(BaseModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.started_at.second or self.started_at.microsecond or self.ended_at.second or self.ended_at.microsecond:
-            raise ValueError("时间须精确到整分钟 / times must be whole minutes")
-        if self.ended_at <= self.started_at:
-            raise ValueError("结束时间须晚于开始时间 / ended_at must be after started_at")
-        if self.started_at.year < 1900 or self.ended_at.year >= 2200:
-            raise ValueError("时间须在 1900 至 2199 年之间 / times must be of the years 1900 to 2199")
-        if self.minutes is not None and self.minutes > (self.ended_at - self.started_at) // MINUTE:
-            raise ValueError("时长不能超过起止时间 / minutes must fit between started_at and ended_at")
+        check_span(self.started_at, self.ended_at, self.minutes)
         if self.grid and self.community is None:
             raise ValueError("填写网格时须填写社区 / a grid needs its community")
         return self
@@ -310,7 +346,7 @@ def log(command: LogHours, context: Context) -> Decision:
     actor = context.actor
     if actor.role == "volunteer" and actor.id != command.volunteer:
         raise NotYourself(command.volunteer)
-    record_id = command.record or _number(context.command_id)
+    record_id = command.record or new_number(context.command_id)
     started_at, ended_at = local(command.started_at, context.zone), local(command.ended_at, context.zone)
     first, last = days_of(started_at, ended_at)
     record, person, book, first_day, last_day = yield from read(
@@ -354,8 +390,11 @@ def log(command: LogHours, context: Context) -> Decision:
     return Decided(adopted.version, (logged,))
 
 
-def _number(command_id: str) -> str:
-    """A record's number from its command's id. In groups, because 32 hex digits may hold a mobile number by chance."""
+def new_number(command_id: str) -> str:
+    """The number of a new record, visit or sheet, from its command's id.
+
+    In groups, because 32 hex digits may hold a mobile number by chance.
+    """
     return "-".join((command_id[:8], command_id[8:16], command_id[16:24], command_id[24:]))
 
 
@@ -414,16 +453,30 @@ def confirm(command: ConfirmHours, context: Context) -> Decision:
     if record.status != "logged":
         raise RecordAlreadySettled(command.record, record.status)
     adopted = book.in_force(logged.started_at.date())
-    confirmed, capped = yield from _confirmed(logged, adopted, confirmer)
-    return Decided(adopted.version, (confirmed,) if capped is None else (confirmed, capped))
+    released = _released(record)
+    confirmed, capped = yield from _confirmed(logged, adopted, confirmer, released=released)
+    return Decided(adopted.version, (*released, confirmed) if capped is None else (*released, confirmed, capped))
+
+
+def _released(record: ServiceRecord) -> tuple[MinutesReleased, ...]:
+    """What was held for the request that a logged record fulfils. It is released when the record is settled, so that
+    it can pay for it."""
+    fulfilled = record.fulfilled
+    if fulfilled is None or not fulfilled.held_minutes:
+        return ()
+    return (MinutesReleased(fulfilled.account, fulfilled.held_minutes, "request:" + fulfilled.request),)
 
 
 def _confirmed(
-    logged: HoursLogged, adopted: PolicyAdopted, confirmer: Person, home: str | None = None
+    logged: HoursLogged,
+    adopted: PolicyAdopted,
+    confirmer: Person,
+    home: str | None = None,
+    released: tuple[MinutesReleased, ...] = (),
 ) -> Generator[Question, Any, tuple[HoursConfirmed, MinutesCapped | None]]:
     """The movements that follow when ``confirmer`` vouches for a record: the credit, and what goes on to the pool.
 
-    ``home`` is the community of a household that is registered by the same command.
+    ``home`` is the community of a household that is registered by the same command; ``released`` comes before.
     """
     if confirmer.person == logged.logged_by or confirmer.person == logged.volunteer:
         raise ConfirmedByLogger(logged.record, confirmer.person)
@@ -435,6 +488,8 @@ def _confirmed(
     target = household_account(logged.household)
     if source != ISSUANCE:
         payer = yield from read(Account.of(source))
+        for release in released:
+            payer = account_fold.evolve(payer, release)
         floor = policy.balance_minutes_min if source.startswith("household:") else 0
         require_cover(payer, minutes, floor)
     if policy.balance_minutes_max is None:
@@ -472,7 +527,7 @@ def reject(command: RejectHours, context: Context) -> Decision:
     require_reach(context, record.require().community, UnknownRecord(command.record))
     if record.status != "logged":
         raise RecordAlreadySettled(command.record, record.status)
-    return Decided(0, (HoursRejected(command.record, context.actor.id, command.reason),))
+    return Decided(0, (*_released(record), HoursRejected(command.record, context.actor.id, command.reason)))
 
 
 def reverse(command: ReverseHours, context: Context) -> Decision:
@@ -575,16 +630,20 @@ def import_hours(command: ImportHours, context: Context) -> Decision:
 
 
 def _imported_settlement(
-    command: ImportHours, logged: HoursLogged, adopted: PolicyAdopted, home: str | None
+    command: ImportHours,
+    logged: HoursLogged,
+    adopted: PolicyAdopted,
+    home: str | None,
+    released: tuple[MinutesReleased, ...] = (),
 ) -> Generator[Question, Any, list[Fact]]:
     """How the old books settled a record; nothing for one that they had not settled yet."""
     if command.confirmed_by is None or command.status == "logged":
         return []
     if command.status == "rejected":
-        return [HoursRejected(command.record, command.confirmed_by, "imported")]
+        return [*released, HoursRejected(command.record, command.confirmed_by, "imported")]
     confirmer = yield from read(Person.of(command.confirmed_by))
-    confirmed, capped = yield from _confirmed(logged, adopted, confirmer, home)
-    facts: list[Fact] = [confirmed] if capped is None else [confirmed, capped]
+    confirmed, capped = yield from _confirmed(logged, adopted, confirmer, home, released)
+    facts: list[Fact] = [*released, confirmed] if capped is None else [*released, confirmed, capped]
     if command.status == "reversed":
         facts += _reversed(confirmed, capped, command.confirmed_by, "imported")
     return facts
@@ -620,7 +679,8 @@ def _import_again(
     if command.status in (record.status, "logged"):
         return Decided(0, ())
     if record.status == "logged":
-        return Decided(adopted.version, tuple((yield from _imported_settlement(command, logged, adopted, None))))
+        settled = yield from _imported_settlement(command, logged, adopted, None, _released(record))
+        return Decided(adopted.version, tuple(settled))
     if record.status == "confirmed" and record.confirmed is not None and command.status == "reversed":
         actor = command.confirmed_by or command.volunteer
         return Decided(0, _reversed(record.confirmed, record.capped, actor, "imported"))

@@ -57,6 +57,7 @@ from domain.hours import (
     LogHours,
     LogManyHours,
     RejectHours,
+    RequestFulfilled,
     ReverseHours,
     confirm,
     import_hours,
@@ -82,6 +83,31 @@ from domain.household import (
 from domain.ledger import LedgerOpened, OpenLedger, open_ledger
 from domain.policy import AdoptPolicy, Policy, PolicyAdopted, adopt
 from domain.refusal import Refusal
+from domain.request import (
+    AcceptOffer,
+    AskForService,
+    CancelRequest,
+    ExpireRequest,
+    FulfilRequest,
+    MakeOffer,
+    OfferAccepted,
+    OfferMade,
+    OfferWithdrawn,
+    RequestAsked,
+    RequestCancelled,
+    RequestExpired,
+    RequestRescheduled,
+    RescheduleRequest,
+    WithdrawOffer,
+    accept,
+    ask,
+    cancel,
+    expire,
+    fulfil,
+    offer,
+    reschedule,
+    withdraw,
+)
 
 # ── Times and people ─────────────────────────────────────────────────────────────────────────────────────────
 
@@ -106,6 +132,7 @@ ADMIN: Final = Actor("A1", "admin")
 LOGGER: Final = Actor("S1", "staff", XINZHU)
 STAFF: Final = Actor("S2", "staff", XINZHU)
 STAFF_ELSEWHERE: Final = Actor("S9", "staff", JINHU)
+TIME: Final = Actor("@due", "admin")
 
 
 def volunteer(person: str) -> Actor:
@@ -146,6 +173,17 @@ BALANCE_PAID_IN = BalancePaidIn("ledger:xingning", "household:H2", 60, "H2", "xi
 REWARD_COLLECTED = RewardCollected("household:H2", "partner:P1", 60, "RV1", "RW1", at("11-21 16:00"))
 REDEMPTION_REVERSED = RedemptionReversed("partner:P1", "household:H2", 60, "RV1", "RW1", "S2", "other")
 PARTNER_SETTLED = PartnerSettled("partner:P1", "settled", 60, "P1", "ST1", "A1")
+REQUEST_ASKED = RequestAsked(
+    *("Q1", "H2", XINZHU, GRID, "陪诊", at("11-22 08:00"), at("11-23 18:00"), 60, ("woman-volunteer", "wheelchair")),
+    *("V3", at("11-23 18:00"), 0),
+)
+OFFER_MADE = OfferMade("Q1", "V1", "V1")
+OFFER_ACCEPTED = OfferAccepted("Q1", "V1", "V3", at("12-24 00:00"))
+OFFER_WITHDRAWN = OfferWithdrawn("Q1", "V1", "V1", at("11-23 18:00"))
+REQUEST_RESCHEDULED = RequestRescheduled("Q1", at("11-24 08:00"), at("11-24 18:00"), "V3", at("11-24 18:00"))
+REQUEST_FULFILLED = RequestFulfilled("Q1", "R1", "V1", "household:H2", 60)
+REQUEST_CANCELLED = RequestCancelled("Q1", "V3")
+REQUEST_EXPIRED = RequestExpired("Q1", "V1")
 
 FACT_EXAMPLES: Final[tuple[Fact, ...]] = (
     LEDGER_OPENED,
@@ -178,6 +216,14 @@ FACT_EXAMPLES: Final[tuple[Fact, ...]] = (
     REWARD_COLLECTED,
     REDEMPTION_REVERSED,
     PARTNER_SETTLED,
+    REQUEST_ASKED,
+    OFFER_MADE,
+    OFFER_ACCEPTED,
+    OFFER_WITHDRAWN,
+    REQUEST_RESCHEDULED,
+    REQUEST_FULFILLED,
+    REQUEST_CANCELLED,
+    REQUEST_EXPIRED,
 )
 
 
@@ -233,6 +279,21 @@ COMMAND_EXAMPLES: Final[dict[Callable[[Any, Context], Decision], Any]] = {
         "S2",
         "confirmed",
     ),
+    ask: AskForService(
+        household="H2",
+        service="陪诊",
+        earliest_at=at("11-24 08:00"),
+        latest_at=at("11-24 12:00"),
+        estimated_minutes=120,
+        needs=("wheelchair",),
+    ),
+    offer: MakeOffer(request="Q1", volunteer="V2"),
+    accept: AcceptOffer(request="Q1", volunteer="V1"),
+    withdraw: WithdrawOffer(request="Q1", volunteer="V1"),
+    reschedule: RescheduleRequest(request="Q1", earliest_at=at("11-24 08:00"), latest_at=at("11-24 18:00")),
+    fulfil: FulfilRequest(request="Q2", started_at=at("11-22 09:00"), ended_at=at("11-22 10:00")),
+    cancel: CancelRequest(request="Q1"),
+    expire: ExpireRequest(request="Q3"),
 }
 
 
@@ -275,6 +336,17 @@ def between(span: str) -> tuple[datetime, datetime]:
 def credited(household: str, minutes: int) -> HoursConfirmed:
     """A balance out of nowhere, for a household that needs one."""
     return HoursConfirmed("issuance", "household:" + household, minutes, "R0", "S2")
+
+
+REQUESTS: Final = (
+    REQUEST_ASKED,
+    OFFER_MADE,
+    replace(REQUEST_ASKED, request="Q2"),
+    replace(OFFER_MADE, request="Q2", volunteer="V2"),
+    replace(OFFER_ACCEPTED, request="Q2", volunteer="V2"),
+    replace(REQUEST_ASKED, request="Q3", expires_at=at("11-22 11:00")),
+)
+"""H2 has asked three times: V1 has offered for Q1, V2 is accepted for Q2, and Q3's time is over."""
 
 
 # ── given … when … then ──────────────────────────────────────────────────────────────────────────────────────

@@ -47,6 +47,7 @@ from domain.household import (
 )
 from domain.ledger import ledger
 from domain.policy import Policy, PolicyAdopted, policy_book
+from domain.request import ServiceRequest, expire
 from tests.controls import (
     ADMIN,
     COMMAND_EXAMPLES,
@@ -58,6 +59,8 @@ from tests.controls import (
     HOURS_LOGGED,
     LOGGER,
     NOW,
+    REQUESTS,
+    TIME,
     XINZHU,
     ZONE,
     at,
@@ -80,6 +83,7 @@ FOLDS = [
         Account.of(""),
         ServiceRecord.of(""),
         VolunteerDay.of("", NOW.date()),
+        ServiceRequest.of(""),
     )
 ]
 
@@ -142,8 +146,9 @@ def test_every_example_command_is_accepted_twice_alike(decide: Any) -> None:
     past = () if decide.__name__ == "open_ledger" else (DISTRICT, HOURS_LOGGED, logged("R2", "11-10 09:00 - 10:30"))
     confirmed = replace(HOURS_CONFIRMED, record="R2")
     funded = PoolFunded("issuance", POOL, 600, "A1")
-    facts = given(*past, *((confirmed, funded) if past else ()))
-    first, second = (facts.when(decide, COMMAND_EXAMPLES[decide], actor=ADMIN) for _ in range(2))
+    facts = given(*past, *((confirmed, funded, REQUESTS) if past else ()))
+    actor = TIME if decide is expire else ADMIN
+    first, second = (facts.when(decide, COMMAND_EXAMPLES[decide], actor=actor) for _ in range(2))
     assert first.accepted == second.accepted
     assert first.decided == second.decided
 

@@ -52,6 +52,17 @@ CODES = {
     "unknown-member": Unknown,
     "unknown-record": Unknown,
     "volunteer-already-enrolled": AlreadyDone,
+    "offer-already-made": AlreadyDone,
+    "offer-for-somebody-else": NotAllowed,
+    "own-offer-accepted": NotAllowed,
+    "request-already-asked": AlreadyDone,
+    "request-ends-by-itself": NotAllowed,
+    "request-in-other-status": AlreadyDone,
+    "request-not-over": AgainstRule,
+    "served-outside-window": AgainstRule,
+    "unknown-offer": Unknown,
+    "unknown-request": Unknown,
+    "window-over": AgainstRule,
 }
 """Clients and printed guides name these codes, so a code is added here and never changed."""
 
