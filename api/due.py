@@ -21,6 +21,8 @@ from domain.decision import Actor
 from domain.journal import StoreUnavailable
 from domain.policy import PolicyBook
 from domain.refusal import Refusal
+from domain.request import ExpireRequest, expire
+from projections.request import over as requests_over
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +43,13 @@ class Due(NamedTuple):
     decide: Decide
 
 
-DUE: Final[tuple[Due, ...]] = ()
+def _requests_over(
+    connection: psycopg.Connection[Any], now: datetime, _: PolicyBook
+) -> Iterable[tuple[str, ExpireRequest]]:
+    return [(number, ExpireRequest(request=number)) for number in requests_over(connection, now)]
+
+
+DUE: Final[tuple[Due, ...]] = (Due("requests-over", _requests_over, expire),)
 
 
 class DueReport(NamedTuple):

@@ -38,6 +38,7 @@ from projections.figures import figures
 from projections.hours import Hours
 from projections.household import People
 from projections.projection import Projection
+from projections.request import Requests
 
 READ_WAIT_SECONDS_MAX: Final = 5.0
 READ_CONNECTIONS_MAX: Final = 8
@@ -75,7 +76,7 @@ def spare_the_collector() -> None:
 
 def projections() -> Sequence[Projection]:
     """All read models, fresh."""
-    return (Communities(), People(), Hours(), Accounts())
+    return (Communities(), People(), Hours(), Accounts(), Requests())
 
 
 @contextmanager
