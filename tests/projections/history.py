@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
 from uuid import uuid4
@@ -25,8 +25,10 @@ from domain.household import (
     register_household,
     register_member,
 )
+from domain.request import ExpireRequest, expire, fulfil
 from infrastructure.projector import Projector, schema_of
-from tests.controls import envelope
+from tests.controls import TIME, envelope
+from tests.projections.request_history import RequestHistory
 
 ADMIN = Actor("A1", "admin")
 CHECKER = Actor("S1", "staff")
@@ -46,6 +48,7 @@ class History:
         self.households = 0
         self.records = 0
         self.today = datetime.now(bank.zone).replace(hour=0, minute=0, second=0, microsecond=0)
+        self.requests = RequestHistory(seed, self.today, SERVICES)
         self.record_commands([(register_community, RegisterCommunity(community=name)) for name in COMMUNITIES])
         self.record_commands(
             [(register_grid, RegisterGrid(community=COMMUNITIES[0], grid=grid)) for grid in GRIDS]
@@ -54,7 +57,23 @@ class History:
 
     def go(self, commands: int) -> int:
         """How many of the commands were accepted."""
-        return self.record_commands([command for _ in range(commands) for command in self._something()])
+        accepted = self.record_commands([command for _ in range(commands) for command in self._something()])
+        return accepted + self._requests(commands)
+
+    def _requests(self, commands: int) -> int:
+        """What happens to service requests meanwhile; some of them expire."""
+        some = []
+        for _ in range(commands):
+            record = f"R{self.records + 1}"
+            some += self.requests.some(self.households, record)
+            self.records += some[-1:] != [] and some[-1][0] is fulfil
+        accepted = self.record_commands(some)
+        number = f"Q{self.requests.dice.randint(1, self.requests.requests + 1)}"
+        if self.requests.dice.random() < 0.2:
+            much_later = Writer(self.bank.store, self.bank.zone, clock=lambda: datetime.now(UTC) + timedelta(days=500))
+            much_later.run([expired := Ticket(expire, ExpireRequest(request=number), TIME, uuid4().hex)])
+            accepted += not isinstance(expired.outcome, Exception)
+        return accepted
 
     def record_commands(self, commands: list[tuple[Any, Any]]) -> int:
         tickets = [
@@ -111,7 +130,12 @@ class History:
 
 POLICIES: dict[str, dict[str, Any]] = {
     "issuance pays, what is above the cap goes to the pool": {"balance_minutes_max": 240},
-    "the recipient pays": {"payer": "recipient", "balance_minutes_min": -600, "balance_minutes_max": None},
+    "the recipient pays": {
+        "payer": "recipient",
+        "balance_minutes_min": -600,
+        "balance_minutes_max": None,
+        "request_hold": True,
+    },
     "the pool pays, what is above the cap is an honour": {
         "payer": "pool",
         "balance_minutes_max": 200,
