@@ -9,8 +9,8 @@ from api.app import RULES
 from domain.refusal import all_refusals
 from tests.api.service import Api, api_routes
 
-NOT_OVER_HTTP = {"ledger-already-open", "member-elsewhere"}
-"""Refusals of what is done on the command line only: opening a ledger, importing files."""
+NOT_OVER_HTTP = {"ledger-already-open", "member-elsewhere", "request-ends-by-itself", "request-not-over"}
+"""Refusals of what is done on the command line or by itself only: opening a ledger, importing files, expiring."""
 
 
 def operations(api: Api) -> list[tuple[str, str, dict[str, Any]]]:
