@@ -51,6 +51,7 @@ class Written(BaseModel):
     record: str | None = Field(None, description="The service record's number.")
     records: list[str] | None = Field(None, description="The service records' numbers, in the order of the rows.")
     request: str | None = Field(None, description="The service request's number.")
+    dispute: str | None = Field(None, description="The dispute's number.")
 
 
 def written(accepted: Accepted, **members: object) -> Response:

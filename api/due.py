@@ -15,18 +15,22 @@ from typing import Any, Final, NamedTuple
 
 import psycopg
 
+from api import request, visit
+from api.dispute import late_disputes, silent_records
 from api.wiring import Timebank, adopted_policies
 from application.write_loop import Accepted, Decide, Ticket, Writer, command_id
-from domain.decision import Actor
+from domain.decision import BY_TIME, Actor
+from domain.dispute import escalate_dispute
+from domain.hours import settle_silence
 from domain.journal import StoreUnavailable
 from domain.policy import PolicyBook
 from domain.refusal import Refusal
-from domain.request import ExpireRequest, expire
-from projections.request import over as requests_over
+from domain.request import expire
+from domain.visit import mark_overdue
 
 logger = logging.getLogger(__name__)
 
-ACTOR: Final = Actor("@due", "admin")
+ACTOR: Final = Actor(BY_TIME, "admin")
 """No person's number starts so: nobody can have a token for this id, nor share its command ids."""
 BATCH_COMMANDS: Final = 500
 INTERVAL_SECONDS: Final = 60.0
@@ -43,13 +47,12 @@ class Due(NamedTuple):
     decide: Decide
 
 
-def _requests_over(
-    connection: psycopg.Connection[Any], now: datetime, _: PolicyBook
-) -> Iterable[tuple[str, ExpireRequest]]:
-    return [(number, ExpireRequest(request=number)) for number in requests_over(connection, now)]
-
-
-DUE: Final[tuple[Due, ...]] = (Due("requests-over", _requests_over, expire),)
+DUE: Final[tuple[Due, ...]] = (
+    Due("overdue visits", visit.find_overdue, mark_overdue),
+    Due("silence", silent_records, settle_silence),
+    Due("escalation", late_disputes, escalate_dispute),
+    Due("requests over", request.find_over, expire),
+)
 
 
 class DueReport(NamedTuple):

@@ -1,10 +1,12 @@
 """Service requests: asked for, offered, accepted, withdrawn, rescheduled, done, cancelled, matched, read."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from datetime import datetime
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
+import psycopg
 from fastapi import APIRouter, Body, Path, Query, Request
 from psycopg import AsyncConnection
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -22,11 +24,13 @@ from domain.hours import HoursLogged
 from domain.household import NotEnrolled, UnknownMember
 from domain.identifiers import HouseholdId, PersonId, PlaceName, RecordId
 from domain.matching import Distance, Place
+from domain.policy import PolicyBook
 from domain.refusal import Refusal
 from domain.request import (
     AcceptOffer,
     AskForService,
     CancelRequest,
+    ExpireRequest,
     FulfilRequest,
     MakeOffer,
     RequestAsked,
@@ -424,3 +428,9 @@ async def _own_household(connection: AsyncConnection[Any], caller: Actor, asked:
     if asked not in (None, own):
         raise Problem("own-records-only")
     return own
+
+
+def find_over(connection: psycopg.Connection[Any], now: datetime, _: PolicyBook) -> Iterator[tuple[str, ExpireRequest]]:
+    """The requests whose time is over, and that nothing has ended yet."""
+    for number in projected.over(connection, now):
+        yield number, ExpireRequest(request=number)

@@ -6,11 +6,16 @@ from typing import Final
 from domain import (
     account,
     community,
+    desk,
+    dispute,
+    evidence,
     hours,
     household,
     ledger,
     policy,
     request,
+    sheet,
+    visit,
 )
 from domain.fact import Fact, Movement
 
@@ -22,6 +27,11 @@ CONCEPTS: Final[tuple[ModuleType, ...]] = (
     hours,
     account,
     request,
+    evidence,
+    visit,
+    sheet,
+    desk,
+    dispute,
 )
 
 

@@ -27,7 +27,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 from domain.account import Account, MinutesHeld, MinutesReleased, household_account, require_cover
 from domain.community import Community, GridPath, require_reach, require_scope
-from domain.decision import Context, Decided, Decision, Fold, Reading, read
+from domain.decision import Context, Decided, Decision, Fold, Reading, read, require_time
 from domain.fact import Fact
 from domain.hours import (
     MINUTE,
@@ -620,10 +620,9 @@ def _released(terms: RequestAsked) -> tuple[MinutesReleased, ...]:
 def expire(command: ExpireRequest, context: Context) -> Decision:
     """By the system alone, when its time is over (see the head of this module).
 
-    Raises: RequestEndsByItself, UnknownRequest, RequestInOtherStatus, RequestNotOver.
+    Raises: LeftToTime, UnknownRequest, RequestInOtherStatus, RequestNotOver.
     """
-    if not context.actor.id.startswith("@"):
-        raise RequestEndsByItself(command.request)
+    require_time(context)
     request = yield from read(ServiceRequest.of(command.request))
     terms = request.require()
     if request.status not in ("open", "accepted"):
@@ -688,13 +687,6 @@ class OwnOfferAccepted(NotAllowed):
     volunteer: str
     zh = "不能接受本人或本户成员“{volunteer}”的响应，须由别人办理。"
     en = "Nobody accepts the offer of themselves or their own household (“{volunteer}”); somebody else must."
-
-
-@dataclass(unsafe_hash=True)
-class RequestEndsByItself(NotAllowed):
-    request: str
-    zh = "服务需求“{request}”到期由系统办理；不再需要的，请取消。"
-    en = "The service request “{request}” expires by itself; cancel it if it is not wanted any more."
 
 
 @dataclass(unsafe_hash=True)

@@ -151,6 +151,7 @@ class Projector:
         self._address = address
         self._schema = schema_of(ledger)
         self._fresh = self._schema + "_fresh"
+        self._retired = self._schema + "_retired"
         self._channel = channel
         self._scan = scan
         self._make = make
@@ -215,8 +216,8 @@ class Projector:
             cursor.execute("SELECT pg_try_advisory_xact_lock(hashtext(%s))", (self._fresh,))
             if not cursor.fetchall()[0][0]:
                 raise RebuildRunning
-            fresh, current = sql.Identifier(self._fresh), sql.Identifier(self._schema)
-            cursor.execute(sql.SQL("DROP SCHEMA IF EXISTS {0} CASCADE").format(fresh))
+            fresh, current, retired = map(sql.Identifier, (self._fresh, self._schema, self._retired))
+            cursor.execute(sql.SQL("DROP SCHEMA IF EXISTS {0}, {1} CASCADE").format(fresh, retired))
             cursor.execute(sql.SQL("CREATE SCHEMA {0}").format(fresh))
             columns = sql.SQL("(position bigint NOT NULL, version text NOT NULL)")
             cursor.execute(sql.SQL("CREATE TABLE {0}.checkpoint {1}").format(fresh, columns))
@@ -231,9 +232,14 @@ class Projector:
             position = self._fold_all(cursor, position, None, projections, progress)
             cursor.execute("INSERT INTO checkpoint VALUES (%s, %s)", (position, self.version))
             self._lock_tables(cursor)
-            cursor.execute(sql.SQL("DROP SCHEMA IF EXISTS {0} CASCADE").format(current))
+            cursor.execute("SELECT to_regnamespace(%s) IS NOT NULL", (self._schema,))
+            if cursor.fetchall()[0][0]:
+                cursor.execute(sql.SQL("ALTER SCHEMA {0} RENAME TO {1}").format(current, retired))
             cursor.execute(sql.SQL("ALTER SCHEMA {0} RENAME TO {1}").format(fresh, current))
         self._held = None
+        # Dropped in the swap itself, the old tables would be missed by whoever looks one up just as it is committed.
+        with self._connect().transaction(), self._connect().cursor() as cursor:
+            cursor.execute(sql.SQL("DROP SCHEMA IF EXISTS {0} CASCADE").format(retired))
         return position
 
     @contextlib.contextmanager

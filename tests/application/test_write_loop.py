@@ -1,5 +1,6 @@
 """The write loop: every command is decided on the newest facts, recorded once, and answered."""
 
+import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -555,6 +556,18 @@ def test_new_ids_are_uuids_of_version_7_that_sort_by_time(monkeypatch: pytest.Mo
     assert ids == sorted(ids)
     assert {(UUID(each).version, UUID(each).variant) for each in ids} == {(7, "specified in RFC 4122")}
     assert UUID(ids[0]).int >> 80 == 10**12
+
+
+def test_a_process_that_was_forked_makes_ids_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(write_loop.time, "time_ns", lambda: 10**18)
+    reading, writing = os.pipe()
+    if not (child := os.fork()):
+        os.write(writing, new_id().encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    with os.fdopen(reading) as told:
+        os.close(writing)
+        assert told.read() != new_id()
 
 
 def test_a_commands_id_keeps_actors_apart_and_shows_nobodys_key() -> None:

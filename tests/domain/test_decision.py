@@ -18,7 +18,19 @@ from domain.account import (
     grant_minutes,
 )
 from domain.community import Community, CommunityAlreadyRegistered, RegisterCommunity, register_community
-from domain.decision import Context, Decided, RowsRefused, drive, fold_facts, read, read_all, together
+from domain.decision import (
+    Context,
+    Decided,
+    RowsRefused,
+    drive,
+    fold_facts,
+    read,
+    read_all,
+    together,
+)
+from domain.desk import Paper
+from domain.dispute import Dispute
+from domain.evidence import Attached
 from domain.hours import (
     ConfirmHours,
     DayTooLong,
@@ -47,19 +59,24 @@ from domain.household import (
 )
 from domain.ledger import ledger
 from domain.policy import Policy, PolicyAdopted, policy_book
-from domain.request import ServiceRequest, expire
+from domain.request import ServiceRequest
+from domain.sheet import Sheet
+from domain.visit import Attendance, DoorCode, Visit
 from tests.controls import (
     ADMIN,
     COMMAND_EXAMPLES,
     COMMAND_ID,
+    COMMAND_PASTS,
+    COMMANDS_OF_TIME,
     COMMUNITY_REGISTERED,
     DISTRICT,
     FACT_EXAMPLES,
+    FIRST_COMMANDS,
     HOURS_CONFIRMED,
     HOURS_LOGGED,
     LOGGER,
     NOW,
-    REQUESTS,
+    ORDINARY_PAST,
     TIME,
     XINZHU,
     ZONE,
@@ -84,6 +101,13 @@ FOLDS = [
         ServiceRecord.of(""),
         VolunteerDay.of("", NOW.date()),
         ServiceRequest.of(""),
+        Attached.of(""),
+        Attendance.of("", NOW.date()),
+        DoorCode.of(""),
+        Paper.of(""),
+        Sheet.of(""),
+        Visit.of(""),
+        Dispute.of(""),
     )
 ]
 
@@ -143,11 +167,9 @@ def test_a_state_is_folded_from_the_facts_of_its_own_tag() -> None:
 
 @pytest.mark.parametrize("decide", COMMAND_EXAMPLES, ids=lambda decide: decide.__name__)
 def test_every_example_command_is_accepted_twice_alike(decide: Any) -> None:
-    past = () if decide.__name__ == "open_ledger" else (DISTRICT, HOURS_LOGGED, logged("R2", "11-10 09:00 - 10:30"))
-    confirmed = replace(HOURS_CONFIRMED, record="R2")
-    funded = PoolFunded("issuance", POOL, 600, "A1")
-    facts = given(*past, *((confirmed, funded, REQUESTS) if past else ()))
-    actor = TIME if decide is expire else ADMIN
+    ordinary = () if decide in FIRST_COMMANDS else ORDINARY_PAST
+    facts = given(ordinary, COMMAND_PASTS.get(decide, ()))
+    actor = TIME if decide in COMMANDS_OF_TIME else ADMIN
     first, second = (facts.when(decide, COMMAND_EXAMPLES[decide], actor=actor) for _ in range(2))
     assert first.accepted == second.accepted
     assert first.decided == second.decided

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from domain.account import Account, BalanceTooLow, HoursConfirmed, MinutesHeld, MinutesReleased
 from domain.community import OutsideCommunity, UnknownCommunity, UnknownGrid
-from domain.decision import Actor, Context, Decided, drive
+from domain.decision import Actor, Context, Decided, LeftToTime, drive
 from domain.fact import Fact
 from domain.hours import (
     ConfirmHours,
@@ -52,7 +52,6 @@ from domain.request import (
     RequestAlreadyAsked,
     RequestAsked,
     RequestCancelled,
-    RequestEndsByItself,
     RequestExpired,
     RequestInOtherStatus,
     RequestNeed,
@@ -575,7 +574,7 @@ def test_an_accepted_request_expires_when_its_hours_can_not_be_logged_any_more()
 
 def test_nobody_expires_a_request_by_hand_nor_twice() -> None:
     for actor in (ADMIN, STAFF, V3):
-        given(OFFERED).when(expire, EXPIRE, actor=actor, now=at("12-24 00:00")).refused(RequestEndsByItself("Q1"))
+        given(OFFERED).when(expire, EXPIRE, actor=actor, now=at("12-24 00:00")).refused(LeftToTime(actor.id))
     given(DISTRICT).when(expire, EXPIRE, actor=TIME).refused(UnknownRequest("Q1"))
     given(OFFERED, REQUEST_EXPIRED).when(expire, EXPIRE, actor=TIME).refused(RequestInOtherStatus("Q1", "expired"))
 

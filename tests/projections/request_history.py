@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from random import Random
 from typing import Any, get_args
 
+from domain.hours import ConfirmHours, RejectHours, confirm, reject
 from domain.request import (
     AcceptOffer,
     AskForService,
@@ -35,12 +36,12 @@ class RequestHistory:
         self._today = today
         self._services = services
 
-    def some(self, households: int, record: str) -> list[tuple[Any, Any]]:
-        """One command, and often what leads up to it; a record that it logs gets this number."""
+    def some(self, households: int) -> list[tuple[Any, Any]]:
+        """One command, and often what leads up to it."""
         dice = self.dice
         number = f"Q{dice.randint(max(1, self.requests - 4), self.requests + 1)}"
         volunteer = f"V{dice.randint(1, households)}"
-        match dice.choices("aocwrfx", (6, 12, 10, 3, 2, 6, 1))[0]:
+        match dice.choices("aocwrfsx", (6, 12, 10, 3, 2, 6, 3, 1))[0]:
             case "a":
                 return [self._ask(households)]
             case "o":
@@ -51,10 +52,11 @@ class RequestHistory:
                     (accept, AcceptOffer(request=number, volunteer=volunteer)),
                 ]
             case "w":
+                before = [(accept, AcceptOffer(request=number, volunteer=volunteer))] if dice.random() < 0.5 else []
                 return [
-                    (withdraw, WithdrawOffer(request=number, volunteer=f"V{person}"))
-                    for person in range(1, households + 1)
-                    if dice.random() < 0.5
+                    (offer, MakeOffer(request=number, volunteer=volunteer)),
+                    *before,
+                    (withdraw, WithdrawOffer(request=number, volunteer=volunteer)),
                 ]
             case "r":
                 return [(reschedule, RescheduleRequest(request=number, **self._window()))]
@@ -62,7 +64,10 @@ class RequestHistory:
                 started_at = self._today - timedelta(hours=dice.randint(1, 48))
                 ended_at = started_at + timedelta(minutes=45)
                 times = {"started_at": started_at, "ended_at": ended_at}
-                return [(fulfil, FulfilRequest(request=number, record=record, **times))]
+                return [(fulfil, FulfilRequest(request=number, record=f"R-{number}", **times))]
+            case "s":
+                settled: list[tuple[Any, Any]] = [(confirm, ConfirmHours(record=f"R-{number}"))]
+                return settled if dice.random() < 0.8 else [(reject, RejectHours(record=f"R-{number}", reason="other"))]
             case _:
                 return [(cancel, CancelRequest(request=number))]
 
