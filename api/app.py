@@ -23,8 +23,10 @@ from api import (
     figures,
     hours,
     household,
+    partner,
     policy,
     problems,
+    redemption,
     request,
     sheet,
     visit,
@@ -52,6 +54,8 @@ CONCEPTS: Final[tuple[ModuleType, ...]] = (
     desk,
     dispute,
     request,
+    partner,
+    redemption,
 )
 """Each concept's routes, with what the documentation must know of them: see the three tables that follow."""
 

@@ -47,6 +47,7 @@ from domain.household import NotEnrolled, Person, UnknownHousehold
 from domain.identifiers import check_id, masked, normal_id, normal_name
 from domain.journal import Conflict, StoreUnavailable
 from domain.ledger import SYNTHETIC_NOTICE, OpenLedger
+from domain.partner import Partner
 from domain.policy import AdoptPolicy
 from domain.refusal import Refusal
 from infrastructure.codec import UnknownFactType, UnreadableFact
@@ -690,12 +691,17 @@ def new_token(
     bank: Timebank, connection: psycopg.Connection[Any], person: str, role: Role, community: str | None
 ) -> IssuedToken:
     """A token for somebody whom the ledger has room for: staff of a community that is registered, a volunteer who is
-    enrolled. Staff, auditors and administrators need not be members. Raises: UnknownCommunity, NotEnrolled."""
+    enrolled, a registered partner's counter. Staff, auditors and administrators need not be members.
+
+    Raises: UnknownCommunity, NotEnrolled, UnknownPartner.
+    """
     if community is not None:
         community = normal_name(community)
         known(bank.store, Community.of(community)).require()
     if role == "volunteer" and not known(bank.store, Person.of(person)).volunteer:
         raise NotEnrolled(person)
+    if role == "partner":
+        known(bank.store, Partner.of(person)).require()
     return issue_token(connection, bank.name, person, role, community)
 
 

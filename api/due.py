@@ -24,9 +24,11 @@ from domain.dispute import escalate_dispute
 from domain.hours import settle_silence
 from domain.journal import StoreUnavailable
 from domain.policy import PolicyBook
+from domain.redemption import COLLECTION_GRACE, ReleaseReservation, release
 from domain.refusal import Refusal
 from domain.request import expire
 from domain.visit import mark_overdue
+from projections.redemption import ended_reservations
 
 logger = logging.getLogger(__name__)
 
@@ -47,11 +49,19 @@ class Due(NamedTuple):
     decide: Decide
 
 
+def _ended_reservations(
+    connection: psycopg.Connection[Any], now: datetime, _: PolicyBook
+) -> Iterable[tuple[str, ReleaseReservation]]:
+    for reservation in ended_reservations(connection, now - COLLECTION_GRACE):
+        yield reservation, ReleaseReservation(reservation=reservation)
+
+
 DUE: Final[tuple[Due, ...]] = (
     Due("overdue visits", visit.find_overdue, mark_overdue),
     Due("silence", silent_records, settle_silence),
     Due("escalation", late_disputes, escalate_dispute),
     Due("requests over", request.find_over, expire),
+    Due("release reservations", _ended_reservations, release),
 )
 
 

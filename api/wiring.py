@@ -40,7 +40,9 @@ from projections.evidence import AttachedEvidence
 from projections.figures import figures
 from projections.hours import Hours
 from projections.household import People
+from projections.partner import Partners
 from projections.projection import Projection
+from projections.redemption import Reservations
 from projections.request import Requests
 from projections.sheet import Sheets
 from projections.visit import Visits
@@ -92,6 +94,8 @@ def projections() -> Sequence[Projection]:
         Papers(),
         Disputes(),
         Requests(),
+        Partners(),
+        Reservations(),
     )
 
 

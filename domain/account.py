@@ -246,28 +246,33 @@ class RewardCollected(Movement, frozen=True, omit_defaults=True, gc=False):
     collected_at: datetime
 
     def tags(self) -> tuple[str, ...]:
-        return ("reservation:" + self.reservation, "reward:" + self.reward, *_account_tags(self))
+        # Not its reward's: the stock was taken when it was reserved.
+        return ("reservation:" + self.reservation, *_account_tags(self))
 
 
 class RedemptionReversed(Movement, frozen=True, omit_defaults=True, gc=False):
-    """A collected reward was given back, exactly and once: the partner's minutes return to the household."""
+    """A redemption was undone, exactly and once: the partner's minutes return to the household.
+
+    ``restocked`` tells whether the item came back and is in the stock again.
+    """
 
     type = "redemption-reversed.v1"
     reservation: str
     reward: str
     reversed_by: str
     reason: Reason
+    restocked: bool
 
     def tags(self) -> tuple[str, ...]:
         return ("reservation:" + self.reservation, "reward:" + self.reward, *_account_tags(self))
 
 
 class PartnerSettled(Movement, frozen=True, omit_defaults=True, gc=False):
-    """What a partner had collected up to a position was settled with it, on a numbered statement."""
+    """All that a partner's account held was settled with it, on a statement; each partner's count from 1."""
 
     type = "partner-settled.v1"
     partner: str
-    settlement: str
+    number: int
     settled_by: str
 
     def tags(self) -> tuple[str, ...]:

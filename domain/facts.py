@@ -12,7 +12,9 @@ from domain import (
     hours,
     household,
     ledger,
+    partner,
     policy,
+    redemption,
     request,
     sheet,
     visit,
@@ -32,6 +34,8 @@ CONCEPTS: Final[tuple[ModuleType, ...]] = (
     sheet,
     desk,
     dispute,
+    partner,
+    redemption,
 )
 
 

@@ -234,6 +234,13 @@ class ServiceRecord(msgspec.Struct, frozen=True, gc=False):
         """Still takes up the volunteer's time: not rejected and not reversed."""
         return self.status in ("logged", "confirmed")
 
+    @property
+    def evidence(self) -> Evidence:
+        """The grade that it was logged with, or more once the household that was served has confirmed it."""
+        grade = "self" if self.logged is None else self.logged.evidence
+        by_recipient = self.confirmed is not None and self.confirmed.confirmed_as == "recipient"
+        return stronger(grade, "recipient") if by_recipient else grade
+
     def require(self) -> HoursLogged:
         """Raises: UnknownRecord."""
         if self.logged is None:
@@ -595,7 +602,9 @@ def confirm(command: ConfirmHours, context: Context) -> Decision:
     if record.status != "logged":
         raise RecordAlreadySettled(command.record, record.status)
     adopted = book.in_force(logged.started_at.date())
-    yield from require_evidence(logged.record, _evidence(logged, confirmer), adopted.policy.evidence_min)
+    if adopted.policy.evidence_min != "self":
+        evidence = stronger(logged.evidence, "recipient") if confirmed_as == "recipient" else logged.evidence
+        yield from require_evidence(logged.record, evidence, adopted.policy.evidence_min)
     released = _released(record)
     confirmed, capped = yield from _confirmed(logged, adopted, confirmer, released=released)
     if confirmed_as != "staff" or command.rating is not None:
@@ -610,13 +619,6 @@ def _released(record: ServiceRecord) -> tuple[MinutesReleased, ...]:
     if fulfilled is None or not fulfilled.held_minutes:
         return ()
     return (MinutesReleased(fulfilled.account, fulfilled.held_minutes, "request:" + fulfilled.request),)
-
-
-def _evidence(logged: HoursLogged, confirmer: Person) -> Evidence:
-    """The record's own grade, or more where it is the household served that vouches for it."""
-    if logged.recipient_household is None or confirmer.household != logged.recipient_household:
-        return logged.evidence
-    return stronger(logged.evidence, "recipient")
 
 
 def _confirming_as(

@@ -103,7 +103,39 @@ from domain.household import (
     register_member,
 )
 from domain.ledger import LedgerOpened, OpenLedger, open_ledger
+from domain.partner import (
+    OfferReward,
+    PartnerRegistered,
+    RegisterPartner,
+    ReservationReleased,
+    RestockReward,
+    RewardOffered,
+    RewardReserved,
+    RewardRestocked,
+    RewardWithdrawn,
+    SettlePartner,
+    WithdrawReward,
+    offer_reward,
+    register_partner,
+    restock_reward,
+    settle_partner,
+    withdraw_reward,
+)
 from domain.policy import AdoptPolicy, Policy, PolicyAdopted, adopt
+from domain.redemption import (
+    CollectManyRewards,
+    CollectReward,
+    ReleaseReservation,
+    ReservationGivenUp,
+    ReserveReward,
+    ReverseRedemption,
+    code_sha256,
+    collect,
+    collect_many,
+    release,
+    reserve,
+    reverse_redemption,
+)
 from domain.refusal import Refusal
 from domain.request import (
     AcceptOffer,
@@ -217,8 +249,6 @@ BALANCE_CARRIED = BalanceCarried("household:H1", "household:H2", 60, "household-
 BALANCE_TAKEN_ALONG = BalanceTakenAlong("household:H1", "ledger:xingning", 60, "H1", "qingxiu-1")
 BALANCE_PAID_IN = BalancePaidIn("ledger:xingning", "household:H2", 60, "H2", "xingning-1", "ab" * 32, "S2")
 REWARD_COLLECTED = RewardCollected("household:H2", "partner:P1", 60, "RV1", "RW1", at("11-21 16:00"))
-REDEMPTION_REVERSED = RedemptionReversed("partner:P1", "household:H2", 60, "RV1", "RW1", "S2", "other")
-PARTNER_SETTLED = PartnerSettled("partner:P1", "settled", 60, "P1", "ST1", "A1")
 REQUEST_ASKED = RequestAsked(
     *("Q1", "H2", XINZHU, GRID, "陪诊", at("11-22 08:00"), at("11-23 18:00"), 60, ("woman-volunteer", "wheelchair")),
     *("V3", at("11-23 18:00"), 0),
@@ -262,6 +292,19 @@ DISPUTE_ESCALATED = DisputeEscalated("D1")
 DISPUTE_UPHELD = DisputeUpheld("D1", "R3", "A1")
 DISPUTE_DISMISSED = DisputeDismissed("D1", "R3", "A1")
 DISPUTE_WITHDRAWN = DisputeWithdrawn("D1", "R3")
+REDEMPTION_REVERSED = RedemptionReversed("partner:P1", "household:H2", 60, "RV1", "RW1", "S2", "other", True)
+PARTNER_SETTLED = PartnerSettled("partner:P1", "settled", 60, "P1", 1, "A1")
+CODE = "ABCDEFGHIJKLMNOP"
+PARTNER_REGISTERED = PartnerRegistered("P1", "新竹食堂", XINZHU, "S2")
+REWARD_OFFERED = RewardOffered("RW1", "P1", "午餐", 60, 5, (XINZHU,), 60, 90, 2, "S2")
+REWARD_RESTOCKED = RewardRestocked("RW1", 3, "P1")
+REWARD_WITHDRAWN = RewardWithdrawn("RW1", "P1")
+REWARD_RESERVED = RewardReserved(
+    *("RV1", "RW1", "P1", "V3", "H2", XINZHU, 60, code_sha256("RV1", CODE)),
+    *(at("11-21 09:00"), at("11-29 00:00"), "V3"),
+)
+RESERVATION_GIVEN_UP = ReservationGivenUp("RV1", "V3", at("11-22 10:00"))
+RESERVATION_RELEASED = ReservationReleased("RV1", "RW1", "S2", "by-staff")
 
 FACT_EXAMPLES: Final[tuple[Fact, ...]] = (
     LEDGER_OPENED,
@@ -318,6 +361,13 @@ FACT_EXAMPLES: Final[tuple[Fact, ...]] = (
     DISPUTE_UPHELD,
     DISPUTE_DISMISSED,
     DISPUTE_WITHDRAWN,
+    PARTNER_REGISTERED,
+    REWARD_OFFERED,
+    REWARD_RESTOCKED,
+    REWARD_WITHDRAWN,
+    REWARD_RESERVED,
+    RESERVATION_GIVEN_UP,
+    RESERVATION_RELEASED,
 )
 
 
@@ -415,6 +465,18 @@ COMMAND_EXAMPLES: Final[dict[Callable[[Any, Context], Decision], Any]] = {
     decide_dispute: DecideDispute(dispute="D1", outcome="upheld"),
     withdraw_dispute: WithdrawDispute(dispute="D2"),
     escalate_dispute: EscalateDispute(dispute="D1"),
+    register_partner: RegisterPartner(partner="P7", name="金湖理发店", community=XINZHU),
+    offer_reward: OfferReward(partner="P1", name="理发", minutes=60, items=10),
+    restock_reward: RestockReward(reward="RW1", items=5),
+    withdraw_reward: WithdrawReward(reward="RW1"),
+    settle_partner: SettlePartner(partner="P1"),
+    reserve: ReserveReward(reservation="RV9", reward="RW1", member="V3", code_sha256=code_sha256("RV9", CODE)),
+    collect: CollectReward(reservation="RV1", code=CODE),
+    collect_many: CollectManyRewards(
+        collections=(CollectReward(reservation="RV1", code=CODE, collected_at=at("11-22 08:00")),)
+    ),
+    release: ReleaseReservation(reservation="RV1"),
+    reverse_redemption: ReverseRedemption(reservation="RV2", reason="other", restocked=True),
 }
 COMMANDS_OF_TIME: Final = frozenset({settle_silence, escalate_dispute, mark_overdue, expire})
 """Those that time alone gives."""
@@ -470,6 +532,31 @@ REQUESTS: Final = (
     replace(REQUEST_ASKED, request="Q3", expires_at=at("11-22 11:00")),
 )
 """H2 has asked three times: V1 has offered for Q1, V2 is accepted for Q2, and Q3's time is over."""
+
+
+def reserved(reservation: str, **changes: Any) -> tuple[Fact, ...]:
+    """V3's reservation of one RW1, and the minutes that are held for it."""
+    changes = {"reservation": reservation, "code_sha256": code_sha256(reservation, CODE)} | changes
+    fact = replace(REWARD_RESERVED, **changes)
+    return fact, MinutesHeld("household:" + fact.household, fact.minutes, "reservation:" + reservation)
+
+
+def collected(reservation: str, **changes: Any) -> tuple[Fact, ...]:
+    """That reservation, and what follows when it is collected."""
+    fact = replace(REWARD_COLLECTED, reservation=reservation, **changes)
+    return (*reserved(reservation), MinutesReleased(fact.source, fact.minutes, "reservation:" + reservation), fact)
+
+
+REDEMPTIONS: Final = (
+    PARTNER_REGISTERED,
+    replace(REWARD_OFFERED, age_years_min=0, household_month_max=3),
+    credited("H2", 300),
+    *reserved("RV1"),
+    *collected("RV2", collected_at=at("11-21 16:00")),
+)
+"""V3's household has reserved RW1 twice, and collected it once."""
+
+
 # ── What is past when an example command is given ────────────────────────────────────────────────────────────
 
 ORDINARY_PAST: Final[tuple[Fact, ...]] = (
@@ -496,6 +583,11 @@ COMMAND_PASTS: Final[dict[Callable[[Any, Context], Decision], tuple[Fact, ...]]]
     **dict.fromkeys((state_case, decide_dispute, withdraw_dispute, escalate_dispute), IN_DISPUTE),
     **dict.fromkeys((check_out, close_visit, void_visit, mark_overdue), VISITED),
     **dict.fromkeys((offer, accept, withdraw, reschedule, fulfil, cancel, expire), REQUESTS),
+    **{
+        decide: REDEMPTIONS
+        for decide in COMMAND_EXAMPLES
+        if decide.__module__ in ("domain.partner", "domain.redemption")
+    },
 }
 """What must have happened beside the ordinary for an example command to be accepted."""
 

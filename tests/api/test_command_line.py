@@ -411,6 +411,9 @@ def test_a_token_is_for_a_community_and_a_volunteer_that_the_ledger_knows(sample
     nobody = add("--role", "volunteer", "--person", "S0101")
     assert (nobody.returncode, nobody.stdout) == (1, "")
     assert "“S0101”还不是注册志愿者" in nobody.stderr
+    no_shop = add("--role", "partner", "--person", "P001")
+    assert (no_shop.returncode, no_shop.stdout) == (1, "")
+    assert "合作单位“P001”没有登记" in no_shop.stderr
     made = answer(
         "token", "add", "--role", "staff", "--person", " Ｓ０１０１", "--community", "新竹社区 ", **sample_set
     )

@@ -58,7 +58,9 @@ from domain.household import (
     register_member,
 )
 from domain.ledger import ledger
+from domain.partner import Partner, Reward
 from domain.policy import Policy, PolicyAdopted, policy_book
+from domain.redemption import HouseholdMonth, Reservation
 from domain.request import ServiceRequest
 from domain.sheet import Sheet
 from domain.visit import Attendance, DoorCode, Visit
@@ -108,6 +110,10 @@ FOLDS = [
         Sheet.of(""),
         Visit.of(""),
         Dispute.of(""),
+        Partner.of(""),
+        Reward.of(""),
+        Reservation.of(""),
+        HouseholdMonth.of("", "", NOW),
     )
 ]
 

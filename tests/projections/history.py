@@ -36,6 +36,29 @@ from domain.household import (
     register_household,
     register_member,
 )
+from domain.partner import (
+    OfferReward,
+    RegisterPartner,
+    RestockReward,
+    SettlePartner,
+    WithdrawReward,
+    offer_reward,
+    register_partner,
+    restock_reward,
+    settle_partner,
+    withdraw_reward,
+)
+from domain.redemption import (
+    CollectReward,
+    ReleaseReservation,
+    ReserveReward,
+    ReverseRedemption,
+    code_sha256,
+    collect,
+    release,
+    reserve,
+    reverse_redemption,
+)
 from domain.request import ExpireRequest, expire
 from domain.sheet import LogSheet, SheetRow, log_sheet
 from domain.visit import (
@@ -56,7 +79,7 @@ from domain.visit import (
     void_visit,
 )
 from infrastructure.projector import Projector, schema_of
-from tests.controls import TIME, envelope
+from tests.controls import CODE, TIME, envelope
 from tests.projections.request_history import RequestHistory
 
 ADMIN = Actor("A1", "admin")
@@ -80,12 +103,18 @@ class History:
         self.households = 0
         self.records = 0
         self.disputes = 0
+        self.reservations = 0
         self.today = datetime.now(bank.zone).replace(hour=0, minute=0, second=0, microsecond=0)
         self.requests = RequestHistory(seed, self.today, SERVICES)
         self.record_commands([(register_community, RegisterCommunity(community=name)) for name in COMMUNITIES])
         self.record_commands(
             [(register_grid, RegisterGrid(community=COMMUNITIES[0], grid=grid)) for grid in GRIDS]
             + [command for _ in range(6) for command in self._household()]
+            + [(register_partner, RegisterPartner(partner="P1", name="食堂", community=COMMUNITIES[0]))]
+            + [
+                (offer_reward, OfferReward(reward=f"RW{n}", partner="P1", name="午餐", minutes=n, items=9))
+                for n in (1, 2)
+            ]
         )
 
     def go(self, commands: int) -> int:
@@ -124,7 +153,9 @@ class History:
         dice = self.dice
         record = f"R{dice.randint(max(1, self.records - 15), self.records + 1)}"
         household = f"H{dice.randint(1, self.households)}"
-        match dice.choices("lcjvfghd", (30, 30, 4, 10, 3, 4, 1, 6))[0]:
+        match dice.choices("lcjvfghdr", (30, 30, 4, 10, 3, 4, 1, 6, 20))[0]:
+            case "r":
+                return [self._redeem()]
             case "l":
                 return [self._log()]
             case "c":
@@ -198,6 +229,32 @@ class History:
             (withdraw_dispute, WithdrawDispute(dispute=number)),
         ]
         return [(open_dispute, opening), *dice.choice([steps[:1], steps[:3], steps[:3], steps[3:]])]
+
+    def _redeem(self) -> tuple[Any, Any]:
+        dice = self.dice
+        made, reward = (
+            f"RV{dice.randint(max(1, self.reservations - 6), self.reservations + 1)}",
+            f"RW{dice.randint(1, 2)}",
+        )
+        match dice.choices("rclvosw", (40, 30, 8, 12, 5, 8, 1))[0]:
+            case "r":
+                self.reservations += 1
+                made, member = f"RV{self.reservations}", f"V{dice.randint(1, self.households)}"
+                code = code_sha256(made, CODE)
+                return reserve, ReserveReward(reservation=made, reward=reward, member=member, code_sha256=code)
+            case "c":
+                return collect, CollectReward(reservation=made, code=CODE)
+            case "l":
+                return release, ReleaseReservation(reservation=made)
+            case "v":
+                restocked = dice.random() < 0.5
+                return reverse_redemption, ReverseRedemption(reservation=made, reason="other", restocked=restocked)
+            case "o":
+                return restock_reward, RestockReward(reward=reward, items=3)
+            case "s":
+                return settle_partner, SettlePartner(partner="P1")
+            case _:
+                return withdraw_reward, WithdrawReward(reward="RW2")
 
     def _log(self) -> tuple[Any, Any]:
         dice = self.dice
