@@ -9,16 +9,17 @@ payer comes from, ``settled`` (redemptions that the partner was paid for) and ``
 A balance is a fold; it is stored in no fact. Minutes that are held stay in the balance and can't be spent.
 """
 
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from functools import lru_cache
-from typing import Annotated, Final, Literal, get_args
+from typing import Annotated, Any, Final, Literal, get_args
 
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field
 
 from domain.community import Community, require_reach, require_scope
-from domain.decision import READINGS_KEPT, Context, Decided, Decision, Fold, Reading, read
+from domain.decision import READINGS_KEPT, Context, Decided, Decision, Fold, Question, Reading, read, read_all
 from domain.fact import Fact, Movement
 from domain.household import Household, Person, UnknownHousehold
 from domain.identifiers import HouseholdId, PlaceName
@@ -58,7 +59,7 @@ def _account_tags(movement: Movement) -> tuple[str, ...]:
     source, target = movement.source, movement.target
     if source in UNDECIDED:
         return ("account:" + target,) if target not in UNDECIDED else ()
-    if target in UNDECIDED:
+    if target in UNDECIDED or source == target:
         return ("account:" + source,)
     return ("account:" + source, "account:" + target)
 
@@ -221,9 +222,10 @@ class BalanceTakenAlong(Movement, frozen=True, omit_defaults=True, gc=False):
     type = "balance-taken-along.v1"
     household: str
     statement: str
+    members: tuple[str, ...]
 
     def tags(self) -> tuple[str, ...]:
-        return ("statement:" + self.statement, *_account_tags(self))
+        return ("statement:" + self.statement, "statements:issued", *_account_tags(self))
 
 
 class BalancePaidIn(Movement, frozen=True, omit_defaults=True, gc=False):
@@ -248,28 +250,33 @@ class RewardCollected(Movement, frozen=True, omit_defaults=True, gc=False):
     collected_at: datetime
 
     def tags(self) -> tuple[str, ...]:
-        return ("reservation:" + self.reservation, "reward:" + self.reward, *_account_tags(self))
+        # Not its reward's: the stock was taken when it was reserved.
+        return ("reservation:" + self.reservation, *_account_tags(self))
 
 
 class RedemptionReversed(Movement, frozen=True, omit_defaults=True, gc=False):
-    """A collected reward was given back, exactly and once: the partner's minutes return to the household."""
+    """A redemption was undone, exactly and once: the partner's minutes return to the household.
+
+    ``restocked`` tells whether the item came back and is in the stock again.
+    """
 
     type = "redemption-reversed.v1"
     reservation: str
     reward: str
     reversed_by: str
     reason: Reason
+    restocked: bool
 
     def tags(self) -> tuple[str, ...]:
         return ("reservation:" + self.reservation, "reward:" + self.reward, *_account_tags(self))
 
 
 class PartnerSettled(Movement, frozen=True, omit_defaults=True, gc=False):
-    """What a partner had collected up to a position was settled with it, on a numbered statement."""
+    """All that a partner's account held was settled with it, on a statement; each partner's count from 1."""
 
     type = "partner-settled.v1"
     partner: str
-    settlement: str
+    number: int
     settled_by: str
 
     def tags(self) -> tuple[str, ...]:
@@ -382,7 +389,7 @@ class GrantMinutes(BaseModel):
 
 
 def fund_pool(command: FundPool, context: Context) -> Decision:
-    """Raises: UnknownCommunity, OutsideCommunity."""
+    """Raises: UnknownCommunity, DissolvedCommunity, OutsideCommunity."""
     require_scope(context, command.community)
     community = yield from read(Community.of(command.community))
     community.require()
@@ -412,6 +419,28 @@ def grant_minutes(command: GrantMinutes, context: Context) -> Decision:
         raise BalanceTooHigh(target, account.balance_minutes, command.minutes, balance_max)
     granted = MinutesGranted(pool.account, target, command.minutes, context.actor.id, command.need)
     return Decided(adopted.version, (granted,))
+
+
+def standing_accounts(names: Sequence[str]) -> Generator[Question, Any, list[str]]:
+    """The accounts that stand now in the place of some: a closed household's heir, the pool that a merged one went to.
+
+    Asks for all of them in one round, and once more for each that has an heir.
+    """
+    readings: list[Reading[Any]] = []
+    for name in names:
+        kind, _, subject = name.partition(":")
+        if kind in ("household", "pool"):
+            readings.append(Household.of(subject) if kind == "household" else Community.of(subject))
+    states = iter((yield from read_all(readings)))
+    standing: list[str] = []
+    for name in names:
+        heir = None
+        if name.startswith("household:"):
+            heir = next(states).heir
+        elif name.startswith("pool:") and (community := next(states).heir) is not None:
+            heir = pool_account(community)
+        standing += [name] if heir is None else (yield from standing_accounts((heir,)))
+    return standing
 
 
 def require_cover(payer: Account, minutes: int, balance_minutes_min: int) -> None:

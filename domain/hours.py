@@ -23,11 +23,14 @@ from domain.account import (
     HoursReversed,
     ImportReason,
     MinutesCapped,
+    MinutesReleased,
     Reason,
+    account_fold,
     group_account,
     household_account,
     pool_account,
     require_cover,
+    standing_accounts,
 )
 from domain.community import Community, CommunityRegistered, GridPath, GridRegistered, require_reach, require_scope
 from domain.decision import (
@@ -46,13 +49,16 @@ from domain.decision import (
 from domain.evidence import Evidence, require_evidence, stronger
 from domain.fact import Fact, Movement
 from domain.household import (
+    ClosedHousehold,
     Household,
     HouseholdRegistered,
+    MemberHasDied,
     MemberRegistered,
     NotEnrolled,
     Person,
     UnknownMember,
     VolunteerEnrolled,
+    successor,
 )
 from domain.identifiers import HouseholdId, PersonId, PlaceName, RecordId, ServiceName
 from domain.policy import Policy, PolicyAdopted, PolicyBook, policy_book
@@ -94,6 +100,23 @@ class HoursLogged(Fact, frozen=True, omit_defaults=True, gc=False):
         if first == last:
             return ("record:" + self.record, day)
         return ("record:" + self.record, day, f"day:{self.volunteer}:{last.isoformat()}")
+
+
+class RequestFulfilled(Fact, frozen=True, omit_defaults=True, gc=False):
+    """A service request was done, and its hours are logged as this record. It is the record's fact too, so it is here.
+
+    ``held_minutes`` stay held on the account of the household that asked (0: none were) until the record is settled.
+    """
+
+    type = "request-fulfilled.v1"
+    request: str
+    record: str
+    volunteer: str
+    account: str
+    held_minutes: int
+
+    def tags(self) -> tuple[str, ...]:
+        return ("request:" + self.request, "record:" + self.record)
 
 
 class HoursRejected(Fact, frozen=True, omit_defaults=True, gc=False):
@@ -179,6 +202,7 @@ class DisputeWithdrawn(Fact, frozen=True, omit_defaults=True):
 Status = Literal["absent", "logged", "confirmed", "rejected", "reversed"]
 RecordFact = (
     HoursLogged
+    | RequestFulfilled
     | HoursConfirmed
     | MinutesCapped
     | HoursRejected
@@ -192,7 +216,8 @@ RecordFact = (
 
 
 class ServiceRecord(msgspec.Struct, frozen=True, gc=False):
-    """Where one service record stands. ``dispute`` is open now; ``decided_dispute`` was upheld or dismissed."""
+    """Where one service record stands. ``fulfilled`` is known until it is settled; ``dispute`` is open now;
+    ``decided_dispute`` was upheld or dismissed."""
 
     record: str
     status: Status = "absent"
@@ -202,6 +227,7 @@ class ServiceRecord(msgspec.Struct, frozen=True, gc=False):
     rejected: HoursRejected | None = None
     dispute: str | None = None
     decided_dispute: str | None = None
+    fulfilled: RequestFulfilled | None = None
 
     @staticmethod
     def of(record: str) -> "Reading[ServiceRecord]":
@@ -211,6 +237,13 @@ class ServiceRecord(msgspec.Struct, frozen=True, gc=False):
     def counts(self) -> bool:
         """Still takes up the volunteer's time: not rejected and not reversed."""
         return self.status in ("logged", "confirmed")
+
+    @property
+    def evidence(self) -> Evidence:
+        """The grade that it was logged with, or more once the household that was served has confirmed it."""
+        grade = "self" if self.logged is None else self.logged.evidence
+        by_recipient = self.confirmed is not None and self.confirmed.confirmed_as == "recipient"
+        return stronger(grade, "recipient") if by_recipient else grade
 
     def require(self) -> HoursLogged:
         """Raises: UnknownRecord."""
@@ -223,6 +256,8 @@ def _evolve_record(state: ServiceRecord, fact: RecordFact) -> ServiceRecord:
     match fact:
         case HoursLogged():
             return ServiceRecord(state.record, "logged", fact)
+        case RequestFulfilled():
+            return replace(state, fulfilled=fact)
         case HoursConfirmed():
             if state.status != "logged":  # a rejected record, after a dispute
                 return replace(state, status="confirmed", confirmed=fact)
@@ -317,6 +352,18 @@ def minutes_on(day: date, started_at: datetime, ended_at: datetime) -> int:
     return max(0, (until - since) // MINUTE)
 
 
+def check_span(started_at: datetime, ended_at: datetime, minutes: int | None) -> None:
+    """What every claim of service must be before any rule is asked. Raises: ValueError."""
+    if started_at.second or started_at.microsecond or ended_at.second or ended_at.microsecond:
+        raise ValueError("时间须精确到整分钟 / times must be whole minutes")
+    if ended_at <= started_at:
+        raise ValueError("结束时间须晚于开始时间 / ended_at must be after started_at")
+    if started_at.year < 1900 or ended_at.year >= 2200:
+        raise ValueError("时间须在 1900 至 2199 年之间 / times must be of the years 1900 to 2199")
+    if minutes is not None and minutes > (ended_at - started_at) // MINUTE:
+        raise ValueError("时长不能超过起止时间 / minutes must fit between started_at and ended_at")
+
+
 Rating = Annotated[int, Field(ge=1, le=5, description="From 1 (poor) to 5 (very good).")]
 
 
@@ -352,14 +399,7 @@ class LogHours(BaseModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.started_at.second or self.started_at.microsecond or self.ended_at.second or self.ended_at.microsecond:
-            raise ValueError("时间须精确到整分钟 / times must be whole minutes")
-        if self.ended_at <= self.started_at:
-            raise ValueError("结束时间须晚于开始时间 / ended_at must be after started_at")
-        if self.started_at.year < 1900 or self.ended_at.year >= 2200:
-            raise ValueError("时间须在 1900 至 2199 年之间 / times must be of the years 1900 to 2199")
-        if self.minutes is not None and self.minutes > (self.ended_at - self.started_at) // MINUTE:
-            raise ValueError("时长不能超过起止时间 / minutes must fit between started_at and ended_at")
+        check_span(self.started_at, self.ended_at, self.minutes)
         if self.grid and self.community is None:
             raise ValueError("填写网格时须填写社区 / a grid needs its community")
         return self
@@ -441,9 +481,9 @@ CLAIMED: Final = Grounds()
 
 
 def log(command: LogHours, context: Context, grounds: Grounds = CLAIMED) -> Decision:
-    """Raises: RecordAlreadyLogged, UnknownMember, NotEnrolled, NotYourself, OwnHouseholdServed, InTheFuture,
-    TooLongAgo, RecordTooShort, RecordTooLong, DayTooLong, RecordOverlaps, UnknownHousehold, UnknownCommunity,
-    UnknownGrid, OutsideCommunity, NoPolicyInForce."""
+    """Raises: RecordAlreadyLogged, UnknownMember, MemberHasDied, NotEnrolled, NotYourself, OwnHouseholdServed,
+    InTheFuture, TooLongAgo, RecordTooShort, RecordTooLong, DayTooLong, RecordOverlaps, UnknownHousehold,
+    ClosedHousehold, UnknownCommunity, UnknownGrid, DissolvedCommunity, OutsideCommunity, NoPolicyInForce."""
     actor = context.actor
     if actor.role == "volunteer" and actor.id != command.volunteer and not grounds.for_others:
         raise NotYourself(command.volunteer)
@@ -460,7 +500,7 @@ def log(command: LogHours, context: Context, grounds: Grounds = CLAIMED) -> Deci
     if record.status != "absent":
         raise RecordAlreadyLogged(record_id)
     if person.household is None:
-        raise UnknownMember(command.volunteer)
+        raise MemberHasDied(command.volunteer) if person.died else UnknownMember(command.volunteer)
     if not person.volunteer:
         raise NotEnrolled(command.volunteer)
     adopted = book.in_force(first)
@@ -553,9 +593,12 @@ def _check_claim(
 def confirm(command: ConfirmHours, context: Context) -> Decision:
     """By staff, or by a member of the household that was served.
 
+    Where the household that earned was merged since, its successor is credited; where it was closed without one, the
+    record can only be rejected.
+
     Raises: UnknownRecord (also to a member of neither household), RecordAlreadySettled, ConfirmedByLogger,
-    ConfirmedByOwnHousehold, BalanceTooLow (the payer's), RecordAboveCap (where the policy refuses at the cap),
-    EvidenceTooWeak.
+    ConfirmedByOwnHousehold, ClosedHousehold, BalanceTooLow (the payer's), RecordAboveCap (where the policy refuses at
+    the cap), EvidenceTooWeak.
     """
     record, book, confirmer = yield from read(
         ServiceRecord.of(command.record), policy_book, Person.of(context.actor.id)
@@ -566,18 +609,23 @@ def confirm(command: ConfirmHours, context: Context) -> Decision:
     if record.status != "logged":
         raise RecordAlreadySettled(command.record, record.status)
     adopted = book.in_force(logged.started_at.date())
-    yield from require_evidence(logged.record, _evidence(logged, confirmer), adopted.policy.evidence_min)
-    confirmed, capped = yield from _confirmed(logged, adopted, confirmer)
+    if adopted.policy.evidence_min != "self":
+        evidence = stronger(logged.evidence, "recipient") if confirmed_as == "recipient" else logged.evidence
+        yield from require_evidence(logged.record, evidence, adopted.policy.evidence_min)
+    released = _released(record)
+    confirmed, capped = yield from _confirmed(logged, adopted, confirmer, released=released)
     if confirmed_as != "staff" or command.rating is not None:
         confirmed = replace(confirmed, confirmed_as=confirmed_as, rating=command.rating or 0)
-    return Decided(adopted.version, (confirmed,) if capped is None else (confirmed, capped))
+    return Decided(adopted.version, (*released, confirmed) if capped is None else (*released, confirmed, capped))
 
 
-def _evidence(logged: HoursLogged, confirmer: Person) -> Evidence:
-    """The record's own grade, or more where it is the household served that vouches for it."""
-    if logged.recipient_household is None or confirmer.household != logged.recipient_household:
-        return logged.evidence
-    return stronger(logged.evidence, "recipient")
+def _released(record: ServiceRecord) -> tuple[MinutesReleased, ...]:
+    """What was held for the request that a logged record fulfils. It is released when the record is settled, so that
+    it can pay for it."""
+    fulfilled = record.fulfilled
+    if fulfilled is None or not fulfilled.held_minutes:
+        return ()
+    return (MinutesReleased(fulfilled.account, fulfilled.held_minutes, "request:" + fulfilled.request),)
 
 
 def _confirming_as(
@@ -606,11 +654,15 @@ def settle_silence(command: SettleSilence, context: Context) -> Decision:
 
 
 def _confirmed(
-    logged: HoursLogged, adopted: PolicyAdopted, confirmer: Person, home: str | None = None
+    logged: HoursLogged,
+    adopted: PolicyAdopted,
+    confirmer: Person,
+    home: str | None = None,
+    released: tuple[MinutesReleased, ...] = (),
 ) -> Generator[Question, Any, tuple[HoursConfirmed, MinutesCapped | None]]:
     """The movements that follow when ``confirmer`` vouches for a record: the credit, and what goes on to the pool.
 
-    ``home`` is the community of a household that is registered by the same command.
+    ``home`` is the community of a household that is registered by the same command; ``released`` comes before.
     """
     if confirmer.person in (logged.logged_by, logged.volunteer, logged.also_logged_by):
         raise ConfirmedByLogger(logged.record, confirmer.person)
@@ -618,21 +670,23 @@ def _confirmed(
         raise ConfirmedByOwnHousehold(logged.record, logged.household)
     policy = adopted.policy
     minutes = logged.service_minutes
-    source = _payer(policy, logged)
-    target = _earner(policy, logged)
+    target, account, household = yield from _earner(logged, policy, confirmer)
+    balance_max = policy.balance_minutes_max
+    source = ISSUANCE if policy.payer == "issuance" else (yield from _payer(policy, logged, target))
     if source != ISSUANCE:
         payer = yield from read(Account.of(source))
+        for release in released:
+            payer = account_fold.evolve(payer, release)
         floor = policy.balance_minutes_min if source.startswith("household:") else 0
         require_cover(payer, minutes, floor)
-    if policy.balance_minutes_max is None or target.startswith("group:"):
+    if account is None or household is None or balance_max is None:
         return HoursConfirmed(source, target, minutes, logged.record, confirmer.person), None
-    account, household = yield from read(Account.of(target), Household.of(logged.household))
-    excess = min(minutes, max(0, account.balance_minutes + minutes - policy.balance_minutes_max))
+    excess = min(minutes, max(0, account.balance_minutes + minutes - balance_max))
     if not excess:
         return HoursConfirmed(source, target, minutes, logged.record, confirmer.person), None
     match policy.above_balance_max:
         case "refuse":
-            raise RecordAboveCap(logged.record, account.balance_minutes, minutes, policy.balance_minutes_max)
+            raise RecordAboveCap(logged.record, account.balance_minutes, minutes, balance_max)
         case "honour":
             return HoursConfirmed(source, target, minutes - excess, logged.record, confirmer.person, excess), None
         case "pool":
@@ -643,22 +697,52 @@ def _confirmed(
             )
 
 
-def _earner(policy: Policy, logged: HoursLogged) -> str:
-    """Which account is credited: the volunteer's household, or the group whose hours are its own to donate. The cap is
-    on households alone."""
+def _earner(
+    logged: HoursLogged, policy: Policy, confirmer: Person
+) -> Generator[Question, Any, tuple[str, Account | None, Household | None]]:
+    """Which account is credited: the volunteer's household, its successor if it was merged since, or the group whose
+    hours are its own to donate. With the account itself where a cap makes its balance matter (on households alone).
+
+    Raises: ClosedHousehold, ConfirmedByOwnHousehold (of the successor's member).
+    """
     if logged.group is not None and policy.group_hours == "donate-only":
-        return group_account(logged.group)
-    return household_account(logged.household)
+        return group_account(logged.group), None, None
+    target = household_account(logged.household)
+    if policy.balance_minutes_max is None:
+        # Only what is needed: credits to one account never conflict where no cap makes them look at its balance.
+        account, household = None, (yield from read(Household.of(logged.household)))
+    else:
+        account, household = yield from read(Account.of(target), Household.of(logged.household))
+    if household.heir is not None:
+        household = yield from successor(household)
+        if household.heir is not None:
+            raise ClosedHousehold(logged.household)
+        if confirmer.household == household.household:
+            raise ConfirmedByOwnHousehold(logged.record, household.household)
+        target = household_account(household.household)
+        if account is not None:
+            account = yield from read(Account.of(target))
+    return target, account, household
 
 
-def _payer(policy: Policy, logged: HoursLogged) -> str:
-    """Which account pays: the recipient's household, the community's pool, or issuance."""
+def _payer(policy: Policy, logged: HoursLogged, target: str) -> Generator[Question, Any, str]:
+    """Which account pays: the recipient's household, the community's pool, or issuance.
+
+    A household that was merged since is paid for by its successor; one that is closed, or that became one with the
+    household that earned, counts as no recipient.
+    """
     payer = policy.payer
     if payer == "recipient":
         if logged.recipient_household is not None:
-            return household_account(logged.recipient_household)
+            recipient = yield from successor((yield from read(Household.of(logged.recipient_household))))
+            account = household_account(recipient.household)
+            if recipient.heir is None and account != target:
+                return account
         payer = policy.payer_without_recipient
-    return pool_account(logged.community) if payer == "pool" else ISSUANCE
+    if payer == "issuance":
+        return ISSUANCE
+    (pool,) = yield from standing_accounts((pool_account(logged.community),))
+    return pool
 
 
 def reject(command: RejectHours, context: Context) -> Decision:
@@ -667,13 +751,14 @@ def reject(command: RejectHours, context: Context) -> Decision:
     require_reach(context, record.require().community, UnknownRecord(command.record))
     if record.status != "logged":
         raise RecordAlreadySettled(command.record, record.status)
-    return Decided(0, (HoursRejected(command.record, context.actor.id, command.reason),))
+    return Decided(0, (*_released(record), HoursRejected(command.record, context.actor.id, command.reason)))
 
 
 def reverse(command: ReverseHours, context: Context) -> Decision:
     """An exact reversal is never refused for what was spent since: it may leave a balance below the floor.
 
-    What is in dispute is left to the dispute's decision.
+    What is in dispute is left to the dispute's decision. Where a household was closed since, its heir gives back, and
+    is given back, what it would have.
 
     Raises: UnknownRecord, RecordNotConfirmed, RecordAlreadyReversed, RecordInDispute.
     """
@@ -685,7 +770,17 @@ def reverse(command: ReverseHours, context: Context) -> Decision:
         raise RecordNotConfirmed(command.record, record.status)
     if record.dispute is not None:
         raise RecordInDispute(command.record, record.dispute)
-    return Decided(0, _reversed(record.confirmed, record.capped, context.actor.id, command.reason))
+    undone = _reversed(record.confirmed, record.capped, context.actor.id, command.reason)
+    return Decided(0, (yield from with_heirs(undone)))
+
+
+def with_heirs(movements: tuple[Movement, ...]) -> Generator[Question, Any, tuple[Fact, ...]]:
+    """The movements between the accounts that stand now in the place of those they name."""
+    names = sorted({name for movement in movements for name in (movement.source, movement.target)})
+    standing = dict(zip(names, (yield from standing_accounts(names)), strict=True))
+    if all(name == account for name, account in standing.items()):
+        return movements
+    return tuple(replace(m, source=standing[m.source], target=standing[m.target]) for m in movements)
 
 
 def _reversed(
@@ -704,6 +799,8 @@ def import_hours(command: ImportHours, context: Context) -> Decision:
 
     All rules hold but one: how far back a record may be logged. Nobody knows who kept the old books, so the
     volunteer counts as having logged the hours; a row that the volunteer confirmed is refused.
+
+    A household that was closed since may have been served, and can't earn any more; nobody who left or died does.
 
     Raises: as `log` and `confirm`, and MemberElsewhere.
     """
@@ -727,11 +824,15 @@ def import_hours(command: ImportHours, context: Context) -> Decision:
     )
     if record.logged is not None:
         return (yield from _import_again(command, record, record.logged, started_at, ended_at, book, confirmer))
-    if person.household not in (None, command.household):
+    if person.died:
+        raise MemberHasDied(command.volunteer)
+    if person.left or person.household not in (None, command.household):
         raise MemberElsewhere(command.volunteer, command.household)
     if ended_at > context.now:
         raise InTheFuture(ended_at.isoformat())
     adopted = book.in_force(first)
+    if household.heir is not None:
+        raise ClosedHousehold(command.household)
     facts: list[Fact] = []
     if community.name is None or command.grid not in community.grids:
         facts += _new_places(community, command.grid)
@@ -771,15 +872,20 @@ def import_hours(command: ImportHours, context: Context) -> Decision:
 
 
 def _imported_settlement(
-    command: ImportHours, logged: HoursLogged, adopted: PolicyAdopted, confirmer: Person, home: str | None
+    command: ImportHours,
+    logged: HoursLogged,
+    adopted: PolicyAdopted,
+    confirmer: Person,
+    home: str | None,
+    released: tuple[MinutesReleased, ...] = (),
 ) -> Generator[Question, Any, list[Fact]]:
     """How the old books settled a record; nothing for one that they had not settled yet."""
     if command.confirmed_by is None or command.status == "logged":
         return []
     if command.status == "rejected":
-        return [HoursRejected(command.record, command.confirmed_by, "imported")]
-    confirmed, capped = yield from _confirmed(logged, adopted, confirmer, home)
-    facts: list[Fact] = [confirmed] if capped is None else [confirmed, capped]
+        return [*released, HoursRejected(command.record, command.confirmed_by, "imported")]
+    confirmed, capped = yield from _confirmed(logged, adopted, confirmer, home, released)
+    facts: list[Fact] = [*released, confirmed] if capped is None else [*released, confirmed, capped]
     if command.status == "reversed":
         facts += _reversed(confirmed, capped, command.confirmed_by, "imported")
     return facts
@@ -816,13 +922,13 @@ def _import_again(
     if command.status in (record.status, "logged"):
         return Decided(0, ())
     if record.status == "logged":
-        settlement = yield from _imported_settlement(command, logged, adopted, confirmer, None)
+        settlement = yield from _imported_settlement(command, logged, adopted, confirmer, None, _released(record))
         return Decided(adopted.version, tuple(settlement))
     if record.status == "confirmed" and record.confirmed is not None and command.status == "reversed":
         if record.dispute is not None:
             raise RecordInDispute(command.record, record.dispute)
         actor = command.confirmed_by or command.volunteer
-        return Decided(0, _reversed(record.confirmed, record.capped, actor, "imported"))
+        return Decided(0, (yield from with_heirs(_reversed(record.confirmed, record.capped, actor, "imported"))))
     raise RecordAlreadySettled(command.record, record.status)
 
 

@@ -39,12 +39,30 @@ from domain.account import (
     grant_minutes,
 )
 from domain.community import (
+    CommunityDissolved,
+    CommunityMerged,
     CommunityRegistered,
+    CommunityRenamed,
+    GridMoved,
     GridRegistered,
     RegisterCommunity,
     RegisterGrid,
     register_community,
     register_grid,
+)
+from domain.community_life import (
+    CompleteMerger,
+    FollowPlace,
+    MergeCommunities,
+    MoveGrid,
+    RenameCommunity,
+    SplitCommunity,
+    complete_merger,
+    follow_place,
+    merge_communities,
+    move_grid,
+    rename_community,
+    split_community,
 )
 from domain.decision import BY_TIME, Actor, Context, Decided, Decision, Reading, drive, fold_facts
 from domain.desk import KeyingDifference, KeyPaper, PaperAgreed, PaperKeyed, PaperRow, key_paper
@@ -116,6 +134,7 @@ from domain.hours import (
     LogHours,
     LogManyHours,
     RejectHours,
+    RequestFulfilled,
     ReverseHours,
     SettleSilence,
     confirm,
@@ -130,7 +149,14 @@ from domain.household import (
     AgeAttested,
     AttestAge,
     EnrolVolunteer,
+    HouseholdClosed,
+    HouseholdMerged,
+    HouseholdMoved,
     HouseholdRegistered,
+    HouseholdSplit,
+    MemberDied,
+    MemberLeft,
+    MemberMoved,
     MemberRegistered,
     RegisterHousehold,
     RegisterMember,
@@ -139,6 +165,22 @@ from domain.household import (
     enrol_volunteer,
     register_household,
     register_member,
+)
+from domain.household_life import (
+    CloseHousehold,
+    LeaveHousehold,
+    MergeHouseholds,
+    MoveHousehold,
+    MoveMember,
+    RecordDeath,
+    SplitHousehold,
+    close_household,
+    leave_household,
+    merge_households,
+    move_household,
+    move_member,
+    record_death,
+    split_household,
 )
 from domain.ledger import LedgerOpened, OpenLedger, open_ledger
 from domain.opening import (
@@ -154,9 +196,77 @@ from domain.opening import (
     reject_opening_balance,
     withdraw_opening_balance,
 )
+from domain.partner import (
+    OfferReward,
+    PartnerRegistered,
+    RegisterPartner,
+    ReservationReleased,
+    RestockReward,
+    RewardOffered,
+    RewardReserved,
+    RewardRestocked,
+    RewardWithdrawn,
+    SettlePartner,
+    WithdrawReward,
+    offer_reward,
+    register_partner,
+    restock_reward,
+    settle_partner,
+    withdraw_reward,
+)
 from domain.policy import AdoptPolicy, Policy, PolicyAdopted, adopt
+from domain.redemption import (
+    CollectManyRewards,
+    CollectReward,
+    ReleaseReservation,
+    ReservationGivenUp,
+    ReserveReward,
+    ReverseRedemption,
+    code_sha256,
+    collect,
+    collect_many,
+    release,
+    reserve,
+    reverse_redemption,
+)
 from domain.refusal import Refusal
+from domain.request import (
+    AcceptOffer,
+    AskForService,
+    CancelRequest,
+    ExpireRequest,
+    FulfilRequest,
+    MakeOffer,
+    OfferAccepted,
+    OfferMade,
+    OfferWithdrawn,
+    RequestAsked,
+    RequestCancelled,
+    RequestExpired,
+    RequestRescheduled,
+    RescheduleRequest,
+    WithdrawOffer,
+    accept,
+    ask,
+    cancel,
+    expire,
+    fulfil,
+    offer,
+    reschedule,
+    withdraw,
+)
 from domain.sheet import LogSheet, SheetLogged, SheetRow, log_sheet
+from domain.statement import (
+    BalanceStatement,
+    LedgerTrusted,
+    PayIn,
+    TakeAlong,
+    TrustLedger,
+    VerifierKey,
+    pay_in,
+    take_balance_along,
+    trust_ledger,
+)
 from domain.transfer import (
     DonateMinutes,
     EndFamilyTie,
@@ -211,6 +321,7 @@ def at(text: str) -> datetime:
 
 NOW: Final = at("11-22 12:00")
 
+XINGNING_KEY: Final = str(VerifierKey.of("xingning", bytes(range(1, 33))))
 XINZHU, JINHU, GRID = "新竹社区", "金湖社区", ("第3网格",)
 ADMIN: Final = Actor("A1", "admin")
 LOGGER: Final = Actor("S1", "staff", XINZHU)
@@ -252,25 +363,20 @@ MINUTES_TRANSFERRED = MinutesTransferred("household:H1", "household:H2", 60, "V1
 MINUTES_DONATED = MinutesDonated("household:H1", "pool:" + XINZHU, 60, "V1")
 MINUTES_EXPIRED = MinutesExpired("household:H1", "expired", 60, "H1", "X1", (("R1", 60),))
 BALANCE_CARRIED = BalanceCarried("household:H1", "household:H2", 60, "household-merged")
-BALANCE_TAKEN_ALONG = BalanceTakenAlong("household:H1", "ledger:xingning", 60, "H1", "qingxiu-1")
+BALANCE_TAKEN_ALONG = BalanceTakenAlong("household:H1", "ledger:xingning", 60, "H1", "qingxiu-1", ("V1", "V2"))
 BALANCE_PAID_IN = BalancePaidIn("ledger:xingning", "household:H2", 60, "H2", "xingning-1", "ab" * 32, "S2")
 REWARD_COLLECTED = RewardCollected("household:H2", "partner:P1", 60, "RV1", "RW1", at("11-21 16:00"))
-REDEMPTION_REVERSED = RedemptionReversed("partner:P1", "household:H2", 60, "RV1", "RW1", "S2", "other")
-PARTNER_SETTLED = PartnerSettled("partner:P1", "settled", 60, "P1", "ST1", "A1")
-FAMILY_TIE_REGISTERED = FamilyTieRegistered("H1", "H2", "S2")
-FAMILY_TIE_ENDED = FamilyTieEnded("H2", "H1", "S2")
-GROUP_REGISTERED = GroupRegistered("G1", XINZHU, "V1")
-GROUP_MEMBER_JOINED = GroupMemberJoined("G1", "V2")
-GROUP_MEMBER_LEFT = GroupMemberLeft("G1", "V2")
-GROUP_LEADER_APPOINTED = GroupLeaderAppointed("G1", "V2")
-GRANT_PROPOSED = GrantProposed("G1", "H2", 900, "low-income", "S1")
-GRANT_REJECTED = GrantRejected("G1", "S2", "not-proven")
-GRANT_WITHDRAWN = GrantWithdrawn("G1", "S1")
-OPENING_BALANCE_PROPOSED = OpeningBalanceProposed("OB1", "H2", 600, "S1")
-OPENING_BALANCE_REJECTED = OpeningBalanceRejected("OB1", "H2", "S2", "wrong-amount")
-OPENING_BALANCE_WITHDRAWN = OpeningBalanceWithdrawn("OB1", "H2", "S1")
-EXPIRY_ANNOUNCED = ExpiryAnnounced("X1", "H1", 60, date(2026, 11, 22), date(2026, 10, 1), ("R1",))
-EXPIRY_CALLED_OFF = ExpiryCalledOff("X1", "H1", "spent")
+REQUEST_ASKED = RequestAsked(
+    *("Q1", "H2", XINZHU, GRID, "陪诊", at("11-22 08:00"), at("11-23 18:00"), 60, ("woman-volunteer", "wheelchair")),
+    *("V3", at("11-23 18:00"), 0),
+)
+OFFER_MADE = OfferMade("Q1", "V1", "V1")
+OFFER_ACCEPTED = OfferAccepted("Q1", "V1", "V3", at("12-24 00:00"))
+OFFER_WITHDRAWN = OfferWithdrawn("Q1", "V1", "V1", at("11-23 18:00"))
+REQUEST_RESCHEDULED = RequestRescheduled("Q1", at("11-24 08:00"), at("11-24 18:00"), "V3", at("11-24 18:00"))
+REQUEST_FULFILLED = RequestFulfilled("Q1", "R1", "V1", "household:H2", 60)
+REQUEST_CANCELLED = RequestCancelled("Q1", "V3")
+REQUEST_EXPIRED = RequestExpired("Q1", "V1")
 EVIDENCE_ATTACHED = EvidenceAttached("R1", "sheet", "cd" * 32, "S2", "staff")
 DOOR_CODE = "7K3MQ2XD9TBV4HRN"
 DOOR_CODE_MADE = DoorCodeMade(code_hash(DOOR_CODE), "H2", "V3", at("11-22 20:00"))
@@ -303,6 +409,46 @@ DISPUTE_ESCALATED = DisputeEscalated("D1")
 DISPUTE_UPHELD = DisputeUpheld("D1", "R3", "A1")
 DISPUTE_DISMISSED = DisputeDismissed("D1", "R3", "A1")
 DISPUTE_WITHDRAWN = DisputeWithdrawn("D1", "R3")
+CODE = "ABCDEFGHIJKLMNOP"
+PARTNER_REGISTERED = PartnerRegistered("P1", "新竹食堂", XINZHU, "S2")
+REWARD_OFFERED = RewardOffered("RW1", "P1", "午餐", 60, 5, (XINZHU,), 60, 90, 2, "S2")
+REWARD_RESTOCKED = RewardRestocked("RW1", 3, "P1")
+REWARD_WITHDRAWN = RewardWithdrawn("RW1", "P1")
+REWARD_RESERVED = RewardReserved(
+    *("RV1", "RW1", "P1", "V3", "H2", XINZHU, 60, code_sha256("RV1", CODE)),
+    *(at("11-21 09:00"), at("11-29 00:00"), "V3"),
+)
+RESERVATION_GIVEN_UP = ReservationGivenUp("RV1", "V3", at("11-22 10:00"))
+RESERVATION_RELEASED = ReservationReleased("RV1", "RW1", "S2", "by-staff")
+REDEMPTION_REVERSED = RedemptionReversed("partner:P1", "household:H2", 60, "RV1", "RW1", "S2", "other", True)
+PARTNER_SETTLED = PartnerSettled("partner:P1", "settled", 60, "P1", 1, "A1")
+MEMBER_LEFT = MemberLeft("V1", "H1")
+MEMBER_MOVED = MemberMoved("V1", "H1", "H2")
+MEMBER_DIED = MemberDied("V1", "H1")
+HOUSEHOLD_MOVED = HouseholdMoved("H2", JINHU, (), date(2026, 11, 1))
+HOUSEHOLD_SPLIT = HouseholdSplit("H1", "H8", XINZHU, (), ("V2",))
+HOUSEHOLD_MERGED = HouseholdMerged("H1", "H2", ("V1", "V2"))
+HOUSEHOLD_CLOSED = HouseholdClosed("H1", "moved-away", "pool:" + XINZHU, ("V1", "V2"))
+LEDGER_TRUSTED = LedgerTrusted("xingning", XINGNING_KEY, "A1")
+COMMUNITY_RENAMED = CommunityRenamed(XINZHU, "新竹一社区", date(2026, 12, 1))
+COMMUNITY_MERGED = CommunityMerged(XINZHU, JINHU, date(2026, 12, 1))
+COMMUNITY_DISSOLVED = CommunityDissolved(XINZHU, JINHU)
+GRID_MOVED = GridMoved(XINZHU, GRID, JINHU, ("第1网格",), date(2026, 12, 1))
+
+FAMILY_TIE_REGISTERED = FamilyTieRegistered("H1", "H2", "S2")
+FAMILY_TIE_ENDED = FamilyTieEnded("H2", "H1", "S2")
+GROUP_REGISTERED = GroupRegistered("G1", XINZHU, "V1")
+GROUP_MEMBER_JOINED = GroupMemberJoined("G1", "V2")
+GROUP_MEMBER_LEFT = GroupMemberLeft("G1", "V2")
+GROUP_LEADER_APPOINTED = GroupLeaderAppointed("G1", "V2")
+GRANT_PROPOSED = GrantProposed("G1", "H2", 900, "low-income", "S1")
+GRANT_REJECTED = GrantRejected("G1", "S2", "not-proven")
+GRANT_WITHDRAWN = GrantWithdrawn("G1", "S1")
+OPENING_BALANCE_PROPOSED = OpeningBalanceProposed("OB1", "H2", 600, "S1")
+OPENING_BALANCE_REJECTED = OpeningBalanceRejected("OB1", "H2", "S2", "wrong-amount")
+OPENING_BALANCE_WITHDRAWN = OpeningBalanceWithdrawn("OB1", "H2", "S1")
+EXPIRY_ANNOUNCED = ExpiryAnnounced("X1", "H1", 60, date(2026, 11, 22), date(2026, 10, 1), ("R1",))
+EXPIRY_CALLED_OFF = ExpiryCalledOff("X1", "H1", "spent")
 
 FACT_EXAMPLES: Final[tuple[Fact, ...]] = (
     LEDGER_OPENED,
@@ -335,20 +481,14 @@ FACT_EXAMPLES: Final[tuple[Fact, ...]] = (
     REWARD_COLLECTED,
     REDEMPTION_REVERSED,
     PARTNER_SETTLED,
-    FAMILY_TIE_REGISTERED,
-    FAMILY_TIE_ENDED,
-    GROUP_REGISTERED,
-    GROUP_MEMBER_JOINED,
-    GROUP_MEMBER_LEFT,
-    GROUP_LEADER_APPOINTED,
-    GRANT_PROPOSED,
-    GRANT_REJECTED,
-    GRANT_WITHDRAWN,
-    OPENING_BALANCE_PROPOSED,
-    OPENING_BALANCE_REJECTED,
-    OPENING_BALANCE_WITHDRAWN,
-    EXPIRY_ANNOUNCED,
-    EXPIRY_CALLED_OFF,
+    REQUEST_ASKED,
+    OFFER_MADE,
+    OFFER_ACCEPTED,
+    OFFER_WITHDRAWN,
+    REQUEST_RESCHEDULED,
+    REQUEST_FULFILLED,
+    REQUEST_CANCELLED,
+    REQUEST_EXPIRED,
     EVIDENCE_ATTACHED,
     DOOR_CODE_MADE,
     CHECKED_IN,
@@ -365,6 +505,39 @@ FACT_EXAMPLES: Final[tuple[Fact, ...]] = (
     DISPUTE_UPHELD,
     DISPUTE_DISMISSED,
     DISPUTE_WITHDRAWN,
+    PARTNER_REGISTERED,
+    REWARD_OFFERED,
+    REWARD_RESTOCKED,
+    REWARD_WITHDRAWN,
+    REWARD_RESERVED,
+    RESERVATION_GIVEN_UP,
+    RESERVATION_RELEASED,
+    MEMBER_LEFT,
+    MEMBER_MOVED,
+    MEMBER_DIED,
+    HOUSEHOLD_MOVED,
+    HOUSEHOLD_SPLIT,
+    HOUSEHOLD_MERGED,
+    HOUSEHOLD_CLOSED,
+    LEDGER_TRUSTED,
+    COMMUNITY_RENAMED,
+    COMMUNITY_MERGED,
+    COMMUNITY_DISSOLVED,
+    GRID_MOVED,
+    FAMILY_TIE_REGISTERED,
+    FAMILY_TIE_ENDED,
+    GROUP_REGISTERED,
+    GROUP_MEMBER_JOINED,
+    GROUP_MEMBER_LEFT,
+    GROUP_LEADER_APPOINTED,
+    GRANT_PROPOSED,
+    GRANT_REJECTED,
+    GRANT_WITHDRAWN,
+    OPENING_BALANCE_PROPOSED,
+    OPENING_BALANCE_REJECTED,
+    OPENING_BALANCE_WITHDRAWN,
+    EXPIRY_ANNOUNCED,
+    EXPIRY_CALLED_OFF,
 )
 
 
@@ -375,6 +548,21 @@ def envelope(fact: Fact) -> Envelope[Any]:
         "01900000-0000-7000-8000-000000000001", "S2", "staff", COMMAND_ID, COMMAND_ID[::-1], 1, decided_at, fact
     )
 
+
+STATEMENT: Final = BalanceStatement(
+    ledger="xingning",
+    number=1,
+    household="K1",
+    members=("W1", "W2"),
+    minutes=60,
+    earned_minutes=90,
+    spent_minutes=30,
+    receiving_ledger="qingxiu",
+    issued_at=at("11-01 09:00"),
+    valid_until=date(2027, 1, 30),
+    policy=1,
+)
+"""What a household of the ledger next door brought along."""
 
 # ── One example per command ──────────────────────────────────────────────────────────────────────────────────
 
@@ -420,26 +608,21 @@ COMMAND_EXAMPLES: Final[dict[Callable[[Any, Context], Decision], Any]] = {
         "S2",
         "confirmed",
     ),
-    register_family_tie: RegisterFamilyTie(household="H1", other_household="H3"),
-    end_family_tie: EndFamilyTie(household="H2", other_household="H1"),
-    transfer: TransferMinutes(household="H1", recipient_household="H2", minutes=30),
-    donate: DonateMinutes(household="H1", minutes=30),
-    register_group: RegisterGroup(group="G2", community=XINZHU, leader="V2"),
-    join_group: JoinGroup(group="G1", member="V3"),
-    leave_group: LeaveGroup(group="G1", member="V2"),
-    appoint_group_leader: AppointGroupLeader(group="G1", leader="V2"),
-    donate_group_minutes: DonateGroupMinutes(group="G1", minutes=30, household="H2", need="illness"),
-    propose_grant: ProposeGrant(household="H2", minutes=900, need="low-income"),
-    approve_grant: ApproveGrant(grant="G1"),
-    reject_grant: RejectGrant(grant="G1", reason="not-proven"),
-    withdraw_grant: WithdrawGrant(grant="G2"),
-    grant_starting_minutes: GrantStartingMinutes(household="H2", need="low-income"),
-    propose_opening_balance: ProposeOpeningBalance(household="H3", minutes=600),
-    approve_opening_balance: ApproveOpeningBalance(household="H2", opening="OB1"),
-    reject_opening_balance: RejectOpeningBalance(household="H2", opening="OB1", reason="wrong-amount"),
-    withdraw_opening_balance: WithdrawOpeningBalance(household="H1", opening="OB2"),
-    announce_expiry: AnnounceExpiry(household="H1", records=("R2",)),
-    expire_minutes: ExpireMinutes(household="H1", announcement="X1"),
+    ask: AskForService(
+        household="H2",
+        service="陪诊",
+        earliest_at=at("11-24 08:00"),
+        latest_at=at("11-24 12:00"),
+        estimated_minutes=120,
+        needs=("wheelchair",),
+    ),
+    offer: MakeOffer(request="Q1", volunteer="V2"),
+    accept: AcceptOffer(request="Q1", volunteer="V1"),
+    withdraw: WithdrawOffer(request="Q1", volunteer="V1"),
+    reschedule: RescheduleRequest(request="Q1", earliest_at=at("11-24 08:00"), latest_at=at("11-24 18:00")),
+    fulfil: FulfilRequest(request="Q2", started_at=at("11-22 09:00"), ended_at=at("11-22 10:00")),
+    cancel: CancelRequest(request="Q1"),
+    expire: ExpireRequest(request="Q3"),
     attach_evidence: AttachEvidence(record="R1", kind="sheet", sha256="cd" * 32),
     make_door_code: MakeDoorCode(household="H2", code_hash=code_hash("0" * 16)),
     check_in: CheckIn(volunteer="V2", service="助餐", recipient_household="H2"),
@@ -467,29 +650,63 @@ COMMAND_EXAMPLES: Final[dict[Callable[[Any, Context], Decision], Any]] = {
     decide_dispute: DecideDispute(dispute="D1", outcome="upheld"),
     withdraw_dispute: WithdrawDispute(dispute="D2"),
     escalate_dispute: EscalateDispute(dispute="D1"),
+    register_partner: RegisterPartner(partner="P7", name="金湖理发店", community=XINZHU),
+    offer_reward: OfferReward(partner="P1", name="理发", minutes=60, items=10),
+    restock_reward: RestockReward(reward="RW1", items=5),
+    withdraw_reward: WithdrawReward(reward="RW1"),
+    settle_partner: SettlePartner(partner="P1"),
+    reserve: ReserveReward(reservation="RV9", reward="RW1", member="V3", code_sha256=code_sha256("RV9", CODE)),
+    collect: CollectReward(reservation="RV1", code=CODE),
+    collect_many: CollectManyRewards(
+        collections=(CollectReward(reservation="RV1", code=CODE, collected_at=at("11-22 08:00")),)
+    ),
+    release: ReleaseReservation(reservation="RV1"),
+    reverse_redemption: ReverseRedemption(reservation="RV2", reason="other", restocked=True),
+    leave_household: LeaveHousehold(member="V1"),
+    move_member: MoveMember(member="V1", into="H2"),
+    record_death: RecordDeath(member="V1"),
+    move_household: MoveHousehold(household="H2", community=JINHU, moved_on=date(2026, 11, 1)),
+    split_household: SplitHousehold(household="H1", into="H8", members=("V2",), minutes=0),
+    merge_households: MergeHouseholds(household="H1", into="H2"),
+    close_household: CloseHousehold(household="H1", cause="moved-away"),
+    trust_ledger: TrustLedger(ledger="xingning", key=XINGNING_KEY),
+    take_balance_along: TakeAlong(household="H1", receiving_ledger="xingning", ledger="qingxiu"),
+    pay_in: PayIn(household="H2", ledger="qingxiu", statement=STATEMENT, key=XINGNING_KEY),
+    rename_community: RenameCommunity(community=XINZHU, name="新竹一社区", effective_on=date(2026, 12, 1)),
+    merge_communities: MergeCommunities(community=XINZHU, into=JINHU, effective_on=date(2026, 12, 1)),
+    move_grid: MoveGrid(
+        community=XINZHU, grid=GRID, into_community=JINHU, into_grid=("第1网格",), effective_on=date(2026, 12, 1)
+    ),
+    split_community: SplitCommunity(
+        community=XINZHU, into="新竹东社区", grids=GRID, minutes=60, effective_on=date(2026, 12, 1)
+    ),
+    complete_merger: CompleteMerger(community=XINZHU),
+    follow_place: FollowPlace(household="H2"),
+    register_family_tie: RegisterFamilyTie(household="H1", other_household="H3"),
+    end_family_tie: EndFamilyTie(household="H2", other_household="H1"),
+    transfer: TransferMinutes(household="H1", recipient_household="H2", minutes=30),
+    donate: DonateMinutes(household="H1", minutes=30),
+    register_group: RegisterGroup(group="G2", community=XINZHU, leader="V2"),
+    join_group: JoinGroup(group="G1", member="V3"),
+    leave_group: LeaveGroup(group="G1", member="V2"),
+    appoint_group_leader: AppointGroupLeader(group="G1", leader="V2"),
+    donate_group_minutes: DonateGroupMinutes(group="G1", minutes=30, household="H2", need="illness"),
+    propose_grant: ProposeGrant(household="H2", minutes=900, need="low-income"),
+    approve_grant: ApproveGrant(grant="G1"),
+    reject_grant: RejectGrant(grant="G1", reason="not-proven"),
+    withdraw_grant: WithdrawGrant(grant="G2"),
+    grant_starting_minutes: GrantStartingMinutes(household="H2", need="low-income"),
+    propose_opening_balance: ProposeOpeningBalance(household="H3", minutes=600),
+    approve_opening_balance: ApproveOpeningBalance(household="H2", opening="OB1"),
+    reject_opening_balance: RejectOpeningBalance(household="H2", opening="OB1", reason="wrong-amount"),
+    withdraw_opening_balance: WithdrawOpeningBalance(household="H1", opening="OB2"),
+    announce_expiry: AnnounceExpiry(household="H1", records=("R2",)),
+    expire_minutes: ExpireMinutes(household="H1", announcement="X1"),
 }
-COMMANDS_OF_TIME: Final = frozenset({settle_silence, escalate_dispute, mark_overdue, announce_expiry, expire_minutes})
+COMMANDS_OF_TIME: Final = frozenset(
+    {settle_silence, escalate_dispute, mark_overdue, expire, announce_expiry, expire_minutes}
+)
 """Those that time alone gives."""
-
-MOVING_PAST: Final[tuple[Fact, ...]] = (
-    PolicyAdopted(2, date(2026, 11, 1), Policy(transfer="anyone", starting_grant_minutes=60, expiry_months=1)),
-    PoolFunded("issuance", "pool:" + XINZHU, 600, "A1"),
-    HoursConfirmed("issuance", "group:G1", 60, "R0", "S2"),
-    FAMILY_TIE_REGISTERED,
-    GROUP_REGISTERED,
-    GROUP_MEMBER_JOINED,
-    GRANT_PROPOSED,
-    GrantProposed("G2", "H2", 60, "illness", "A1"),
-    OPENING_BALANCE_PROPOSED,
-    OpeningBalanceProposed("OB2", "H1", 60, "A1"),
-    EXPIRY_ANNOUNCED,
-)
-"""What the examples of moving minutes build on."""
-MOVING_COMMANDS: Final = (
-    *(end_family_tie, transfer, join_group, leave_group, appoint_group_leader, donate_group_minutes, approve_grant),
-    *(reject_grant, withdraw_grant, grant_starting_minutes, approve_opening_balance, reject_opening_balance),
-    *(withdraw_opening_balance, announce_expiry, expire_minutes),
-)
 
 
 # ── A small district ─────────────────────────────────────────────────────────────────────────────────────────
@@ -533,6 +750,40 @@ def credited(household: str, minutes: int) -> HoursConfirmed:
     return HoursConfirmed("issuance", "household:" + household, minutes, "R0", "S2")
 
 
+REQUESTS: Final = (
+    REQUEST_ASKED,
+    OFFER_MADE,
+    replace(REQUEST_ASKED, request="Q2"),
+    replace(OFFER_MADE, request="Q2", volunteer="V2"),
+    replace(OFFER_ACCEPTED, request="Q2", volunteer="V2"),
+    replace(REQUEST_ASKED, request="Q3", expires_at=at("11-22 11:00")),
+)
+"""H2 has asked three times: V1 has offered for Q1, V2 is accepted for Q2, and Q3's time is over."""
+
+
+def reserved(reservation: str, **changes: Any) -> tuple[Fact, ...]:
+    """V3's reservation of one RW1, and the minutes that are held for it."""
+    changes = {"reservation": reservation, "code_sha256": code_sha256(reservation, CODE)} | changes
+    fact = replace(REWARD_RESERVED, **changes)
+    return fact, MinutesHeld("household:" + fact.household, fact.minutes, "reservation:" + reservation)
+
+
+def collected(reservation: str, **changes: Any) -> tuple[Fact, ...]:
+    """That reservation, and what follows when it is collected."""
+    fact = replace(REWARD_COLLECTED, reservation=reservation, **changes)
+    return (*reserved(reservation), MinutesReleased(fact.source, fact.minutes, "reservation:" + reservation), fact)
+
+
+REDEMPTIONS: Final = (
+    PARTNER_REGISTERED,
+    replace(REWARD_OFFERED, age_years_min=0, household_month_max=3),
+    credited("H2", 300),
+    *reserved("RV1"),
+    *collected("RV2", collected_at=at("11-21 16:00")),
+)
+"""V3's household has reserved RW1 twice, and collected it once."""
+
+
 # ── What is past when an example command is given ────────────────────────────────────────────────────────────
 
 ORDINARY_PAST: Final[tuple[Fact, ...]] = (
@@ -555,9 +806,40 @@ VISITED = (
 )
 FIRST_COMMANDS: Final = frozenset({open_ledger})
 """Those that are given before anything else."""
+MOVING_PAST: Final[tuple[Fact, ...]] = (
+    PolicyAdopted(2, date(2026, 11, 1), Policy(transfer="anyone", starting_grant_minutes=60, expiry_months=1)),
+    PoolFunded("issuance", "pool:" + XINZHU, 600, "A1"),
+    HoursConfirmed("issuance", "group:G1", 60, "R0", "S2"),
+    FAMILY_TIE_REGISTERED,
+    GROUP_REGISTERED,
+    GROUP_MEMBER_JOINED,
+    GRANT_PROPOSED,
+    GrantProposed("G2", "H2", 60, "illness", "A1"),
+    OPENING_BALANCE_PROPOSED,
+    OpeningBalanceProposed("OB2", "H1", 60, "A1"),
+    EXPIRY_ANNOUNCED,
+)
+"""What the examples of moving minutes build on."""
+MOVING_COMMANDS: Final = (
+    *(end_family_tie, transfer, join_group, leave_group, appoint_group_leader, donate_group_minutes, approve_grant),
+    *(reject_grant, withdraw_grant, grant_starting_minutes, approve_opening_balance, reject_opening_balance),
+    *(withdraw_opening_balance, announce_expiry, expire_minutes),
+)
+
 COMMAND_PASTS: Final[dict[Callable[[Any, Context], Decision], tuple[Fact, ...]]] = {
     **dict.fromkeys((state_case, decide_dispute, withdraw_dispute, escalate_dispute), IN_DISPUTE),
     **dict.fromkeys((check_out, close_visit, void_visit, mark_overdue), VISITED),
+    **dict.fromkeys((offer, accept, withdraw, reschedule, fulfil, cancel, expire), REQUESTS),
+    **{
+        decide: REDEMPTIONS
+        for decide in COMMAND_EXAMPLES
+        if decide.__module__ in ("domain.partner", "domain.redemption")
+    },
+    take_balance_along: (replace(POLICY_ADOPTED, version=2, policy=Policy(take_along=True)), HOURS_CONFIRMED),
+    pay_in: (LEDGER_TRUSTED,),
+    move_grid: (GridRegistered(JINHU, ("第1网格",)),),
+    complete_merger: (replace(COMMUNITY_MERGED, effective_on=date(2026, 11, 22)),),
+    follow_place: (replace(COMMUNITY_MERGED, effective_on=date(2026, 11, 22)),),
     **dict.fromkeys(MOVING_COMMANDS, MOVING_PAST),
 }
 """What must have happened beside the ordinary for an example command to be accepted."""

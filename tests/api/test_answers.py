@@ -105,6 +105,14 @@ READS = (
     "/v1/households/H1/statement",
     "/v1/households/H1/members",
     "/v1/volunteers/V1",
+    "/v1/partners",
+    "/v1/partners/P1/settlements",
+    "/v1/partners/P1/statement",
+    "/v1/rewards",
+    "/v1/rewards/RW1",
+    "/v1/reservations",
+    "/v1/reservations/RV1",
+    "/v1/open-reservations",
 )
 
 

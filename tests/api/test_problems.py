@@ -120,6 +120,21 @@ PATHS = (
     "/v1/communities/新竹社区/grids?after={}",
     "/v1/figures?as_of={}",
     "/v1/figures?by={}",
+    "/v1/rewards/{}",
+    "/v1/rewards?community={}",
+    "/v1/rewards?partner={}",
+    "/v1/rewards?open={}",
+    "/v1/rewards?after={}",
+    "/v1/partners?community={}",
+    "/v1/partners?after={}",
+    "/v1/partners/{}/settlements",
+    "/v1/partners/{}/statement",
+    "/v1/reservations/{}",
+    "/v1/reservations?community={}",
+    "/v1/reservations?status={}",
+    "/v1/reservations?after={}",
+    "/v1/open-reservations?community={}",
+    "/v1/open-reservations?after={}",
 )
 
 

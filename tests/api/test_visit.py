@@ -261,6 +261,13 @@ def test_a_policy_may_ask_for_more_than_the_volunteers_word(open_bank: Callable[
         api.wrote(f"/v1/hours/{record}/confirmation", None, "S1")
 
 
+def test_a_member_of_the_household_that_was_served_gives_the_record_its_grade(api: Api) -> None:
+    anna, served = api.new_volunteer(), api.new_volunteer()
+    record = api.logged(anna, recipient_household=served.household)
+    api.wrote(f"/v1/hours/{record}/confirmation", {}, served.number)
+    assert api.read(f"/v1/hours/{record}", anna.number)["evidence"] == "recipient"
+
+
 # ── Races ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -56,14 +56,19 @@ from domain.household import (
     MemberRegistered,
     Person,
     RegisterMember,
+    Roster,
     VolunteerEnrolled,
     enrol_volunteer,
     register_member,
 )
 from domain.ledger import ledger
 from domain.opening import Opening
+from domain.partner import Partner, Reward
 from domain.policy import Policy, PolicyAdopted, policy_book
+from domain.redemption import HouseholdMonth, Reservation
+from domain.request import ServiceRequest
 from domain.sheet import Sheet
+from domain.statement import StatementState, Trust, issued_statements
 from domain.transfer import FamilyTies, TransferMonth
 from domain.visit import Attendance, DoorCode, Visit
 from tests.controls import (
@@ -104,6 +109,7 @@ FOLDS = [
         Account.of(""),
         ServiceRecord.of(""),
         VolunteerDay.of("", NOW.date()),
+        ServiceRequest.of(""),
         Attached.of(""),
         Attendance.of("", NOW.date()),
         DoorCode.of(""),
@@ -111,6 +117,14 @@ FOLDS = [
         Sheet.of(""),
         Visit.of(""),
         Dispute.of(""),
+        Partner.of(""),
+        Reward.of(""),
+        Reservation.of(""),
+        HouseholdMonth.of("", "", NOW),
+        Roster.of(""),
+        Trust.of(""),
+        StatementState.of(""),
+        issued_statements,
         FamilyTies.of(""),
         TransferMonth.of("", NOW.date()),
         Group.of(""),

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
 from uuid import uuid4
@@ -14,6 +14,16 @@ from api.wiring import Timebank
 from application.write_loop import Ticket, Writer
 from domain.account import FundPool, GrantMinutes, fund_pool, grant_minutes
 from domain.community import RegisterCommunity, RegisterGrid, register_community, register_grid
+from domain.community_life import (
+    MergeCommunities,
+    MoveGrid,
+    RenameCommunity,
+    SplitCommunity,
+    merge_communities,
+    move_grid,
+    rename_community,
+    split_community,
+)
 from domain.decision import BY_TIME, Actor
 from domain.desk import KeyPaper, key_paper
 from domain.dispute import (
@@ -36,6 +46,46 @@ from domain.household import (
     register_household,
     register_member,
 )
+from domain.household_life import (
+    CloseHousehold,
+    LeaveHousehold,
+    MergeHouseholds,
+    MoveHousehold,
+    MoveMember,
+    RecordDeath,
+    SplitHousehold,
+    close_household,
+    leave_household,
+    merge_households,
+    move_household,
+    move_member,
+    record_death,
+    split_household,
+)
+from domain.partner import (
+    OfferReward,
+    RegisterPartner,
+    RestockReward,
+    SettlePartner,
+    WithdrawReward,
+    offer_reward,
+    register_partner,
+    restock_reward,
+    settle_partner,
+    withdraw_reward,
+)
+from domain.redemption import (
+    CollectReward,
+    ReleaseReservation,
+    ReserveReward,
+    ReverseRedemption,
+    code_sha256,
+    collect,
+    release,
+    reserve,
+    reverse_redemption,
+)
+from domain.request import ExpireRequest, expire
 from domain.sheet import LogSheet, SheetRow, log_sheet
 from domain.visit import (
     AttachEvidence,
@@ -55,8 +105,9 @@ from domain.visit import (
     void_visit,
 )
 from infrastructure.projector import Projector, schema_of
-from tests.controls import envelope
+from tests.controls import CODE, TIME, envelope
 from tests.projections.moving import MovingHistory
+from tests.projections.request_history import RequestHistory
 
 ADMIN = Actor("A1", "admin")
 CHECKER = Actor("S1", "staff")
@@ -73,6 +124,7 @@ class History:
     def __init__(self, bank: Timebank, seed: int) -> None:
         self.bank = bank
         self.dice = Random(seed)  # noqa: S311 - reproducible
+        self.life_dice = Random(seed)  # noqa: S311 - likewise
         self.writer = Writer(bank.store, bank.zone)
         self.visits = 0
         self.visit_dice = Random(seed)  # noqa: S311 - of its own, so that visits change nothing else that happens
@@ -80,20 +132,40 @@ class History:
         self.households = 0
         self.records = 0
         self.disputes = 0
+        self.reservations = 0
+        self.splits = 0
         self.today = datetime.now(bank.zone).replace(hour=0, minute=0, second=0, microsecond=0)
+        self.requests = RequestHistory(seed, self.today, SERVICES)
         self.record_commands([(register_community, RegisterCommunity(community=name)) for name in COMMUNITIES])
         self.record_commands(
             [(register_grid, RegisterGrid(community=COMMUNITIES[0], grid=grid)) for grid in GRIDS]
             + [command for _ in range(6) for command in self._household()]
+            + [(register_partner, RegisterPartner(partner="P1", name="食堂", community=COMMUNITIES[0]))]
+            + [
+                (offer_reward, OfferReward(reward=f"RW{n}", partner="P1", name="午餐", minutes=n, items=9))
+                for n in (1, 2)
+            ]
         )
 
     def go(self, commands: int) -> int:
         """How many of the commands were accepted."""
-        return (
-            self.record_commands([command for _ in range(commands) for command in self._something()])
-            + self._attend()
-            + self._moving.go(self.households)
-        )
+        happening = [command for _ in range(commands) for command in self._something()]
+        # With dice of their own, so that what else happens stays the same whatever is added here.
+        happening += [self._life() for _ in range(commands) if self.life_dice.random() < 0.02]
+        happening += [self._place() for _ in range(commands) if self.life_dice.random() < 0.02]
+        accepted = self.record_commands(happening)
+        return accepted + self._requests(commands) + self._attend() + self._moving.go(self.households)
+
+    def _requests(self, commands: int) -> int:
+        """What happens to service requests meanwhile; some of them expire."""
+        some = [command for _ in range(commands) for command in self.requests.some(self.households)]
+        accepted = self.record_commands(some)
+        number = f"Q{self.requests.dice.randint(1, self.requests.requests + 1)}"
+        if self.requests.dice.random() < 0.2:
+            much_later = Writer(self.bank.store, self.bank.zone, clock=lambda: datetime.now(UTC) + timedelta(days=500))
+            much_later.run([expired := Ticket(expire, ExpireRequest(request=number), TIME, uuid4().hex)])
+            accepted += not isinstance(expired.outcome, Exception)
+        return accepted
 
     def record_commands(self, commands: list[tuple[Any, Any]]) -> int:
         tickets = [Ticket(decide, command, ACTORS.get(decide, ADMIN), uuid4().hex) for decide, command in commands]
@@ -115,7 +187,9 @@ class History:
         dice = self.dice
         record = f"R{dice.randint(max(1, self.records - 15), self.records + 1)}"
         household = f"H{dice.randint(1, self.households)}"
-        match dice.choices("lcjvfghd", (30, 30, 4, 10, 3, 4, 1, 6))[0]:
+        match dice.choices("lcjvfghdr", (30, 30, 4, 10, 3, 4, 1, 6, 20))[0]:
+            case "r":
+                return [self._redeem()]
             case "l":
                 return [self._log()]
             case "c":
@@ -190,6 +264,88 @@ class History:
         ]
         return [(open_dispute, opening), *dice.choice([steps[:1], steps[:3], steps[:3], steps[3:]])]
 
+    def _redeem(self) -> tuple[Any, Any]:
+        dice = self.dice
+        made, reward = (
+            f"RV{dice.randint(max(1, self.reservations - 6), self.reservations + 1)}",
+            f"RW{dice.randint(1, 2)}",
+        )
+        match dice.choices("rclvosw", (40, 30, 8, 12, 5, 8, 1))[0]:
+            case "r":
+                self.reservations += 1
+                made, member = f"RV{self.reservations}", f"V{dice.randint(1, self.households)}"
+                code = code_sha256(made, CODE)
+                return reserve, ReserveReward(reservation=made, reward=reward, member=member, code_sha256=code)
+            case "c":
+                return collect, CollectReward(reservation=made, code=CODE)
+            case "l":
+                return release, ReleaseReservation(reservation=made)
+            case "v":
+                restocked = dice.random() < 0.5
+                return reverse_redemption, ReverseRedemption(reservation=made, reason="other", restocked=restocked)
+            case "o":
+                return restock_reward, RestockReward(reward=reward, items=3)
+            case "s":
+                return settle_partner, SettlePartner(partner="P1")
+            case _:
+                return withdraw_reward, WithdrawReward(reward="RW2")
+
+    def _place(self) -> tuple[Any, Any]:
+        """Something that becomes of a community or a grid. The two communities themselves stay."""
+        dice, effective_on = self.life_dice, self.today.date() + timedelta(days=self.life_dice.randint(0, 40))
+        new, grid = f"新社区{dice.randint(1, 6)}", dice.choice(GRIDS)
+        match dice.choices("nrmgs", (3, 1, 2, 3, 2))[0]:
+            case "n":
+                return register_community, RegisterCommunity(community=new)
+            case "r":
+                return rename_community, RenameCommunity(community=new, name=new + "（新）", effective_on=effective_on)
+            case "m":
+                into = dice.choice([*COMMUNITIES, "新社区1"])
+                return merge_communities, MergeCommunities(community=new, into=into, effective_on=effective_on)
+            case "g":
+                return move_grid, MoveGrid(
+                    community=COMMUNITIES[0],
+                    grid=grid,
+                    into_community=dice.choice([COMMUNITIES[0], new]),
+                    into_grid=dice.choice(GRIDS),
+                    effective_on=effective_on,
+                )
+            case _:
+                return split_community, SplitCommunity(
+                    community=COMMUNITIES[0],
+                    into=new,
+                    grids=(grid[0],),
+                    minutes=dice.choice([0, 30]),
+                    effective_on=effective_on,
+                )
+
+    def _life(self) -> tuple[Any, Any]:
+        """Something that befalls a household or one of its people."""
+        dice = self.life_dice
+        member = f"V{dice.randint(1, self.households)}"
+        household, other = (f"H{dice.randint(1, self.households)}" for _ in range(2))
+        match dice.choices("lmdMsgcr", (2, 4, 1, 4, 4, 2, 1, 4))[0]:
+            case "l":
+                return leave_household, LeaveHousehold(member=member)
+            case "m":
+                return move_member, MoveMember(member=member, into=other)
+            case "d":
+                return record_death, RecordDeath(member=member)
+            case "M":
+                moved_on, community = self.today.date(), dice.choice(COMMUNITIES)
+                return move_household, MoveHousehold(household=household, community=community, moved_on=moved_on)
+            case "s":
+                self.splits += 1
+                return split_household, SplitHousehold(
+                    household=household, into=f"N{self.splits}", members=(member,), minutes=dice.randint(0, 60)
+                )
+            case "g":
+                return merge_households, MergeHouseholds(household=household, into=other)
+            case "c":
+                return close_household, CloseHousehold(household=household, cause="other")
+            case _:
+                return register_member, RegisterMember(member=member, household=household)
+
     def _log(self) -> tuple[Any, Any]:
         dice = self.dice
         self.records += 1
@@ -207,7 +363,12 @@ class History:
 ACTORS: dict[Any, Actor] = {log: LOGGER, confirm: CHECKER, decide_dispute: JUDGE}
 POLICIES: dict[str, dict[str, Any]] = {
     "issuance pays, what is above the cap goes to the pool": {"balance_minutes_max": 240},
-    "the recipient pays": {"payer": "recipient", "balance_minutes_min": -600, "balance_minutes_max": None},
+    "the recipient pays": {
+        "payer": "recipient",
+        "balance_minutes_min": -600,
+        "balance_minutes_max": None,
+        "request_hold": True,
+    },
     "the pool pays, what is above the cap is an honour": {
         "payer": "pool",
         "balance_minutes_max": 200,

@@ -114,6 +114,22 @@ def test_a_records_grade_survives_every_later_step(open_bank: OpenBank, cuts: tu
     assert (attached["kind"], attached["sha256"], attached["attached_by"]) == ("sheet", "cd" * 32, "S2")
 
 
+@pytest.mark.parametrize("at_once", [True, False])
+@pytest.mark.parametrize(
+    ("logged_as", "grade"), [("self", "recipient"), ("checked-in", "recipient"), ("staff", "staff")]
+)
+def test_the_household_that_was_served_raises_a_grade_and_lowers_none(
+    open_bank: OpenBank, at_once: bool, logged_as: Any, grade: str
+) -> None:
+    bank = open_bank()
+    facts = replace(HOURS_LOGGED, evidence=logged_as), replace(HOURS_CONFIRMED, confirmed_as="recipient")
+    weak_photo = replace(EVIDENCE_ATTACHED, kind="photo", evidence="self")
+    for part in [(*facts, weak_photo)] if at_once else [[facts[0]], [facts[1]], [weak_photo]]:
+        record(bank, *part)
+    with bank.reading() as connection:
+        assert connection.execute("SELECT evidence FROM hours").fetchall() == [(grade,)]
+
+
 def test_a_record_names_its_group_and_both_who_keyed_it(open_bank: OpenBank) -> None:
     bank = open_bank()
     record(bank, replace(HOURS_LOGGED, evidence="staff", group="G1", also_logged_by="S3"))
