@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from api.due import DueReport, run_due
+from api.due import DUE, DueReport, run_due
 from api.wiring import Timebank, known
 from application.write_loop import Writer
 from domain.account import Account, MinutesDonated
 from domain.decision import BY_TIME, Actor
-from domain.expiry import ExpireMinutes, Expiry, ExpiryAlreadyDone, expire_minutes
+from domain.expiry import ExpireMinutes, Expiry, ExpiryAlreadyDone, announce_expiry, expire_minutes
 from domain.hours import ConfirmHours, confirm
 from tests.api.racing import RACERS, endow, race, won
 from tests.api.service import XINZHU, Api, Volunteer, register_places, serving
@@ -19,6 +19,7 @@ from tests.controls import envelope
 
 OpenBank = Callable[..., Timebank]
 TIME = Actor(BY_TIME, "admin")
+OF_EXPIRY = [kind for kind in DUE if kind.decide in (announce_expiry, expire_minutes)]
 
 
 @pytest.fixture
@@ -45,7 +46,7 @@ def due(api: Api, now: datetime, monkeypatch: pytest.MonkeyPatch) -> DueReport:
 
     with monkeypatch.context() as patch:
         patch.setattr(Writer, "__init__", at_that_time)
-        report = run_due(api.bank, now)
+        report = run_due(api.bank, now, OF_EXPIRY)
     api.read("/v1/expiries", "auditor")
     return report
 
