@@ -80,7 +80,23 @@ from domain.household import (
     register_member,
 )
 from domain.ledger import LedgerOpened, OpenLedger, open_ledger
-from domain.policy import AdoptPolicy, Policy, PolicyAdopted, adopt
+from domain.policy import (
+    AdoptPolicy,
+    ApprovePolicy,
+    Policy,
+    PolicyAdopted,
+    PolicyProposalRejected,
+    PolicyProposalWithdrawn,
+    PolicyProposed,
+    ProposePolicy,
+    RejectPolicy,
+    WithdrawPolicy,
+    adopt,
+    approve_policy,
+    propose_policy,
+    reject_policy,
+    withdraw_policy,
+)
 from domain.refusal import Refusal
 
 # ── Times and people ─────────────────────────────────────────────────────────────────────────────────────────
@@ -146,6 +162,9 @@ BALANCE_PAID_IN = BalancePaidIn("ledger:xingning", "household:H2", 60, "H2", "xi
 REWARD_COLLECTED = RewardCollected("household:H2", "partner:P1", 60, "RV1", "RW1", at("11-21 16:00"))
 REDEMPTION_REVERSED = RedemptionReversed("partner:P1", "household:H2", 60, "RV1", "RW1", "S2", "other")
 PARTNER_SETTLED = PartnerSettled("partner:P1", "settled", 60, "P1", "ST1", "A1")
+POLICY_PROPOSED = PolicyProposed("P1", date(2026, 12, 1), Policy(record_minutes_min=30), "A2")
+POLICY_PROPOSAL_REJECTED = PolicyProposalRejected("P1", "A1", "not-agreed")
+POLICY_PROPOSAL_WITHDRAWN = PolicyProposalWithdrawn("P1", "A2")
 
 FACT_EXAMPLES: Final[tuple[Fact, ...]] = (
     LEDGER_OPENED,
@@ -178,6 +197,9 @@ FACT_EXAMPLES: Final[tuple[Fact, ...]] = (
     REWARD_COLLECTED,
     REDEMPTION_REVERSED,
     PARTNER_SETTLED,
+    POLICY_PROPOSED,
+    POLICY_PROPOSAL_REJECTED,
+    POLICY_PROPOSAL_WITHDRAWN,
 )
 
 
@@ -233,6 +255,10 @@ COMMAND_EXAMPLES: Final[dict[Callable[[Any, Context], Decision], Any]] = {
         "S2",
         "confirmed",
     ),
+    propose_policy: ProposePolicy(proposal="P9", effective_on=date(2026, 12, 1), policy=Policy(record_minutes_min=30)),
+    approve_policy: ApprovePolicy(proposal="P1"),
+    reject_policy: RejectPolicy(proposal="P1", reason="not-agreed"),
+    withdraw_policy: WithdrawPolicy(proposal="P2"),
 }
 
 

@@ -46,7 +46,7 @@ from domain.household import (
     register_member,
 )
 from domain.ledger import ledger
-from domain.policy import Policy, PolicyAdopted, policy_book
+from domain.policy import Policy, PolicyAdopted, policy_book, policy_proposals
 from tests.controls import (
     ADMIN,
     COMMAND_EXAMPLES,
@@ -58,6 +58,7 @@ from tests.controls import (
     HOURS_LOGGED,
     LOGGER,
     NOW,
+    POLICY_PROPOSED,
     XINZHU,
     ZONE,
     at,
@@ -68,6 +69,7 @@ from tests.controls import (
 )
 
 POOL = "pool:" + XINZHU
+PROPOSALS = (POLICY_PROPOSED, replace(POLICY_PROPOSED, proposal="P2", proposed_by="A1"))
 CONTEXT = Context(ADMIN, NOW, COMMAND_ID, ZONE)
 FOLDS = [
     reading.fold
@@ -80,6 +82,7 @@ FOLDS = [
         Account.of(""),
         ServiceRecord.of(""),
         VolunteerDay.of("", NOW.date()),
+        policy_proposals,
     )
 ]
 
@@ -139,7 +142,8 @@ def test_a_state_is_folded_from_the_facts_of_its_own_tag() -> None:
 
 @pytest.mark.parametrize("decide", COMMAND_EXAMPLES, ids=lambda decide: decide.__name__)
 def test_every_example_command_is_accepted_twice_alike(decide: Any) -> None:
-    past = () if decide.__name__ == "open_ledger" else (DISTRICT, HOURS_LOGGED, logged("R2", "11-10 09:00 - 10:30"))
+    begins = decide.__name__ in ("open_ledger", "adopt")
+    past = () if begins else (DISTRICT, HOURS_LOGGED, logged("R2", "11-10 09:00 - 10:30"), *PROPOSALS)
     confirmed = replace(HOURS_CONFIRMED, record="R2")
     funded = PoolFunded("issuance", POOL, 600, "A1")
     facts = given(*past, *((confirmed, funded) if past else ()))

@@ -81,6 +81,7 @@ def test_what_is_left_out_because_it_is_the_default_stays_the_default() -> None:
         ("hours-logged.v1", "recipient_household"): None,
         ("hours-logged.v1", "grid"): (),
         ("hours-confirmed.v1", "honour_minutes"): 0,
+        ("policy-adopted.v2", "proposal"): "",
     }
     settings = json.loads(sample("policy-adopted.v2"))["fact"]["policy"]
     assert set(settings) == set(FACTS["policy-adopted.v2"].__annotations__["policy"].__dataclass_fields__)

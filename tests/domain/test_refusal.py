@@ -52,6 +52,12 @@ CODES = {
     "unknown-member": Unknown,
     "unknown-record": Unknown,
     "volunteer-already-enrolled": AlreadyDone,
+    "decided-by-proposer": NotAllowed,
+    "policy-needs-approval": NotAllowed,
+    "policy-proposal-exists": AlreadyDone,
+    "policy-proposal-settled": AlreadyDone,
+    "unknown-policy-proposal": Unknown,
+    "withdrawn-by-another": NotAllowed,
 }
 """Clients and printed guides name these codes, so a code is added here and never changed."""
 
