@@ -162,17 +162,14 @@ def _show(console: Console, report: DryRunReport, limit: int) -> None:
     )
     _table(
         console,
-        ("账户 account", "记录 records", "记入 credited", "→", "入池 capped", "→", "余额 balance", "→"),
+        ("账户 account", "记录 records", "记入 credited", "入池 capped", "余额 balance"),
         [
             (
-                each.account,
+                each.account.removeprefix("household:"),
                 f"{each.records:,}",
-                hours_of(each.before.credited_minutes),
-                hours_of(each.after.credited_minutes),
-                hours_of(each.before.capped_minutes),
-                hours_of(each.after.capped_minutes),
-                hours_of(each.before.balance_minutes),
-                hours_of(each.after.balance_minutes),
+                f"{hours_of(each.before.credited_minutes)} → {hours_of(each.after.credited_minutes)}",
+                f"{hours_of(each.before.capped_minutes)} → {hours_of(each.after.capped_minutes)}",
+                f"{hours_of(each.before.balance_minutes)} → {hours_of(each.after.balance_minutes)}",
             )
             for each in report.accounts[:limit]
         ],
@@ -180,15 +177,14 @@ def _show(console: Console, report: DryRunReport, limit: int) -> None:
     _more(console, len(report.accounts) - limit)
     _table(
         console,
-        ("记录 record", "户 household", "日期 day", "代码 code", "原 before (min)", "新 after (min)"),
+        ("记录 record", "户 household", "日期 day", "代码 code", "分钟 min"),
         [
             (
                 each.record,
-                each.account,
+                each.account.removeprefix("household:"),
                 each.day.isoformat(),
                 each.code,
-                str(each.minutes_before),
-                str(each.minutes_after),
+                f"{each.minutes_before} → {each.minutes_after}",
             )
             for each in report.affected[:limit]
         ],
@@ -207,7 +203,8 @@ def _table(console: Console, headings: tuple[str, ...], rows: list[tuple[str, ..
     if rows:
         table = Table(box=None)
         for number, heading in enumerate(headings):
-            table.add_column(heading, justify="left" if number < text_columns else "right")
+            justify: Any = "left" if number < text_columns else "right"
+            table.add_column(heading, justify=justify, overflow="fold")
         for row in rows:
             table.add_row(*row)
         console.print(table)
