@@ -23,7 +23,7 @@ from rich.table import Table
 from api import problems
 from api.app import create_app
 from api.due import run_due
-from api.policy_command import policy_app
+from api.policy_command import policy_app, preset_named
 from api.terminal import Json, hours_of
 from api.terminal import answer as _answer
 from api.terminal import day as _day
@@ -52,7 +52,7 @@ from domain.household import NotEnrolled, Person, UnknownHousehold
 from domain.identifiers import check_id, masked, normal_id, normal_name
 from domain.journal import Conflict, StoreUnavailable
 from domain.ledger import SYNTHETIC_NOTICE, OpenLedger
-from domain.policy import AdoptPolicy
+from domain.policy import AdoptPolicy, Policy
 from domain.presets import PRESETS
 from domain.refusal import Refusal
 from infrastructure.codec import UnknownFactType, UnreadableFact
@@ -694,6 +694,7 @@ def open_database(
     ],
     zone: Annotated[str, typer.Option(help="时区。 Time zone.")] = "Asia/Shanghai",
     synthetic: Annotated[bool, typer.Option("--synthetic", help="只放合成数据。 For synthetic data only.")] = False,
+    preset: Annotated[str | None, typer.Option(help="以一地的规则为首版。 Another place's rules as the first.")] = None,
     as_json: Json = False,
 ) -> None:
     """开立账本并采用首版规则。 Open the ledger and adopt the first policy.
@@ -704,7 +705,8 @@ def open_database(
     if day is None:
         raise typer.BadParameter("--policy-from")
     opening = OpenLedger(name=name, zone=zone, synthetic=synthetic)
-    with timebank(read_settings(), opening, AdoptPolicy(effective_on=day)) as bank:
+    policy = Policy() if preset is None else preset_named(preset).policy
+    with timebank(read_settings(), opening, AdoptPolicy(effective_on=day, policy=policy)) as bank:
         content = {"ledger": bank.name, "name": bank.opened.name, "position": bank.store.head()}
     _answer(content, as_json, lambda console: console.print(f"账本已开立 open: {content['name']}"))
 

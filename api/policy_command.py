@@ -44,7 +44,7 @@ def presets(
     as_json: Json = False,
 ) -> None:
     """各地的规则写成设置，以及设置说不了的。 Other places' rule books as settings, and what settings can't say."""
-    shown = [*PRESETS.values()] if name is None else [_preset(name)]
+    shown = [*PRESETS.values()] if name is None else [preset_named(name)]
 
     def show(console: Console) -> None:
         for preset in shown:
@@ -65,7 +65,8 @@ def presets(
     answer([described(preset) for preset in shown], as_json, show)
 
 
-def _preset(name: str) -> Preset:
+def preset_named(name: str) -> Preset:
+    """A preset; ends the command where there is none of that name."""
     if name not in PRESETS:
         fail(f"没有名为“{name}”的预设，有： / There is no preset “{name}”; there are: {', '.join(PRESETS)}")
     return PRESETS[name]
@@ -95,7 +96,7 @@ def dry_run_(
     if file is not None and preset is None:
         policy = _settings(file)
     elif preset is not None and file is None:
-        policy = _preset(preset).policy
+        policy = preset_named(preset).policy
     else:
         raise typer.BadParameter("请给出文件，或 --preset。 Give a file, or --preset.")
     with timebank(read_settings()) as bank:

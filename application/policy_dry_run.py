@@ -28,7 +28,7 @@ from domain.account import (
     HoursReversed,
     MinutesCapped,
 )
-from domain.decision import Actor, Context, Decision, Fold, Reading, drive
+from domain.decision import Actor, Context, Decided, Decision, Fold, Reading, drive, read_all
 from domain.fact import Envelope, Fact, Movement, Recorded
 from domain.facts import CONCEPTS
 from domain.hours import (
@@ -326,10 +326,26 @@ class DryRun:
             if would == step.facts:
                 self._happened_and_would(step.facts)
             elif _decided(step, context, self._state) != step.facts:
-                self._kept.update(fact.type for fact in step.facts)
-                self._happened_and_would(step.facts)
+                self._keep(record, step.facts)
             else:
                 self._differs(record, step.facts, would)
+
+    def _keep(self, record: str, facts: tuple[Fact, ...]) -> None:
+        """Facts that other rules decided stand; but a reversal undoes what the record was credited, in each history."""
+        self._kept.update(fact.type for fact in facts)
+        supposed = self._supposed_state(ServiceRecord.of(record))
+        if not any(isinstance(fact, HoursReversed) for fact in facts) or supposed == self._state(
+            ServiceRecord.of(record)
+        ):
+            self._happened_and_would(facts)
+            return
+        self._happened(facts)
+        credited, capped = supposed.confirmed, supposed.capped
+        for fact in facts:
+            if isinstance(fact, HoursReversed) and credited is not None:
+                self._would((replace(fact, source=credited.target, target=credited.source, minutes=credited.minutes),))
+            elif isinstance(fact, CappedMinutesReturned) and capped is not None:
+                self._would((replace(fact, source=capped.target, target=capped.source, minutes=capped.minutes),))
 
     def _differs(self, record: str, facts: tuple[Fact, ...], would: tuple[Fact, ...] | Refusal) -> None:
         self._happened(facts)
@@ -367,20 +383,19 @@ class DryRun:
             return
         for kind, each in groupby(facts, _settles):
             same = tuple(each)
-            fact = same[-1] if kind is HoursReversed else same[0]
-            match fact:
-                case HoursLogged():
+            match next((fact for fact in same if type(fact) is kind), None):
+                case HoursLogged() as fact:
                     yield _Step(log, _claim(fact), fact.logged_by, same)
-                case HoursConfirmed():
+                case HoursConfirmed() as fact:
                     yield _Step(confirm, ConfirmHours.model_construct(record=fact.record), fact.confirmed_by, same)
-                case HoursRejected():
+                case HoursRejected() as fact:
                     rejected = RejectHours.model_construct(record=fact.record, reason=fact.reason)
                     yield _Step(reject, rejected, fact.rejected_by, same)
-                case HoursReversed():
+                case HoursReversed() as fact:
                     reversed_ = ReverseHours.model_construct(record=fact.record, reason=fact.reason)
                     yield _Step(reverse, reversed_, fact.reversed_by, same)
-                case _:
-                    raise TypeError(f"{fact.type} follows from no decision on its own")
+                case _:  # no decision on hours makes only this
+                    yield _Step(_undecidable, None, "", same)
 
     def _imported(self, logged: HoursLogged, facts: list[Fact]) -> _Step:
         """The row of older books that was imported; who and what is new in it is registered already."""
@@ -459,6 +474,12 @@ def _as_it_happened(fact: Fact, facts: tuple[Fact, ...]) -> Fact:
             return replace(like, source=fact.source, target=fact.target, minutes=fact.minutes)
         case _:
             return like
+
+
+def _undecidable(_: None, __: Context) -> Decision:
+    """What none of the decisions on hours comes to: nothing."""
+    yield from read_all(())
+    return Decided(0, ())
 
 
 def _settles(fact: Fact) -> type[Fact]:

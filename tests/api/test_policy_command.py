@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from api.wiring import adopted_policies, timebank
 from domain.presets import PRESETS
 from tests.api.processes import answer, run
+from tests.conftest import settings_for
 
 
 @pytest.fixture
@@ -84,3 +86,13 @@ def test_what_can_not_be_tried_is_said_in_one_line(
     assert said in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "data").exists()
+
+
+def test_a_ledger_may_be_opened_with_the_rules_of_another_place(ledgers_url: str) -> None:
+    settings = {"TIMEBANK_DATABASE_URL": ledgers_url, "TIMEBANK_LEDGER": "gallen"}
+    opening = ("db", "open", "--name", "x", "--policy-from", "2020-01-01")
+    assert run(*opening, "--preset", "atlantis", **settings).returncode == 1
+    answer(*opening, "--preset", "st-gallen", **settings)
+    with timebank(settings_for(ledgers_url, "gallen")) as bank:
+        (adopted,) = adopted_policies(bank.store)
+    assert adopted.policy == PRESETS["st-gallen"].policy

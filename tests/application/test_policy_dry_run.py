@@ -10,7 +10,17 @@ from typing import Any
 import pytest
 
 from application.policy_dry_run import AffectedRecord, DryRunReport, Effect, Setting, Sums, Uncovered, dry_run
-from domain.account import Account, FundPool, GrantMinutes, HoursConfirmed, fund_pool, grant_minutes
+from domain.account import (
+    Account,
+    CappedMinutesReturned,
+    FundPool,
+    GrantMinutes,
+    HoursConfirmed,
+    HoursReversed,
+    MinutesCapped,
+    fund_pool,
+    grant_minutes,
+)
 from domain.decision import Actor, Context, Decision, Reading, drive, fold_facts
 from domain.fact import Envelope, Fact, Recorded
 from domain.hours import (
@@ -297,6 +307,28 @@ def test_hours_that_follow_from_other_rules_stand_as_they_happened(books: Books)
     assert other.kept == {"hours-confirmed.v1": 1}
     assert "R8" not in {each.record for each in other.affected}
     assert other.total_after == Sums(60, 0, 0, 0, 60)
+
+
+def test_a_reversal_by_other_rules_undoes_in_each_history_what_was_credited_there(books: Books) -> None:
+    """R3 was credited 125 minutes, 85 of them above the cap; its reversal is recorded as `reverse` never would."""
+    books.record(
+        HoursReversed("household:H1", "issuance", 125, "R3", "S9", "other"),
+        CappedMinutesReturned(POOL, "household:H1", 85, "R3"),
+    )
+    assert (books.under(**RULES).affected, books.under(**RULES).accounts) == ([], [])
+    honour = books.under(**RULES | {"above_balance_max": "honour"})
+    assert honour.kept == {"hours-reversed.v1": 1, "capped-minutes-returned.v1": 1}
+    assert honour.total_after == Sums(320, 0, 60, 0, 320)  # R1, R2, R7; all of R4 is an honour
+    refused = books.under(**RULES | {"above_balance_max": "refuse"})  # R3 was never confirmed
+    assert refused.total_after == Sums(320, 0, 0, 0, 320)
+    short = books.under(**RULES | {"record_minutes_min": 126})  # nor logged
+    assert short.total_after == Sums(240, 0, 0, 0, 240)
+
+
+def test_a_fact_that_no_decision_on_hours_makes_by_itself_stands(books: Books) -> None:
+    books.record(MinutesCapped("household:H1", POOL, 10, "R3"))
+    report = books.under(**RULES)
+    assert (report.accounts, report.kept) == ([], {"minutes-capped.v1": 1})
 
 
 LAX = {
