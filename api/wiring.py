@@ -24,7 +24,7 @@ from domain.decision import Actor, Reading, S, fold_facts
 from domain.figures import DEFINITIONS, Basis, Dimension, Places, last_instant
 from domain.journal import StoreUnavailable
 from domain.ledger import SYNTHETIC_NOTICE, LedgerOpened, OpenLedger, ledger, open_ledger
-from domain.policy import AdoptPolicy, PolicyAdopted, adopt, policy_book
+from domain.policy import AdoptPolicy, PolicyAdopted, adopt, policy_book, policy_proposals
 from infrastructure.embedded import EmbeddedPostgres
 from infrastructure.fact_store import PostgresFactStore
 from infrastructure.journal import CHANNEL, PostgresJournal, open_datastore
@@ -426,6 +426,16 @@ class Service:
         """Every adopted version of the rules, oldest first."""
         versions = await asyncio.to_thread(adopted_policies, self.bank.store)
         return [msgspec.to_builtins(adopted) for adopted in versions]
+
+    async def policy_proposals(self) -> list[dict[str, object]]:
+        """Every version of the rules that was ever proposed, and where it stands, oldest first."""
+        proposals, book = await asyncio.to_thread(
+            lambda: (known(self.bank.store, policy_proposals), known(self.bank.store, policy_book))
+        )
+        return [
+            {**msgspec.to_builtins(proposal.proposed), "status": proposal.status}
+            for proposal in proposals.standing(book)
+        ]
 
     async def figures(
         self, as_of: date, basis: Basis, by: Dimension | None, level: int, places: Places, min_position: int

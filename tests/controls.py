@@ -162,7 +162,23 @@ from domain.partner import (
     settle_partner,
     withdraw_reward,
 )
-from domain.policy import AdoptPolicy, Policy, PolicyAdopted, adopt
+from domain.policy import (
+    AdoptPolicy,
+    ApprovePolicy,
+    Policy,
+    PolicyAdopted,
+    PolicyProposalRejected,
+    PolicyProposalWithdrawn,
+    PolicyProposed,
+    ProposePolicy,
+    RejectPolicy,
+    WithdrawPolicy,
+    adopt,
+    approve_policy,
+    propose_policy,
+    reject_policy,
+    withdraw_policy,
+)
 from domain.redemption import (
     CollectManyRewards,
     CollectReward,
@@ -370,6 +386,9 @@ COMMUNITY_RENAMED = CommunityRenamed(XINZHU, "新竹一社区", date(2026, 12, 1
 COMMUNITY_MERGED = CommunityMerged(XINZHU, JINHU, date(2026, 12, 1))
 COMMUNITY_DISSOLVED = CommunityDissolved(XINZHU, JINHU)
 GRID_MOVED = GridMoved(XINZHU, GRID, JINHU, ("第1网格",), date(2026, 12, 1))
+POLICY_PROPOSED = PolicyProposed("P1", date(2026, 12, 1), Policy(record_minutes_min=30), "A2")
+POLICY_PROPOSAL_REJECTED = PolicyProposalRejected("P1", "A1", "not-agreed")
+POLICY_PROPOSAL_WITHDRAWN = PolicyProposalWithdrawn("P1", "A2")
 
 FACT_EXAMPLES: Final[tuple[Fact, ...]] = (
     LEDGER_OPENED,
@@ -445,6 +464,9 @@ FACT_EXAMPLES: Final[tuple[Fact, ...]] = (
     COMMUNITY_MERGED,
     COMMUNITY_DISSOLVED,
     GRID_MOVED,
+    POLICY_PROPOSED,
+    POLICY_PROPOSAL_REJECTED,
+    POLICY_PROPOSAL_WITHDRAWN,
 )
 
 
@@ -589,6 +611,10 @@ COMMAND_EXAMPLES: Final[dict[Callable[[Any, Context], Decision], Any]] = {
     ),
     complete_merger: CompleteMerger(community=XINZHU),
     follow_place: FollowPlace(household="H2"),
+    propose_policy: ProposePolicy(proposal="P9", effective_on=date(2026, 12, 1), policy=Policy(record_minutes_min=30)),
+    approve_policy: ApprovePolicy(proposal="P1"),
+    reject_policy: RejectPolicy(proposal="P1", reason="not-agreed"),
+    withdraw_policy: WithdrawPolicy(proposal="P2"),
 }
 COMMANDS_OF_TIME: Final = frozenset({settle_silence, escalate_dispute, mark_overdue, expire})
 """Those that time alone gives."""
@@ -689,7 +715,8 @@ VISITED = (
     CheckedIn("C2", "V2", XINZHU, "助餐", at("11-22 10:00"), "V2", "self", "H2"),
     CheckedIn("C3", "V2", XINZHU, "助餐", at("11-21 09:00"), "V2", "self", "H2"),
 )
-FIRST_COMMANDS: Final = frozenset({open_ledger})
+PROPOSALS = (POLICY_PROPOSED, replace(POLICY_PROPOSED, proposal="P2", proposed_by="A1"))
+FIRST_COMMANDS: Final = frozenset({open_ledger, adopt})
 """Those that are given before anything else."""
 COMMAND_PASTS: Final[dict[Callable[[Any, Context], Decision], tuple[Fact, ...]]] = {
     **dict.fromkeys((state_case, decide_dispute, withdraw_dispute, escalate_dispute), IN_DISPUTE),
@@ -705,6 +732,7 @@ COMMAND_PASTS: Final[dict[Callable[[Any, Context], Decision], tuple[Fact, ...]]]
     move_grid: (GridRegistered(JINHU, ("第1网格",)),),
     complete_merger: (replace(COMMUNITY_MERGED, effective_on=date(2026, 11, 22)),),
     follow_place: (replace(COMMUNITY_MERGED, effective_on=date(2026, 11, 22)),),
+    **dict.fromkeys((approve_policy, reject_policy, withdraw_policy), PROPOSALS),
 }
 """What must have happened beside the ordinary for an example command to be accepted."""
 

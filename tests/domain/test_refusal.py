@@ -144,6 +144,12 @@ CODES = {
     "effective-too-early": AgainstRule,
     "moved-into-itself": AgainstRule,
     "place-already-moved": AlreadyDone,
+    "decided-by-proposer": NotAllowed,
+    "policy-needs-approval": NotAllowed,
+    "policy-proposal-exists": AlreadyDone,
+    "policy-proposal-settled": AlreadyDone,
+    "unknown-policy-proposal": Unknown,
+    "policy-withdrawn-by-another": NotAllowed,
 }
 """Clients and printed guides name these codes, so a code is added here and never changed."""
 
