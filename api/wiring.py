@@ -38,15 +38,20 @@ from projections.community import Communities
 from projections.desk import Papers
 from projections.dispute import Disputes
 from projections.evidence import AttachedEvidence
+from projections.expiry import Expiries
 from projections.figures import figures
+from projections.grant import Grants
+from projections.group import Groups
 from projections.hours import Hours
 from projections.household import People
+from projections.opening import Openings
 from projections.partner import Partners
 from projections.projection import Projection
 from projections.redemption import Reservations
 from projections.request import Requests
 from projections.sheet import Sheets
 from projections.statement import Statements
+from projections.transfer import FamilyTies
 from projections.visit import Visits
 
 READ_WAIT_SECONDS_MAX: Final = 5.0
@@ -99,6 +104,11 @@ def projections() -> Sequence[Projection]:
         Partners(),
         Reservations(),
         Statements(),
+        FamilyTies(),
+        Groups(),
+        Grants(),
+        Openings(),
+        Expiries(),
     )
 
 

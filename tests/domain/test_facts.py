@@ -84,6 +84,7 @@ def test_what_is_left_out_because_it_is_the_default_stays_the_default() -> None:
         ("hours-logged.v1", "group"): None,
         ("hours-logged.v1", "also_logged_by"): None,
         ("hours-confirmed.v1", "honour_minutes"): 0,
+        ("minutes-donated.v1", "need"): None,
         ("checked-in.v1", "recipient_household"): None,
         ("checked-in.v1", "grid"): (),
         ("checked-in.v1", "code_hash"): None,
