@@ -15,7 +15,7 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from api import community, documentation, figures, hours, household, policy, problems
+from api import board, community, documentation, figures, hours, household, policy, problems
 from api.answers import answer
 from api.due import run_due_each_minute
 from api.identity import ROLES_OF, Anyone
@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 TITLE: Final = "时间银行 Time bank"
 BODY_BYTES_MAX: Final = 2_000_000
 
-CONCEPTS: Final[tuple[ModuleType, ...]] = (hours, household, community, policy, figures)
+CONCEPTS: Final[tuple[ModuleType, ...]] = (hours, household, community, policy, figures, board)
 """Each concept's routes, with what the documentation must know of them: see the three tables that follow."""
 
 RULES: Final[dict[str, Callable[..., Any]]] = {

@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from api import problems
+from api import board_command, problems
 from api.app import create_app
 from api.due import run_due
 from api.wiring import (
@@ -764,3 +764,6 @@ def database_status(as_json: Json = False) -> None:
             console.print(f"{key}: {value}")
 
     _answer(content, as_json, show)
+
+
+board_command.add_to(app, _answer)

@@ -8,7 +8,7 @@ from psycopg import AsyncConnection, Cursor
 from psycopg.rows import class_row
 
 from domain.fact import Recorded
-from domain.household import MemberRegistered, VolunteerEnrolled
+from domain.household import AgeAttested, MemberRegistered, VolunteerEnrolled
 from projections.projection import Projection, Write, copy_rows
 
 
@@ -22,24 +22,32 @@ COLUMNS: Final = PersonRow.__struct_fields__
 
 
 class People(Projection):
+    """``age_years_min`` is the age that a person is attested to have reached, 0 where none was: for figures alone."""
+
     name = "people"
-    version = 1
+    version = 2
     tables = """
         CREATE TABLE people (
-            person text COLLATE "C" PRIMARY KEY, household text COLLATE "C" NOT NULL, volunteer boolean NOT NULL
+            person text COLLATE "C" PRIMARY KEY, household text COLLATE "C" NOT NULL, volunteer boolean NOT NULL,
+            age_years_min integer NOT NULL DEFAULT 0
         );
     """
-    indexes = "CREATE INDEX people_by_household ON people (household, person);"
-    fact_types = (MemberRegistered, VolunteerEnrolled)
+    indexes = """
+        CREATE INDEX people_by_household ON people (household, person);
+        CREATE INDEX people_of_age ON people (age_years_min) WHERE age_years_min > 0;
+    """
+    fact_types = (MemberRegistered, VolunteerEnrolled, AgeAttested)
 
     def __init__(self) -> None:
         self._new: dict[str, PersonRow] = {}
         self._enrolled: list[str] = []
+        self._ages: dict[str, int] = {}
 
     def load(self, cursor: Cursor[Any]) -> None:
         del cursor
         self._new.clear()
         self._enrolled.clear()
+        self._ages.clear()
 
     def fold(self, recorded: Recorded[Any]) -> None:
         fact = recorded.envelope.fact
@@ -50,16 +58,25 @@ class People(Projection):
                 self._new[fact.volunteer].volunteer = True
             else:
                 self._enrolled.append(fact.volunteer)
+        elif isinstance(fact, AgeAttested):
+            self._ages[fact.person] = max(fact.age_years_min, self._ages.get(fact.person, 0))
 
     def take(self, *, more: bool = False) -> Write:
         del more
         new, self._new = self._new, {}
         enrolled, self._enrolled = self._enrolled, []
+        ages, self._ages = self._ages, {}
 
         def write(cursor: Cursor[Any]) -> None:
             copy_rows(cursor, "people", COLUMNS, [astuple(row) for row in new.values()])
             if enrolled:
                 cursor.execute("UPDATE people SET volunteer = true WHERE person = ANY(%s)", (enrolled,))
+            if ages:
+                cursor.execute(
+                    "UPDATE people p SET age_years_min = greatest(p.age_years_min, a.age_years_min)"
+                    " FROM unnest(%s::text[], %s::int[]) AS a (person, age_years_min) WHERE p.person = a.person",
+                    (list(ages), list(ages.values())),
+                )
 
         return write
 

@@ -1,0 +1,124 @@
+"""Queues: what waits for staff, oldest first, until it is settled."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg
+import pytest
+from msgspec.structs import replace
+
+from api.wiring import Timebank
+from domain.account import HoursConfirmed
+from domain.hours import HoursLogged, HoursRejected
+from projections.queue import LATE_DAYS, QUEUES, QueueCount, counts, named, waiting
+from tests.controls import HOURS_LOGGED, JINHU, XINZHU, envelope
+from tests.projections.history import projecting, record
+
+OpenBank = Callable[..., Timebank]
+
+
+def logged(bank: Timebank, number: str, days_ago: int, community: str = XINZHU) -> HoursLogged:
+    """An hour of service on an earlier day, by the ledger's own calendar."""
+    start = (datetime.now(bank.zone) - timedelta(days=days_ago)).replace(hour=9, minute=0, second=0, microsecond=0)
+    end = start + timedelta(hours=1)
+    return replace(HOURS_LOGGED, record=number, community=community, started_at=start, ended_at=end)
+
+
+def count(bank: Timebank, queue: str, *, community: str | None = None, in_days: int = 0) -> tuple[int, int | None]:
+    """How many wait, and how many days the oldest has waited, on a later day."""
+    now = datetime.now(UTC) + timedelta(days=in_days, minutes=1)
+    with bank.reading() as connection, connection.cursor() as cursor:
+        found = {each.queue: each for each in counts(cursor, community=community, now=now, zone=bank.zone)}
+    assert list(found) == [each.name for each in QUEUES]
+    each: QueueCount = found[queue]
+    return each.count, each.oldest_waiting_days
+
+
+def listed(bank: Timebank, name: str, **asked: Any) -> list[dict[str, Any]]:
+    queue = named(name)
+    assert queue is not None
+
+    async def asking() -> list[dict[str, Any]]:
+        async with await psycopg.AsyncConnection.connect(bank.read_address) as connection:
+            question = {
+                "community": None,
+                "now": datetime.now(UTC),
+                "zone": bank.zone,
+                "after": 0,
+                "limit": 100,
+            } | asked
+            return await waiting(connection, queue, **question)  # type: ignore[arg-type]
+
+    return asyncio.run(asking())
+
+
+@pytest.fixture
+def bank(open_bank: OpenBank) -> Timebank:
+    """Records logged in the order of their numbers; R1, R2 and R6 are settled."""
+    bank = open_bank()
+    places = (XINZHU, XINZHU, XINZHU, JINHU, XINZHU, JINHU)
+    record(bank, *(logged(bank, f"R{n + 1}", 1, place) for n, place in enumerate(places)))
+    record(bank, HoursConfirmed("issuance", "household:H1", 90, "R1", "S2"), HoursRejected("R2", "S2", "other"))
+    record(bank, HoursConfirmed("issuance", "household:H1", 90, "R6", "S2"))
+    return bank
+
+
+def test_what_waits_is_counted_and_listed_until_it_is_settled(bank: Timebank) -> None:
+    assert count(bank, "to-confirm") == (3, 0)
+    assert [row["record"] for row in listed(bank, "to-confirm")] == ["R3", "R4", "R5"]
+    record(bank, HoursRejected("R3", "S2", "other"))
+    assert count(bank, "to-confirm") == (2, 0)
+    record(bank, *(HoursRejected(number, "S2", "other") for number in ("R4", "R5")))
+    assert count(bank, "to-confirm") == (0, None)
+    assert listed(bank, "to-confirm") == []
+
+
+def test_waiting_is_counted_in_whole_days(bank: Timebank) -> None:
+    assert count(bank, "to-confirm", in_days=9) == (3, 9)
+    rows = listed(bank, "to-confirm", now=datetime.now(UTC) + timedelta(days=9, minutes=1))
+    assert {row["waiting_days"] for row in rows} == {9}
+
+
+def test_a_community_has_its_own(bank: Timebank) -> None:
+    assert count(bank, "to-confirm", community=JINHU) == (1, 0)
+    assert [row["record"] for row in listed(bank, "to-confirm", community=JINHU)] == ["R4"]
+    assert [row["record"] for row in listed(bank, "to-confirm", community=XINZHU)] == ["R3", "R5"]
+
+
+def test_a_queue_comes_in_pages(bank: Timebank) -> None:
+    found, after = [], 0
+    while page := listed(bank, "to-confirm", after=after, limit=1):
+        found += [row["record"] for row in page]
+        after = page[-1]["position"]
+    assert found == ["R3", "R4", "R5"]
+
+
+def test_a_record_is_late_from_the_day_after_the_last_one_that_is_not(open_bank: OpenBank) -> None:
+    bank = open_bank()
+    record(bank, logged(bank, "R1", LATE_DAYS), logged(bank, "R2", LATE_DAYS + 1), logged(bank, "R3", 0))
+    assert [row["record"] for row in listed(bank, "late-entries")] == ["R2"]
+    assert count(bank, "late-entries") == (1, 0)
+    assert count(bank, "to-confirm") == (3, 0)
+    record(bank, HoursRejected("R2", "S2", "other"))
+    assert count(bank, "late-entries") == (0, None)
+
+
+def test_what_comes_from_older_books_is_not_late(open_bank: OpenBank) -> None:
+    bank = open_bank()
+    imported = replace(envelope(logged(bank, "R1", 900)), imported=True)
+    bank.store.append([imported], [], [], bank.store.head())
+    with projecting(bank) as projector:
+        projector.catch_up()
+    assert count(bank, "to-confirm") == (1, 0)
+    assert count(bank, "late-entries") == (0, None)
+
+
+def test_every_queue_says_in_both_languages_what_waits_in_it() -> None:
+    assert named("nothing") is None
+    for queue in QUEUES:
+        assert named(queue.name) is queue
+        assert not queue.zh.isascii()
+        assert queue.en.isascii()
+        assert not queue.title.isascii()
