@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from api.board import queues_board, signals_board, solvency_board
 from api.wiring import Timebank, timebank
@@ -68,9 +67,9 @@ def _name(community: str | None) -> str | None:
 
 def _show_queues(console: Console, found: dict[str, Any]) -> None:
     for each in found["items"]:
-        oldest = each["oldest_waiting_days"]
+        oldest = each.oldest_waiting_days
         waited = "" if oldest is None else f"   最早的已等 the oldest has waited {oldest:,} 天 days"
-        console.print(f"{each['title']:<24}{each['count']:>8,}{waited}\n  · {each['definition']}")
+        console.print(f"{each.title:<24}{each.count:>8,}{waited}\n  · {each.definition}")
     if found["notice"]:
         console.print(found["notice"])
 
@@ -93,15 +92,15 @@ def _show_solvency(console: Console, found: dict[str, Any]) -> None:
         console.print(f"  {label:<24}{minutes / 60:>14,.1f} 小时 h")
     months = found["months_to_serve_all"]
     console.print(f"  全部兑现约需月数 months to serve all: {'—' if months is None else f'{months:,.1f}'}")
-    table = Table(box=None)
-    table.add_column("分钟 minutes")
-    parts = ("issued", "moved_in", "held", "pooled", "spent", "expired", "left", "difference")
-    for heading in ("发行", "转入", "持有", "时间池", "已兑换", "已过期", "转出账本", "差额"):
-        table.add_column(f"{heading} {parts[len(table.columns) - 1]}", justify="right")
+    console.print("  发行的分钟在哪里 where the issued minutes are:")
     for cell in (*found["issued_by_community"], *filter(None, [found["issued"]])):
         name = "合计 total" if cell["community"] is None else cell["community"] or "—"
-        table.add_row(name, *(f"{cell[part + '_minutes']:,}" for part in parts))
-    console.print(table)
+        console.print(
+            f"    {name}: 发行 issued {cell['issued_minutes']:,} + 转入 moved in {cell['moved_in_minutes']:,}"
+            f" = 持有 held {cell['held_minutes']:,} + 时间池 pooled {cell['pooled_minutes']:,}"
+            f" + 已兑换 spent {cell['spent_minutes']:,} + 已过期 expired {cell['expired_minutes']:,}"
+            f" + 转出账本 left {cell['left_minutes']:,}；差额 difference {cell['difference_minutes']:,}"
+        )
     if waiting.records:
         console.print(
             f"  登记到确认 logged to confirmed: {waiting.records:,} 条 records, 中位数 median "

@@ -105,6 +105,10 @@ READS = (
     "/v1/households/H1/statement",
     "/v1/households/H1/members",
     "/v1/volunteers/V1",
+    "/v1/queues",
+    "/v1/queues/to-confirm",
+    "/v1/solvency",
+    "/v1/signals",
 )
 
 
