@@ -80,11 +80,12 @@ RULES: Final[dict[str, Rule]] = {
         ),
         Rule(
             "burst-after-change",
-            {"days": 14, "growth_percent_min": 200, "records_min": 30},
-            "新规则生效后 {days} 天内，一个社区的记录不少于 {records_min} 条，且不少于生效前 {days} 天的 "
-            "{growth_percent_min}%（之前没有记录的社区不计）。",
+            {"days": 14, "spans_before": 3, "growth_percent_min": 200, "records_min": 30},
+            "新规则生效后 {days} 天内，一个社区的记录不少于 {records_min} 条，且不少于生效前 {spans_before} 个 {days} "
+            "天中最多的一个的 {growth_percent_min}%；之前没有记录的社区、以及这些天不全在期间内的规则不计。",
             "In the {days} days from a new policy's first day a community has at least {records_min} records, and no "
-            "fewer than {growth_percent_min} % of the {days} days before (a community without any before is left out).",
+            "fewer than {growth_percent_min} % of the busiest of the {spans_before} times {days} days before; not a "
+            "community without any before, nor a policy before which the period has fewer days.",
         ),
         Rule(
             "at-the-limit",

@@ -48,9 +48,13 @@ def _rings(giver: str, taker: str, given: str) -> str:
             FROM edges a JOIN edges b ON b.giver = a.taker JOIN edges c ON c.giver = b.taker AND c.taker = a.giver
             WHERE a.giver < b.giver AND a.giver < c.giver AND b.giver <> c.giver
         ),
+        turns AS (
+            SELECT who, who[turn] AS giver, who[turn %% cardinality(who) + 1] AS taker
+            FROM rings, generate_subscripts(who, 1) AS turn
+        ),
         hits AS (
             SELECT who, '{{}}'::jsonb AS measured, s.*
-            FROM rings JOIN services s ON s.{giver} = ANY (who) AND s.{taker} = ANY (who) AND {given}
+            FROM turns t JOIN services s ON s.{giver} = t.giver AND s.{taker} = t.taker AND {given}
         )
     """
 
@@ -122,14 +126,19 @@ _IMPLAUSIBLE_DAY: Final = """
 _BURST: Final = """
     changes AS (
         SELECT * FROM unnest(%(versions)s::int[], %(effective)s::date[]) AS policy (version, effective_on)
-        WHERE version > 1
+        WHERE version > 1 AND effective_on - %(days)s * %(spans_before)s >= %(since)s
     ),
-    volumes AS (
+    spans AS (  -- numbered back from the one that begins with the change, which is 0
         SELECT version, effective_on, community,
-               count(*) FILTER (WHERE worked_on < effective_on) AS before,
-               count(*) FILTER (WHERE worked_on >= effective_on) AS after
-        FROM changes JOIN services ON worked_on >= effective_on - %(days)s AND worked_on < effective_on + %(days)s
-        GROUP BY 1, 2, 3
+               ceil((effective_on - worked_on)::numeric / %(days)s) AS span, count(*) AS records
+        FROM changes
+        JOIN services ON worked_on >= effective_on - %(days)s * %(spans_before)s AND worked_on < effective_on + %(days)s
+        GROUP BY 1, 2, 3, 4
+    ),
+    volumes AS (  -- the busiest before, since a span may be that of a holiday
+        SELECT version, effective_on, community,
+               max(records) FILTER (WHERE span > 0) AS before, max(records) FILTER (WHERE span = 0) AS after
+        FROM spans GROUP BY 1, 2, 3
     ),
     hits AS (
         SELECT ARRAY[community] AS who,
@@ -137,7 +146,7 @@ _BURST: Final = """
                                   'records_before', before, 'records_after', after) AS measured,
                services.*
         FROM volumes JOIN services USING (community)
-        WHERE before > 0 AND after >= %(records_min)s AND 100 * after >= %(growth_percent_min)s * before
+        WHERE after >= %(records_min)s AND 100 * after >= %(growth_percent_min)s * before
           AND worked_on >= effective_on AND worked_on < effective_on + %(days)s
     )
 """

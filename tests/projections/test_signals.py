@@ -183,14 +183,14 @@ def test_an_implausible_day(open_bank: OpenBank, stretches: list[tuple[str, int,
         assert signal.records == [f"R{number + 1}" for number in range(len(stretches))]
 
 
-def volume(before: int, after: int) -> Books:
-    """So many records in the fortnights before and from the day of the change."""
+def volume(before: int, after: int, *, weeks_before: int = 2) -> Books:
+    """So many records in the fortnight that begins so long before the change, and in the one that begins with it."""
     books = Books()
     for number in range(before):
-        books.serve(f"V{number}", day=CHANGED_ON - timedelta(days=14 - number % 14))
+        books.serve(f"V{number}", day=CHANGED_ON - timedelta(weeks=weeks_before, days=-(number % 14)))
     for number in range(after):
         books.serve(f"V{number}", day=CHANGED_ON + timedelta(days=number % 14))
-    return books.serve("V99", 9, day=CHANGED_ON - timedelta(days=15)).serve("V98", 9, day=date(2026, 3, 15))
+    return books.serve("V99", 60, day=CHANGED_ON - timedelta(days=43)).serve("V98", 60, day=date(2026, 3, 15))
 
 
 @pytest.mark.parametrize(
@@ -205,6 +205,21 @@ def test_a_burst_after_a_change_of_the_policy(open_bank: OpenBank, before: int, 
     for signal in given:
         assert (signal.measured["records_before"], signal.measured["records_after"]) == (before, after)
         assert (signal.measured["policy_version"], signal.records_count) == (2, after)
+
+
+@pytest.mark.parametrize(("before", "signalled"), [(15, True), (16, False)])
+def test_a_holiday_before_the_change_makes_no_burst(open_bank: OpenBank, before: int, signalled: bool) -> None:
+    books = volume(before, 30, weeks_before=6).serve("V97", 3, day=CHANGED_ON - timedelta(days=2))
+    given = found(open_bank(), "burst-after-change", books, FIRST_POLICY, CHANGED)
+    assert who(given) == ([[XINZHU]] if signalled else [])
+
+
+def test_a_change_whose_days_before_are_not_all_in_the_period_is_left_out(open_bank: OpenBank) -> None:
+    bank, first_in_time = open_bank(), FIRST_DAY + timedelta(days=42)
+    early, in_time = (PolicyAdopted(2, day, Policy()) for day in (first_in_time - timedelta(days=1), first_in_time))
+    books = Books().serve("V1").serve("V2", 40, day=first_in_time)
+    assert found(bank, "burst-after-change", books, early) == []
+    assert who(found(bank, "burst-after-change", Books(), in_time)) == [[XINZHU]]
 
 
 def test_growth_without_a_change_is_no_burst(open_bank: OpenBank) -> None:
