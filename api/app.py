@@ -15,7 +15,22 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from api import board, community, documentation, figures, hours, household, policy, problems
+from api import (
+    board,
+    community,
+    desk,
+    dispute,
+    documentation,
+    figures,
+    hours,
+    household,
+    partner,
+    policy,
+    problems,
+    redemption,
+    sheet,
+    visit,
+)
 from api.answers import answer
 from api.due import run_due_each_minute
 from api.identity import ROLES_OF, Anyone
@@ -28,7 +43,20 @@ logger = logging.getLogger(__name__)
 TITLE: Final = "时间银行 Time bank"
 BODY_BYTES_MAX: Final = 2_000_000
 
-CONCEPTS: Final[tuple[ModuleType, ...]] = (hours, household, community, policy, figures, board)
+CONCEPTS: Final[tuple[ModuleType, ...]] = (
+    hours,
+    household,
+    community,
+    policy,
+    figures,
+    visit,
+    sheet,
+    desk,
+    dispute,
+    partner,
+    redemption,
+    board,
+)
 """Each concept's routes, with what the documentation must know of them: see the three tables that follow."""
 
 RULES: Final[dict[str, Callable[..., Any]]] = {

@@ -36,7 +36,7 @@ from api.wiring import (
     timebank,
 )
 from application.hours_file import HoursFileError
-from application.hours_import import HoursImport, ImportReport, SyntheticFile
+from application.hours_import import HoursImport, ImportReport, SyntheticFile, import_in_turn
 from application.replay import CELLS, Counted, Difference, GapInJournal, differences, replay
 from application.sample import write_sample
 from domain.account import household_account, pool_account
@@ -47,6 +47,7 @@ from domain.household import NotEnrolled, Person, UnknownHousehold
 from domain.identifiers import check_id, masked, normal_id, normal_name
 from domain.journal import Conflict, StoreUnavailable
 from domain.ledger import SYNTHETIC_NOTICE, OpenLedger
+from domain.partner import Partner
 from domain.policy import AdoptPolicy
 from domain.refusal import Refusal
 from infrastructure.codec import UnknownFactType, UnreadableFact
@@ -225,20 +226,22 @@ def _import_sample(bank: Timebank, directory: Path, households_served: int, hour
             summary = write_sample(directory, **arguments, progress=lambda now, _: told(now))
         except (ValueError, FileExistsError) as error:
             _fail(str(error))
-    for number, name in enumerate(summary.files, 1):
-        hours_import = HoursImport(bank.store, bank.zone, directory / name, ledger_is_synthetic=True)
-        what = f"导入 Importing {number}/{len(summary.files)}"
-        with _progress(what, hours_import.file.rows_estimate) as told:
-            report = hours_import.run(progress=told)
+    files = [HoursImport(bank.store, bank.zone, directory / name, ledger_is_synthetic=True) for name in summary.files]
+
+    def recorded(file: HoursImport, report: ImportReport) -> None:
         if report.rows_refused:
             _fail(f"示例有 {report.rows_refused} 行被拒绝 / {report.rows_refused} rows of the sample were refused")
-        _keep_in_vault(bank, hours_import)
-        _catch_up(bank)
+        _keep_in_vault(bank, file)
+        _say(f"已导入 Imported {report.file}")
+
+    rows_estimate = sum(file.file.rows_estimate for file in files)
+    with _progress(f"导入 Importing {len(files)} 个文件 files", rows_estimate) as told:
+        import_in_turn(files, recorded, progress=told)
     done.write_text(what_is_done)
 
 
 def _catch_up(bank: Timebank) -> None:
-    """Fold what was imported, so that it is seen, and so that the next file's balances are recalled from it."""
+    """Fold what was imported, so that it is seen, and so that the next import's balances are recalled from it."""
     with contextlib.closing(bank.projector()) as projector:
         head = bank.store.head()
         with _progress("汇总 Folding the figures", head) as told:
@@ -688,12 +691,17 @@ def new_token(
     bank: Timebank, connection: psycopg.Connection[Any], person: str, role: Role, community: str | None
 ) -> IssuedToken:
     """A token for somebody whom the ledger has room for: staff of a community that is registered, a volunteer who is
-    enrolled. Staff, auditors and administrators need not be members. Raises: UnknownCommunity, NotEnrolled."""
+    enrolled, a registered partner's counter. Staff, auditors and administrators need not be members.
+
+    Raises: UnknownCommunity, NotEnrolled, UnknownPartner.
+    """
     if community is not None:
         community = normal_name(community)
         known(bank.store, Community.of(community)).require()
     if role == "volunteer" and not known(bank.store, Person.of(person)).volunteer:
         raise NotEnrolled(person)
+    if role == "partner":
+        known(bank.store, Partner.of(person)).require()
     return issue_token(connection, bank.name, person, role, community)
 
 

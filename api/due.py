@@ -15,16 +15,23 @@ from typing import Any, Final, NamedTuple
 
 import psycopg
 
+from api import visit
+from api.dispute import late_disputes, silent_records
 from api.wiring import Timebank, adopted_policies
 from application.write_loop import Accepted, Decide, Ticket, Writer, command_id
-from domain.decision import Actor
+from domain.decision import BY_TIME, Actor
+from domain.dispute import escalate_dispute
+from domain.hours import settle_silence
 from domain.journal import StoreUnavailable
 from domain.policy import PolicyBook
+from domain.redemption import COLLECTION_GRACE, ReleaseReservation, release
 from domain.refusal import Refusal
+from domain.visit import mark_overdue
+from projections.redemption import ended_reservations
 
 logger = logging.getLogger(__name__)
 
-ACTOR: Final = Actor("@due", "admin")
+ACTOR: Final = Actor(BY_TIME, "admin")
 """No person's number starts so: nobody can have a token for this id, nor share its command ids."""
 BATCH_COMMANDS: Final = 500
 INTERVAL_SECONDS: Final = 60.0
@@ -41,7 +48,19 @@ class Due(NamedTuple):
     decide: Decide
 
 
-DUE: Final[tuple[Due, ...]] = ()
+def _ended_reservations(
+    connection: psycopg.Connection[Any], now: datetime, _: PolicyBook
+) -> Iterable[tuple[str, ReleaseReservation]]:
+    for reservation in ended_reservations(connection, now - COLLECTION_GRACE):
+        yield reservation, ReleaseReservation(reservation=reservation)
+
+
+DUE: Final[tuple[Due, ...]] = (
+    Due("overdue visits", visit.find_overdue, mark_overdue),
+    Due("silence", silent_records, settle_silence),
+    Due("escalation", late_disputes, escalate_dispute),
+    Due("release reservations", _ended_reservations, release),
+)
 
 
 class DueReport(NamedTuple):

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Annotated, Any, Final, Literal
 
+import msgspec
 from fastapi import APIRouter, Body, Path, Query, Request
 from psycopg import AsyncConnection
 from pydantic import BaseModel, ConfigDict
@@ -16,11 +17,13 @@ from api.writing import WritingRoute
 from domain.account import Reason
 from domain.community import OutsideCommunity
 from domain.decision import Actor
+from domain.dispute import Text
 from domain.hours import (
     ConfirmHours,
     HoursLogged,
     LogHours,
     LogManyHours,
+    Rating,
     RejectHours,
     ReverseHours,
     UnknownRecord,
@@ -30,8 +33,9 @@ from domain.hours import (
     reject,
     reverse,
 )
-from domain.identifiers import PersonId, PlaceName, RecordId
+from domain.identifiers import HouseholdId, PersonId, PlaceName, RecordId
 from domain.refusal import Refusal
+from infrastructure.vault import recalled_remarks
 from projections import hours, household
 from projections.hours import HoursRow
 
@@ -50,6 +54,7 @@ READS_REFUSED: Final[dict[str, tuple[type[Refusal] | str, ...]]] = {
 }
 EXAMPLES: Final[dict[str, Any]] = {
     "log_many_hours": {"hours": [LogHours.model_config["json_schema_extra"]["example"]]},  # type: ignore[index]
+    "confirm_hours": {"rating": 5, "remark": "准时、耐心"},
     "reject_hours": {"reason": "not-served"},
     "reverse_hours": {"reason": "duplicate"},
 }
@@ -57,6 +62,18 @@ EXAMPLES: Final[dict[str, Any]] = {
 RecordPath = Annotated[RecordId, Path()]
 ListedStatus = Literal["logged", "confirmed", "rejected", "reversed"]
 """Every status of a record that there is."""
+
+
+class Confirmation(BaseModel):
+    """What is said of a service while confirming it, if anything."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rating: Rating | None = None
+    remark: Text | None = None
+
+
+UNSAID: Final = Confirmation()
 
 
 class WithReason(BaseModel):
@@ -95,11 +112,19 @@ async def log_many_hours(
 
 @router.post("/{record}/confirmation", status_code=201, response_model=Written, summary="确认 Confirm")
 async def confirm_hours(
-    request: Request, caller: Staff, record: RecordPath, idempotency_key: IdempotencyKey = None
+    request: Request,
+    caller: Writer,
+    record: RecordPath,
+    command: Annotated[Confirmation, Body()] = UNSAID,
+    idempotency_key: IdempotencyKey = None,
 ) -> Response:
-    """Confirm a logged record: the hours count, and the household is credited. Never one's own household's."""
+    """Confirm a logged record: the hours count, and the household is credited. Staff confirm, and members what their
+    household was served; nobody what their own household earned. The remark goes to the vault."""
     service: Service = request.app.state.service
-    accepted = await service.execute(confirm, ConfirmHours(record=record), caller, idempotency_key)
+    confirmed = ConfirmHours(record=record, rating=command.rating)
+    accepted = await service.execute(confirm, confirmed, caller, idempotency_key)
+    if command.remark is not None:
+        await service.remember_remark(_remark_key(record), command.remark, overwrite=not accepted.repeated)
     return written(accepted, record=record)
 
 
@@ -135,20 +160,28 @@ async def reverse_hours(
 async def read_hours(
     request: Request, caller: Reader, record: RecordPath, min_position: MinPosition = None
 ) -> Response:
-    """One service record and where it stands."""
+    """One service record and where it stands. Staff, and whoever confirmed it, also read the remark on it."""
     service: Service = request.app.state.service
     await service.fresh(min_position)
     async with service.pool.connection() as connection:
         row = await hours.record(connection, record)
         if row is None:
             raise UnknownRecord(record)
-        if not await _may_read(connection, caller, row):
+        if not await may_read(connection, caller, row):
             # Whoever may not read it isn't told either that it exists.
             raise UnknownRecord(record)
-    return answer(row)
+        if row.confirmed_as is None or not (caller.role in ("staff", "admin") or caller.id == row.settled_by):
+            return answer(row)
+        key = _remark_key(record)
+        remarks = await recalled_remarks(connection, service.bank.name, [key])
+    return answer({**msgspec.to_builtins(row), "remark": remarks.get(key)})
 
 
-async def _may_read(connection: AsyncConnection[Any], caller: Actor, row: HoursRow) -> bool:
+def _remark_key(record: str) -> str:
+    return "confirmation:" + record
+
+
+async def may_read(connection: AsyncConnection[Any], caller: Actor, row: HoursRow) -> bool:
     """Auditors read all, staff their community's, volunteers what their household gave or received."""
     if caller.role in ("auditor", "admin"):
         return True
@@ -166,14 +199,22 @@ async def list_hours(
     caller: Reader,
     community: Annotated[PlaceName | None, Query()] = None,
     volunteer: Annotated[PersonId | None, Query()] = None,
+    recipient_household: Annotated[HouseholdId | None, Query()] = None,
     status: Annotated[ListedStatus | None, Query()] = None,
     after: AfterPosition = 0,
     limit: Limit = 100,
     min_position: MinPosition = None,
 ) -> Response:
-    """Records in the order they were logged, by community, volunteer and status."""
+    """Records in the order they were logged, by community, volunteer, household that was served, and status. Members
+    list what they gave, or with their own `recipient_household` what was given to them, to be confirmed."""
     service: Service = request.app.state.service
-    if caller.role == "volunteer":
+    if caller.role == "volunteer" and recipient_household is not None:
+        await service.fresh(min_position)
+        async with service.pool.connection() as connection:
+            person = await household.person(connection, caller.id)
+        if person is None or person.household != recipient_household:
+            raise Problem("own-records-only")
+    elif caller.role == "volunteer":
         if volunteer not in (None, caller.id):
             raise Problem("own-records-only")
         volunteer = caller.id
@@ -184,6 +225,12 @@ async def list_hours(
     position = await service.fresh(min_position)
     async with service.pool.connection() as connection:
         rows = await hours.records(
-            connection, community=community, volunteer=volunteer, status=status, after=after, limit=limit + 1
+            connection,
+            community=community,
+            volunteer=volunteer,
+            recipient_household=recipient_household,
+            status=status,
+            after=after,
+            limit=limit + 1,
         )
     return page(rows, limit, lambda row: row.logged_position, position)

@@ -34,10 +34,17 @@ from infrastructure.settings import Settings
 from infrastructure.vault import remember
 from projections.account import Accounts, recalled_accounts
 from projections.community import Communities
+from projections.desk import Papers
+from projections.dispute import Disputes
+from projections.evidence import AttachedEvidence
 from projections.figures import figures
 from projections.hours import Hours
 from projections.household import People
+from projections.partner import Partners
 from projections.projection import Projection
+from projections.redemption import Reservations
+from projections.sheet import Sheets
+from projections.visit import Visits
 
 READ_WAIT_SECONDS_MAX: Final = 5.0
 READ_CONNECTIONS_MAX: Final = 8
@@ -75,7 +82,19 @@ def spare_the_collector() -> None:
 
 def projections() -> Sequence[Projection]:
     """All read models, fresh."""
-    return (Communities(), People(), Hours(), Accounts())
+    return (
+        Communities(),
+        People(),
+        Hours(),
+        Accounts(),
+        AttachedEvidence(),
+        Visits(),
+        Sheets(),
+        Papers(),
+        Disputes(),
+        Partners(),
+        Reservations(),
+    )
 
 
 @contextmanager
@@ -369,6 +388,15 @@ class Service:
         def keep() -> None:
             with psycopg.connect(self.bank.address) as connection:
                 remember(connection, self.bank.name, names={person: name}, overwrite=overwrite)
+
+        await asyncio.to_thread(keep)
+
+    async def remember_remark(self, key: str, remark: str, *, overwrite: bool) -> None:
+        """Keep a text in the vault. A key that isn't a record's own number holds a colon, which no number does."""
+
+        def keep() -> None:
+            with psycopg.connect(self.bank.address) as connection:
+                remember(connection, self.bank.name, remarks={key: remark}, overwrite=overwrite)
 
         await asyncio.to_thread(keep)
 

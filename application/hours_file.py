@@ -960,7 +960,8 @@ def _unreadable(path: Path, error: Exception) -> HoursFileError:
 class RefusedRows:
     """Writes refused rows to a CSV that Excel opens: their own cells, then row, reasons in Chinese and in English.
 
-    A context manager. The file is made with the first row, so none is left where nothing was refused. It holds what the
+    A context manager. The file is made with the first row, so none is left where nothing was refused, nor where an
+    exception leaves the context. It holds what the
     office's file holds, names included, so nobody but its owner may read it. One that is there already may hold
     somebody's corrections: it is left alone, and this one gets a number (`path`). A cell that a spreadsheet would run
     as a formula gets a quote before it, which the reader takes off again.
@@ -1012,6 +1013,8 @@ class RefusedRows:
     ) -> None:
         if self._file is not None:
             self._file.close()
+            if error is not None:
+                self.path.unlink()
 
 
 def _write_safely(file: TextIO, cells: Iterable[str]) -> None:

@@ -8,8 +8,10 @@ settled since its last export is settled by the next.
 
 import contextlib
 import time
-from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import tzinfo
 from itertools import islice
 from pathlib import Path
@@ -44,6 +46,8 @@ from domain.refusal import Refusal
 
 CHUNK_ROWS: Final = 1_000
 CONFLICTS_MAX: Final = 5
+STATES_MAX: Final = 200_000
+"""States kept in each of the writer's two generations: the people and places of a district, and some weeks of days."""
 ACTOR: Final = Actor("@import", "admin")
 """No person's number starts so: nobody can have a token for this id, nor share its command ids."""
 
@@ -96,33 +100,97 @@ class ImportReport(msgspec.Struct):
     problems: list[RowProblem] = []
 
 
+class Held:
+    """What was decided for one file and is not recorded yet, on top of the facts up to ``after``."""
+
+    def __init__(self, after: int) -> None:
+        self.after = after
+        self.envelopes: list[Envelope[Any]] = []
+        self._boundary: set[Reading[Any]] = set()
+        self._commands: set[str] = set()
+        self._by_tag: dict[str, list[int]] = {}
+        self._by_command: dict[str, int] = {}
+
+    @property
+    def head(self) -> int:
+        return self.after + len(self.envelopes)
+
+    def add(
+        self, envelopes: Sequence[Envelope[Any]], boundary: Collection[Reading[Any]], commands: Collection[str]
+    ) -> None:
+        by_tag, by_command = self._by_tag, self._by_command
+        for index, envelope in enumerate(envelopes, len(self.envelopes)):
+            for tag in envelope.fact.tags():
+                if tag in by_tag:
+                    by_tag[tag].append(index)
+                else:
+                    by_tag[tag] = [index]
+            by_command.setdefault(envelope.command, index)
+        self.envelopes += envelopes
+        self._boundary.update(boundary)
+        self._commands.update(commands)
+
+    def tagged(self, tags: Iterable[str]) -> list[Recorded[Any]]:
+        """The facts that bear one of the tags, once for each of them; their time is not known yet."""
+        found: list[int] = []
+        for tag in tags:
+            found += self._by_tag.get(tag, ())
+            if tag.startswith("command:"):
+                found += self._of_command(tag.removeprefix("command:"))
+        return [Recorded(self.after + 1 + index, 0, self.envelopes[index]) for index in found]
+
+    def _of_command(self, command: str) -> Iterator[int]:
+        """One command's facts follow each other."""
+        index = self._by_command.get(command, len(self.envelopes))
+        while index < len(self.envelopes) and self.envelopes[index].command == command:
+            yield index
+            index += 1
+
+    def record(self, store: FactStore) -> int:
+        """Record all of it in one append; returns the first position.
+
+        Raises: Conflict when others recorded meanwhile what was decided on; StoreUnavailable.
+        """
+        first, _ = store.append(self.envelopes, self._boundary, self._commands, self.after)
+        return first
+
+
 class PendingStore:
     """A fact store that holds back what is appended, so that many batches can be recorded as one, or not at all.
 
-    Reads see the journal as it stood at the beginning, and what was held back since.
+    Reads see the journal as it stood at the beginning, and what was held back since. What is being recorded counts as
+    recorded where it is expected to be; whoever records it must see whether that comes true.
     """
 
     def __init__(self, store: FactStore) -> None:
         self._store = store
-        self._base = store.head()
-        self._by_tag: dict[str, list[Recorded[Any]]] = {}
-        self._boundary: set[Reading[Any]] = set()
-        self._commands: set[str] = set()
-        self.envelopes: list[Envelope[Any]] = []
+        self._leaving: Held | None = None
+        self.held = Held(store.head())
+
+    def release(self) -> Held:
+        """Let go of what is held, for it to be recorded, and hold what comes next on top of it."""
+        self._leaving, self.held = self.held, Held(self.held.head)
+        return self._leaving
+
+    def settled(self) -> None:
+        """What was let go is in the journal now, where it was expected to be."""
+        self._leaving = None
 
     def head(self) -> int:
-        return self._base + len(self.envelopes)
+        return self.held.head
 
     def recall(self, readings: Collection[Reading[Any]]) -> tuple[int, dict[Reading[Any], Any]]:
         position, states = self._store.recall(readings)
-        return (position, states) if position <= self._base else (0, {})
+        return (position, states) if position <= self.held.after else (0, {})
 
     def read_boundary(
         self, tags: Collection[str], head: int, recalled: Collection[str] = (), recalled_position: int = 0
     ) -> tuple[Sequence[Recorded[Any]], Sequence[Recorded[Any]]]:
         del head
-        cold, _ = self._store.read_boundary(tags, self._base, recalled, recalled_position)
-        pending = [recorded for tag in (*tags, *recalled) for recorded in self._by_tag.get(tag, ())]
+        cold, _ = self._store.read_boundary(tags, self.held.after, recalled, recalled_position)
+        pending = self.held.tagged((*tags, *recalled))
+        if self._leaving is not None:
+            pending += self._leaving.tagged((*tags, *recalled))
         if not pending:
             return cold, ()
         by_position = {recorded.position: recorded for recorded in (*cold, *pending)}
@@ -136,28 +204,12 @@ class PendingStore:
         after: int,
     ) -> tuple[int, int]:
         del after
-        first = self.head() + 1
-        for position, envelope in enumerate(envelopes, first):
-            recorded = Recorded(position, 0, envelope)
-            for tag in envelope.tags():
-                self._by_tag.setdefault(tag, []).append(recorded)
-        self.envelopes += envelopes
-        self._boundary.update(boundary)
-        self._commands.update(commands)
+        first = self.held.head + 1
+        self.held.add(envelopes, boundary, commands)
         return first, 0
 
     def scan(self, after: int = 0, to: int | None = None) -> Iterator[list[Recorded[Any]]]:
         return self._store.scan(after, to)
-
-    def flush(self) -> int | None:
-        """Record everything held back, in one append: returns its last position, or None where there was nothing.
-
-        Raises: Conflict when others recorded meanwhile what was decided on; StoreUnavailable.
-        """
-        if not self.envelopes:
-            return None
-        first, _ = self._store.append(self.envelopes, self._boundary, self._commands, self._base)
-        return first + len(self.envelopes) - 1
 
 
 class HoursImport:
@@ -165,8 +217,8 @@ class HoursImport:
 
     def __init__(self, store: FactStore, zone: tzinfo, path: Path, *, ledger_is_synthetic: bool) -> None:
         """Raises: HoursFileError; SyntheticFile."""
-        self._store = store
-        self._zone = zone
+        self.store = store
+        self.zone = zone
         self.file: HoursFile = open_hours_file(path, zone)
         if self.file.synthetic and not ledger_is_synthetic:
             raise SyntheticFile(path)
@@ -189,98 +241,243 @@ class HoursImport:
         Raises: HoursFileError when the rest of the file can't be read; StoreUnavailable; Conflict when others keep
         recording what the rows depend on; OSError where ``refused_path`` can't be written.
         """
-        for attempt in range(CONFLICTS_MAX):
-            pending = PendingStore(self._store)
-            report = self._decide(pending, refused_path if not dry_run else None, dry_run, progress)
-            if dry_run or (report.rows_refused and not skip_bad):
-                break
-            try:
-                report.position = pending.flush()
-                break
-            except Conflict:
-                if report.refused_file is not None:
-                    Path(report.refused_file).unlink()  # the next attempt says anew what it refuses
-                if attempt + 1 == CONFLICTS_MAX:
-                    raise
-                time.sleep(0.1 * 2**attempt)
-        if report.rows_refused and not skip_bad and not dry_run:
-            report.rows_imported = report.facts = report.service_minutes = report.service_records = 0
-            report.by_status = {}
-            self.names.clear()
-            self.remarks.clear()
-        return report
+        reports: list[ImportReport] = []
+        import_in_turn(
+            [self],
+            lambda _, report: reports.append(report),
+            dry_run=dry_run,
+            skip_bad=skip_bad,
+            refused_path=refused_path,
+            progress=progress,
+        )
+        return reports[0]
 
-    def _decide(
+
+Done = Callable[[HoursImport, ImportReport], object]
+
+
+def import_in_turn(
+    imports: Sequence[HoursImport],
+    done: Done,
+    *,
+    dry_run: bool = False,
+    skip_bad: bool = False,
+    refused_path: Path | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> None:
+    """Import files into one ledger in their order, each all or nothing, as `HoursImport.run` does one of them.
+
+    While a file is being recorded, the next is decided. ``done`` is called with each file and its report, in order,
+    once it is recorded, or known not to be; what it raises ends the run before anything more is recorded. ``progress``
+    is told the number of rows decided in all files together. Whatever ends the run, a file that is being recorded then
+    is waited for.
+
+    Raises: as `HoursImport.run`, for the first file that can't be imported; those before it are recorded.
+    """
+    if imports:
+        _ImportRun(imports, done, dry_run, skip_bad, refused_path, progress).run()
+
+
+@dataclass(slots=True)
+class _Recording:
+    """A file that is being recorded."""
+
+    importing: HoursImport
+    report: ImportReport
+    held: Held
+    first_position: Future[int]
+
+
+class _Unfounded(Exception):
+    """What was being recorded is not where later decisions took it to be, so they don't hold."""
+
+
+class _ImportRun:
+    def __init__(
         self,
-        pending: PendingStore,
-        refused_path: Path | None,
+        imports: Sequence[HoursImport],
+        done: Done,
         dry_run: bool,
+        skip_bad: bool,
+        refused_path: Path | None,
         progress: Callable[[int], None] | None,
-    ) -> ImportReport:
+    ) -> None:
+        self._store = imports[0].store
+        self._zone = imports[0].zone
+        self._waiting = deque(imports)
+        self._done = done
+        self._dry_run = dry_run
+        self._skip_bad = skip_bad
+        self._refused_path = refused_path
+        self._progress = progress
+        self._rows = 0
+        self._conflicts = 0
+        self._writing: tuple[PendingStore, Writer] | None = None
+        """Kept from file to file, as long as everything that was decided is recorded where it was expected to be."""
+        self._recording: _Recording | None = None
+
+    def run(self) -> None:
+        with ThreadPoolExecutor(1, "import-recorder") as recorder:
+            try:
+                while self._waiting or self._recording is not None:
+                    with contextlib.suppress(_Unfounded):
+                        self._next(recorder)
+            finally:
+                # Something ended the run early. What is recorded by then is told; what isn't can be imported again.
+                recording, self._recording = self._recording, None
+                if recording is not None and recording.first_position.exception() is None:
+                    self._tell(recording)
+
+    def _next(self, recorder: ThreadPoolExecutor) -> None:
+        """Decide one file, wait for the one before it to be recorded, and have this one recorded.
+
+        Raises: _Unfounded when it has to be decided again; as `HoursImport.run`.
+        """
+        if not self._waiting:
+            self._look_after_recording(wait=True)
+            return
+        importing = self._waiting[0]
+        try:
+            pending, report = self._decide(importing)
+        except Exception:
+            # It may come of what turns out not to be recorded.
+            self._look_after_recording(wait=True)
+            raise
+        try:
+            self._look_after_recording(wait=True)
+        except BaseException:
+            _withdraw(report)
+            raise
+        self._waiting.popleft()
+        self._rows += report.rows
+        if self._dry_run or (report.rows_refused and not self._skip_bad):
+            self._writing = None
+            if not self._dry_run:
+                report.rows_imported = report.facts = report.service_minutes = report.service_records = 0
+                report.by_status = {}
+                importing.names.clear()
+                importing.remarks.clear()
+            self._done(importing, report)
+        elif not pending.held.envelopes:
+            self._done(importing, report)
+        else:
+            held = pending.release()
+            self._recording = _Recording(importing, report, held, recorder.submit(held.record, self._store))
+
+    def _look_after_recording(self, *, wait: bool) -> None:
+        """See whether the file that is being recorded is, and where.
+
+        Raises: _Unfounded when what was decided since doesn't hold; Conflict, StoreUnavailable.
+        """
+        recording = self._recording
+        if recording is None or not (wait or recording.first_position.done()):
+            return
+        try:
+            first = recording.first_position.result()
+        except Conflict:
+            self._recording = self._writing = None
+            self._waiting.appendleft(recording.importing)
+            self._rows -= recording.report.rows
+            _withdraw(recording.report)  # the next attempt says anew what it refuses
+            self._conflicts += 1
+            if self._conflicts == CONFLICTS_MAX:
+                raise
+            time.sleep(0.1 * 2 ** (self._conflicts - 1))
+            raise _Unfounded from None
+        except Exception:
+            self._recording = None
+            raise
+        self._recording = None
+        self._conflicts = 0
+        self._tell(recording)
+        if first != recording.held.after + 1:
+            self._writing = None
+            raise _Unfounded
+        if self._writing is not None:
+            self._writing[0].settled()
+
+    def _tell(self, recording: _Recording) -> None:
+        recording.report.position = recording.first_position.result() + len(recording.held.envelopes) - 1
+        self._done(recording.importing, recording.report)
+
+    def _decide(self, importing: HoursImport) -> tuple[PendingStore, ImportReport]:
+        file = importing.file
         report = ImportReport(
-            self.file.path.name,
-            dry_run,
-            self.file.synthetic,
-            ignored_columns=list(self.file.ignored_columns),
-            ignored_sheets=list(self.file.ignored_sheets),
+            file.path.name,
+            self._dry_run,
+            file.synthetic,
+            ignored_columns=list(file.ignored_columns),
+            ignored_sheets=list(file.ignored_sheets),
         )
         by_status: Counter[str] = Counter()
-        self.names.clear()  # another attempt may decide otherwise
-        self.remarks.clear()
-        writer = Writer(pending, self._zone, states_max=100_000_000)
-        rows = iter(self.file)
+        importing.names.clear()  # another attempt may decide otherwise
+        importing.remarks.clear()
+        if self._writing is None:
+            pending = PendingStore(self._store)
+            self._writing = pending, Writer(pending, self._zone, states_max=STATES_MAX)
+        pending, writer = self._writing
+        refused_path = None if self._dry_run else self._refused_path
+        rows = iter(file)
         with contextlib.ExitStack() as stack:
-            refused = stack.enter_context(RefusedRows(refused_path, self.file)) if refused_path is not None else None
+            refused = stack.enter_context(RefusedRows(refused_path, file)) if refused_path is not None else None
             while chunk := list(islice(rows, CHUNK_ROWS)):
                 tickets = [_ticket(row) if isinstance(row, HoursRow) else None for _, row in chunk]
                 writer.run([ticket for ticket in tickets if ticket is not None])
                 for (cells, row), ticket in zip(chunk, tickets, strict=True):
-                    problems = row if isinstance(row, tuple) else self._settle(row, ticket, report, by_status)
+                    problems = row if isinstance(row, tuple) else _settle(importing, row, ticket, report, by_status)
                     if problems:
                         report.rows_refused += 1
                         report.problems += problems
                         if refused is not None:
                             refused.add(cells, problems)
                 report.rows += len(chunk)
-                if progress is not None:
-                    progress(report.rows)
-        report.facts = len(pending.envelopes)
+                if self._progress is not None:
+                    self._progress(self._rows + report.rows)
+                self._look_after_recording(wait=False)
+        report.facts = len(pending.held.envelopes)
         report.by_status = dict(sorted(by_status.items()))
         if refused is not None and refused.count:
             report.refused_file = str(refused.path)
-        return report
+        return pending, report
 
-    def _settle(
-        self, row: HoursRow, ticket: Ticket | None, report: ImportReport, by_status: Counter[str]
-    ) -> tuple[RowProblem, ...]:
-        """Take one row's outcome into the report; what refused it, if anything."""
-        outcome = ticket.outcome if ticket is not None else None
-        if isinstance(outcome, Refusal):
-            return (_problem(row, outcome),)
-        if not isinstance(outcome, Accepted):
-            raise outcome if outcome is not None else RuntimeError("a row has no outcome")
-        if row.volunteer_name:
-            self.names[row.volunteer] = row.volunteer_name
-        if row.note:
-            self.remarks[row.record] = row.note
-        if outcome.repeated or not outcome.facts:
-            report.rows_already_there += 1
-            return ()
-        report.rows_imported += 1
-        by_status[row.status] += 1
-        minutes = 0
-        for fact in outcome.facts:
-            match fact:
-                case HoursConfirmed():
-                    minutes = fact.minutes + fact.honour_minutes
-                    report.service_records += 1
-                    report.service_minutes += minutes
-                case HoursReversed():
-                    report.service_records -= 1
-                    report.service_minutes -= minutes or fact.minutes
-                case _:
-                    pass
+
+def _withdraw(report: ImportReport) -> None:
+    """Take back what was said of a file's rows, because it will be said anew."""
+    if report.refused_file is not None:
+        Path(report.refused_file).unlink()
+
+
+def _settle(
+    importing: HoursImport, row: HoursRow, ticket: Ticket | None, report: ImportReport, by_status: Counter[str]
+) -> tuple[RowProblem, ...]:
+    """Take one row's outcome into the report; what refused it, if anything."""
+    outcome = ticket.outcome if ticket is not None else None
+    if isinstance(outcome, Refusal):
+        return (_problem(row, outcome),)
+    if not isinstance(outcome, Accepted):
+        raise outcome if outcome is not None else RuntimeError("a row has no outcome")
+    if row.volunteer_name:
+        importing.names[row.volunteer] = row.volunteer_name
+    if row.note:
+        importing.remarks[row.record] = row.note
+    if outcome.repeated or not outcome.facts:
+        report.rows_already_there += 1
         return ()
+    report.rows_imported += 1
+    by_status[row.status] += 1
+    minutes = 0
+    for fact in outcome.facts:
+        match fact:
+            case HoursConfirmed():
+                minutes = fact.minutes + fact.honour_minutes
+                report.service_records += 1
+                report.service_minutes += minutes
+            case HoursReversed():
+                report.service_records -= 1
+                report.service_minutes -= minutes or fact.minutes
+            case _:
+                pass
+    return ()
 
 
 def _ticket(row: HoursRow) -> Ticket:

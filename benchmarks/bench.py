@@ -18,7 +18,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from api.wiring import Timebank, timebank
-from application.hours_import import HoursImport
+from application.hours_import import HoursImport, ImportReport, import_in_turn
 from application.sample import write_sample
 from domain.decision import Role
 from domain.ledger import OpenLedger
@@ -79,18 +79,20 @@ def district(size: Size, directory: Path) -> Iterator[District]:
 
 
 def import_all(bank: Timebank, files: list[Path]) -> float:
-    """Import the sample's files, in facts a second; between them the projector catches up, off the clock."""
-    before, seconds = bank.store.head(), 0.0
+    """Import the sample's files, in facts a second; afterwards the projector catches up, off the clock."""
+
+    def done(_: HoursImport, report: ImportReport) -> None:
+        if report.rows_refused:
+            raise RuntimeError(f"{report.file}: {report.rows_refused} rows of the sample were refused")
+
+    before = bank.store.head()
+    started = time.perf_counter()
+    import_in_turn([HoursImport(bank.store, bank.zone, file, ledger_is_synthetic=True) for file in files], done)
+    speed = per_second(bank.store.head() - before, started)
     with contextlib.closing(bank.projector()) as projector:
         projector.prepare()
-        for file in files:
-            started = time.perf_counter()
-            report = HoursImport(bank.store, bank.zone, file, ledger_is_synthetic=True).run()
-            seconds += time.perf_counter() - started
-            if report.rows_refused:
-                raise RuntimeError(f"{file.name}: {report.rows_refused} rows of the sample were refused")
-            projector.catch_up()
-    return (bank.store.head() - before) / seconds
+        projector.catch_up()
+    return speed
 
 
 def peak_memory_mb(pid: int | str = "self") -> int:

@@ -11,13 +11,14 @@ A balance is a fold; it is stored in no fact. Minutes that are held stay in the 
 
 from dataclasses import dataclass
 from datetime import date, datetime
+from functools import lru_cache
 from typing import Annotated, Final, Literal, get_args
 
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field
 
 from domain.community import Community, require_reach, require_scope
-from domain.decision import Context, Decided, Decision, Fold, Reading, read
+from domain.decision import READINGS_KEPT, Context, Decided, Decision, Fold, Reading, read
 from domain.fact import Fact, Movement
 from domain.household import Household, Person, UnknownHousehold
 from domain.identifiers import HouseholdId, PlaceName
@@ -65,13 +66,17 @@ def _account_tags(movement: Movement) -> tuple[str, ...]:
 class HoursConfirmed(Movement, frozen=True, omit_defaults=True, gc=False):
     """A service record was confirmed: ``minutes`` are credited to the earning household (target).
 
-    ``honour_minutes`` is the part above the balance cap that is recognised without being credited.
+    ``honour_minutes`` is the part above the balance cap that is recognised without being credited. ``confirmed_as``
+    says who vouched: somebody of the staff, a member of the household that was served, or nobody, since all who might
+    have answered were silent for as long as the policy says. ``rating`` is from 1 to 5; 0: none was given.
     """
 
     type = "hours-confirmed.v1"
     record: str
     confirmed_by: str
     honour_minutes: int = 0
+    confirmed_as: Literal["staff", "recipient", "silence"] = "staff"
+    rating: int = 0
 
     def tags(self) -> tuple[str, ...]:
         return ("record:" + self.record, *_account_tags(self))
@@ -241,28 +246,33 @@ class RewardCollected(Movement, frozen=True, omit_defaults=True, gc=False):
     collected_at: datetime
 
     def tags(self) -> tuple[str, ...]:
-        return ("reservation:" + self.reservation, "reward:" + self.reward, *_account_tags(self))
+        # Not its reward's: the stock was taken when it was reserved.
+        return ("reservation:" + self.reservation, *_account_tags(self))
 
 
 class RedemptionReversed(Movement, frozen=True, omit_defaults=True, gc=False):
-    """A collected reward was given back, exactly and once: the partner's minutes return to the household."""
+    """A redemption was undone, exactly and once: the partner's minutes return to the household.
+
+    ``restocked`` tells whether the item came back and is in the stock again.
+    """
 
     type = "redemption-reversed.v1"
     reservation: str
     reward: str
     reversed_by: str
     reason: Reason
+    restocked: bool
 
     def tags(self) -> tuple[str, ...]:
         return ("reservation:" + self.reservation, "reward:" + self.reward, *_account_tags(self))
 
 
 class PartnerSettled(Movement, frozen=True, omit_defaults=True, gc=False):
-    """What a partner had collected up to a position was settled with it, on a numbered statement."""
+    """All that a partner's account held was settled with it, on a statement; each partner's count from 1."""
 
     type = "partner-settled.v1"
     partner: str
-    settlement: str
+    number: int
     settled_by: str
 
     def tags(self) -> tuple[str, ...]:
@@ -332,6 +342,7 @@ class Account(msgspec.Struct, frozen=True, gc=False):
         return self.balance_minutes - self.held_minutes
 
     @staticmethod
+    @lru_cache(READINGS_KEPT)
     def of(account: str) -> "Reading[Account]":
         return account_fold.of(account)
 

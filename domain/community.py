@@ -1,12 +1,13 @@
 """Communities and their grids: base grid > meta grid > building grid (基础网格、元网格、楼栋网格)."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Annotated
 
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field
 
-from domain.decision import Context, Decided, Decision, Fold, Reading, read
+from domain.decision import READINGS_KEPT, Context, Decided, Decision, Fold, Reading, read
 from domain.fact import Fact
 from domain.identifiers import PlaceName
 from domain.refusal import AlreadyDone, NotAllowed, Unknown
@@ -47,6 +48,7 @@ class Community(msgspec.Struct, frozen=True):
     grids: frozenset[GridPath] = frozenset()
 
     @staticmethod
+    @lru_cache(READINGS_KEPT)
     def of(community: str) -> "Reading[Community]":
         return _fold.of(community)
 

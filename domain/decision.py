@@ -13,10 +13,10 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
-from typing import Any, Generic, Literal, NamedTuple, TypeVar, overload
+from typing import Any, Final, Generic, Literal, NamedTuple, TypeVar, overload
 
 from domain.fact import Fact
-from domain.refusal import AgainstRule, Refusal
+from domain.refusal import AgainstRule, NotAllowed, Refusal
 
 S = TypeVar("S")
 A = TypeVar("A")
@@ -50,6 +50,10 @@ class Fold(Generic[S]):
         return self.initial(tag[len(self.prefix) + 1 :])
 
 
+READINGS_KEPT: Final = 16_384
+"""Readings of each kind that are made once and kept: of what many decisions ask for, such as a household."""
+
+
 class Reading(NamedTuple, Generic[S]):
     """One thing that a decision needs to know."""
 
@@ -63,6 +67,10 @@ class Actor(NamedTuple):
     id: str
     role: Role
     community: str | None = None
+
+
+BY_TIME: Final = "@due"
+"""Who gives the commands that time alone makes due; no person has this number."""
 
 
 class Context(NamedTuple):
@@ -210,6 +218,19 @@ def _evolved(reading: Reading[S], state: S, facts: Iterable[Fact]) -> S:
         if isinstance(fact, reading.fold.fact_types):
             state = reading.fold.evolve(state, fact)
     return state
+
+
+def require_time(context: Context) -> None:
+    """What falls due with time alone is nobody's to do. Raises: LeftToTime."""
+    if context.actor.id != BY_TIME:
+        raise LeftToTime(context.actor.id)
+
+
+@dataclass(unsafe_hash=True)
+class LeftToTime(NotAllowed):
+    person: str
+    zh = "这一步到期由系统自动办理，“{person}”不能代办。"
+    en = "This is done by itself when it is due; “{person}” can't do it."
 
 
 @dataclass(unsafe_hash=True)

@@ -6,10 +6,17 @@ from typing import Final
 from domain import (
     account,
     community,
+    desk,
+    dispute,
+    evidence,
     hours,
     household,
     ledger,
+    partner,
     policy,
+    redemption,
+    sheet,
+    visit,
 )
 from domain.fact import Fact, Movement
 
@@ -20,6 +27,13 @@ CONCEPTS: Final[tuple[ModuleType, ...]] = (
     household,
     hours,
     account,
+    evidence,
+    visit,
+    sheet,
+    desk,
+    dispute,
+    partner,
+    redemption,
 )
 
 

@@ -9,9 +9,10 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone, tzinfo
 from functools import partial
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, NamedTuple, Self, get_args
 
 import msgspec
+from msgspec.structs import replace
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 from domain.account import (
@@ -23,12 +24,26 @@ from domain.account import (
     ImportReason,
     MinutesCapped,
     Reason,
+    group_account,
     household_account,
     pool_account,
     require_cover,
 )
 from domain.community import Community, CommunityRegistered, GridPath, GridRegistered, require_reach, require_scope
-from domain.decision import Context, Decided, Decision, Fold, Question, Reading, read, read_all, together
+from domain.decision import (
+    BY_TIME,
+    Context,
+    Decided,
+    Decision,
+    Fold,
+    Question,
+    Reading,
+    read,
+    read_all,
+    require_time,
+    together,
+)
+from domain.evidence import Evidence, require_evidence, stronger
 from domain.fact import Fact, Movement
 from domain.household import (
     Household,
@@ -53,6 +68,7 @@ class HoursLogged(Fact, frozen=True, omit_defaults=True, gc=False):
 
     ``household`` earns, ``recipient_household`` was served (None: the community at large). Times carry the ledger's
     own offset, so the days are plain to read. ``service_minutes`` are the claimed minutes after the policy's rounding.
+    ``group`` is whose hours they are where they were given as a group; ``also_logged_by`` keyed the same from paper.
     """
 
     type = "hours-logged.v1"
@@ -68,6 +84,9 @@ class HoursLogged(Fact, frozen=True, omit_defaults=True, gc=False):
     logged_by: str
     recipient_household: str | None = None
     grid: GridPath = ()
+    evidence: Evidence = "self"
+    group: str | None = None
+    also_logged_by: str | None = None
 
     def tags(self) -> tuple[str, ...]:
         first, last = days_of(self.started_at, self.ended_at)
@@ -89,18 +108,100 @@ class HoursRejected(Fact, frozen=True, omit_defaults=True, gc=False):
         return ("record:" + self.record,)
 
 
+Side = Literal["earner", "recipient", "staff"]
+"""Who speaks in a dispute: the household that earns, the one that was served, or the staff for neither."""
+Ground = Reason | Literal["served"]
+"""What is said in a dispute: what is wrong with a record, or that the service was given as it was logged."""
+
+
+class DisputeOpened(Fact, frozen=True, omit_defaults=True):
+    """A settled record is in dispute. The facts that begin and end a dispute are the record's too, so they are here.
+
+    A confirmed record is disputed for what is wrong with it, a rejected one because it was ``served`` all the same.
+    ``held_minutes`` are what the record left on the earning account. Until ``hearing_until`` both sides are waited for;
+    from ``decision_due`` on the dispute escalates. ``text_digest`` is the SHA-256 of what the vault keeps:
+    a salt, a line end, and the words.
+    """
+
+    type = "dispute-opened.v1"
+    dispute: str
+    record: str
+    opened_by: str
+    side: Side
+    ground: Ground
+    held_minutes: int
+    opened_at: datetime
+    hearing_until: datetime
+    decision_due: datetime
+    text_digest: str | None = None
+
+    def tags(self) -> tuple[str, ...]:
+        return ("dispute:" + self.dispute, "record:" + self.record)
+
+
+class DisputeUpheld(Fact, frozen=True, omit_defaults=True):
+    """Who disputed was right: a confirmed record is reversed with this, a rejected one confirmed after all."""
+
+    type = "dispute-upheld.v1"
+    dispute: str
+    record: str
+    decided_by: str
+    text_digest: str | None = None
+
+    def tags(self) -> tuple[str, ...]:
+        return ("dispute:" + self.dispute, "record:" + self.record)
+
+
+class DisputeDismissed(Fact, frozen=True, omit_defaults=True):
+    """The record stays as it was settled."""
+
+    type = "dispute-dismissed.v1"
+    dispute: str
+    record: str
+    decided_by: str
+    text_digest: str | None = None
+
+    def tags(self) -> tuple[str, ...]:
+        return ("dispute:" + self.dispute, "record:" + self.record)
+
+
+class DisputeWithdrawn(Fact, frozen=True, omit_defaults=True):
+    """Whoever opened the dispute took it back; nothing was decided."""
+
+    type = "dispute-withdrawn.v1"
+    dispute: str
+    record: str
+
+    def tags(self) -> tuple[str, ...]:
+        return ("dispute:" + self.dispute, "record:" + self.record)
+
+
 Status = Literal["absent", "logged", "confirmed", "rejected", "reversed"]
-RecordFact = HoursLogged | HoursConfirmed | MinutesCapped | HoursRejected | HoursReversed | CappedMinutesReturned
+RecordFact = (
+    HoursLogged
+    | HoursConfirmed
+    | MinutesCapped
+    | HoursRejected
+    | HoursReversed
+    | CappedMinutesReturned
+    | DisputeOpened
+    | DisputeUpheld
+    | DisputeDismissed
+    | DisputeWithdrawn
+)
 
 
 class ServiceRecord(msgspec.Struct, frozen=True, gc=False):
-    """Where one service record stands."""
+    """Where one service record stands. ``dispute`` is open now; ``decided_dispute`` was upheld or dismissed."""
 
     record: str
     status: Status = "absent"
     logged: HoursLogged | None = None
     confirmed: HoursConfirmed | None = None
     capped: MinutesCapped | None = None
+    rejected: HoursRejected | None = None
+    dispute: str | None = None
+    decided_dispute: str | None = None
 
     @staticmethod
     def of(record: str) -> "Reading[ServiceRecord]":
@@ -123,22 +224,30 @@ def _evolve_record(state: ServiceRecord, fact: RecordFact) -> ServiceRecord:
         case HoursLogged():
             return ServiceRecord(state.record, "logged", fact)
         case HoursConfirmed():
+            if state.status != "logged":  # a rejected record, after a dispute
+                return replace(state, status="confirmed", confirmed=fact)
             return ServiceRecord(state.record, "confirmed", state.logged, fact)
         case MinutesCapped():
-            return ServiceRecord(state.record, state.status, state.logged, state.confirmed, fact)
+            return replace(state, capped=fact)
         case HoursRejected():
-            return ServiceRecord(state.record, "rejected", state.logged)
+            return ServiceRecord(state.record, "rejected", state.logged, rejected=fact)
         case HoursReversed():
-            return ServiceRecord(state.record, "reversed", state.logged, state.confirmed, state.capped)
+            return replace(state, status="reversed")
         case CappedMinutesReturned():
             return state
+        case DisputeOpened():
+            return replace(state, dispute=fact.dispute)
+        case DisputeUpheld() | DisputeDismissed():
+            return replace(state, dispute=None, decided_dispute=fact.dispute)
+        case DisputeWithdrawn():
+            return replace(state, dispute=None)
 
 
 _record = Fold[ServiceRecord](
     "record",
     ServiceRecord,
     _evolve_record,
-    (HoursLogged, HoursConfirmed, MinutesCapped, HoursRejected, HoursReversed, CappedMinutesReturned),
+    get_args(RecordFact),
 )
 
 
@@ -156,6 +265,8 @@ class Span(msgspec.Struct, frozen=True, gc=False):
     def minutes_on(self, day: date) -> int:
         """Claimed minutes that count for a day: past midnight a break is taken to have been on the later day."""
         first, last = days_of(self.started_at, self.ended_at)
+        if first == last:
+            return self.claimed_minutes if day == first else 0
         on_first = min(self.claimed_minutes, minutes_on(first, self.started_at, self.ended_at))
         return on_first if day == first else self.claimed_minutes - on_first if day == last else 0
 
@@ -183,10 +294,10 @@ _day = Fold[VolunteerDay]("day", lambda _: VolunteerDay(), _evolve_day, (HoursLo
 
 def days_of(started_at: datetime, ended_at: datetime) -> tuple[date, date]:
     """The first and the last day that a service touches; one that ends at midnight doesn't touch the new day."""
-    first = started_at.date()
-    if ended_at.hour == 0 and ended_at.minute == 0:
+    first, last = started_at.date(), ended_at.date()
+    if first != last and ended_at.hour == 0 and ended_at.minute == 0:
         return first, max(first, (ended_at - MINUTE).date())
-    return first, ended_at.date()
+    return first, last
 
 
 def local(instant: datetime, zone: tzinfo) -> datetime:
@@ -204,6 +315,9 @@ def minutes_on(day: date, started_at: datetime, ended_at: datetime) -> int:
     since = max(started_at, midnight)
     until = min(ended_at, midnight + timedelta(days=1))
     return max(0, (until - since) // MINUTE)
+
+
+Rating = Annotated[int, Field(ge=1, le=5, description="From 1 (poor) to 5 (very good).")]
 
 
 class LogHours(BaseModel):
@@ -265,6 +379,17 @@ class ConfirmHours(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     record: RecordId
+    rating: Rating | None = None
+
+
+class SettleSilence(BaseModel):
+    """Confirm a record that nobody has answered. ``logged_at`` is when the journal recorded it: that is a column of
+    the journal's own, which no fact holds, so it arrives with the command."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    record: RecordId
+    logged_at: AwareDatetime
 
 
 class RejectHours(BaseModel):
@@ -303,14 +428,26 @@ class ImportHours(msgspec.Struct, frozen=True, gc=False):
     status: Literal["logged", "confirmed", "rejected", "reversed"]
 
 
-def log(command: LogHours, context: Context) -> Decision:
+class Grounds(NamedTuple):
+    """What hours are logged on, beside somebody's claim. ``for_others`` lets a volunteer log those of others."""
+
+    evidence: Evidence = "self"
+    group: str | None = None
+    also_logged_by: str | None = None
+    for_others: bool = False
+
+
+CLAIMED: Final = Grounds()
+
+
+def log(command: LogHours, context: Context, grounds: Grounds = CLAIMED) -> Decision:
     """Raises: RecordAlreadyLogged, UnknownMember, NotEnrolled, NotYourself, OwnHouseholdServed, InTheFuture,
     TooLongAgo, RecordTooShort, RecordTooLong, DayTooLong, RecordOverlaps, UnknownHousehold, UnknownCommunity,
     UnknownGrid, OutsideCommunity, NoPolicyInForce."""
     actor = context.actor
-    if actor.role == "volunteer" and actor.id != command.volunteer:
+    if actor.role == "volunteer" and actor.id != command.volunteer and not grounds.for_others:
         raise NotYourself(command.volunteer)
-    record_id = command.record or _number(context.command_id)
+    record_id = command.record or new_number(context.command_id)
     started_at, ended_at = local(command.started_at, context.zone), local(command.ended_at, context.zone)
     first, last = days_of(started_at, ended_at)
     record, person, book, first_day, last_day = yield from read(
@@ -349,13 +486,19 @@ def log(command: LogHours, context: Context) -> Decision:
         actor.id,
         command.recipient_household,
         grid,
+        grounds.evidence,
+        grounds.group,
+        grounds.also_logged_by,
     )
     yield from _check_claim(logged, adopted.policy, first_day, last_day)
     return Decided(adopted.version, (logged,))
 
 
-def _number(command_id: str) -> str:
-    """A record's number from its command's id. In groups, because 32 hex digits may hold a mobile number by chance."""
+def new_number(command_id: str) -> str:
+    """The number of a new record, visit or sheet, from its command's id.
+
+    In groups, because 32 hex digits may hold a mobile number by chance.
+    """
     return "-".join((command_id[:8], command_id[8:16], command_id[16:24], command_id[24:]))
 
 
@@ -389,6 +532,8 @@ def _check_claim(
     if last > first + timedelta(days=1):
         raise RecordTooLong((logged.ended_at - logged.started_at) // MINUTE, DAY_MINUTES)
     spans = (*first_day.spans, *last_day.spans) if first != last else first_day.spans
+    if not spans and first == last and minutes <= policy.day_minutes_max:
+        return  # nearly every claim: the only one of its day
     clashing = [span for span in spans if span.overlaps(claimed)]
     for record in (yield from read_all(ServiceRecord.of(span.record) for span in clashing)):
         if record.counts:
@@ -406,18 +551,58 @@ def _check_claim(
 
 
 def confirm(command: ConfirmHours, context: Context) -> Decision:
-    """Raises: UnknownRecord, RecordAlreadySettled, ConfirmedByLogger, ConfirmedByOwnHousehold,
-    BalanceTooLow (the payer's), RecordAboveCap (where the policy refuses at the cap)."""
+    """By staff, or by a member of the household that was served.
+
+    Raises: UnknownRecord (also to a member of neither household), RecordAlreadySettled, ConfirmedByLogger,
+    ConfirmedByOwnHousehold, BalanceTooLow (the payer's), RecordAboveCap (where the policy refuses at the cap),
+    EvidenceTooWeak.
+    """
     record, book, confirmer = yield from read(
         ServiceRecord.of(command.record), policy_book, Person.of(context.actor.id)
     )
     logged = record.require()
     require_reach(context, logged.community, UnknownRecord(command.record))
+    confirmed_as = _confirming_as(context, logged, confirmer)
     if record.status != "logged":
         raise RecordAlreadySettled(command.record, record.status)
     adopted = book.in_force(logged.started_at.date())
+    yield from require_evidence(logged.record, _evidence(logged, confirmer), adopted.policy.evidence_min)
     confirmed, capped = yield from _confirmed(logged, adopted, confirmer)
+    if confirmed_as != "staff" or command.rating is not None:
+        confirmed = replace(confirmed, confirmed_as=confirmed_as, rating=command.rating or 0)
     return Decided(adopted.version, (confirmed,) if capped is None else (confirmed, capped))
+
+
+def _evidence(logged: HoursLogged, confirmer: Person) -> Evidence:
+    """The record's own grade, or more where it is the household served that vouches for it."""
+    if logged.recipient_household is None or confirmer.household != logged.recipient_household:
+        return logged.evidence
+    return stronger(logged.evidence, "recipient")
+
+
+def _confirming_as(
+    context: Context, logged: HoursLogged, confirmer: Person
+) -> Literal["staff", "recipient", "silence"]:
+    """Raises: UnknownRecord for a member of neither household; one of the household that earns is told more."""
+    if context.actor.role != "volunteer":
+        return "silence" if context.actor.id == BY_TIME else "staff"
+    if confirmer.household is None or confirmer.household not in (logged.household, logged.recipient_household):
+        raise UnknownRecord(logged.record)
+    return "recipient"
+
+
+def settle_silence(command: SettleSilence, context: Context) -> Decision:
+    """What nobody answered for as many days as the policy of its day says is confirmed, and marked so. All that
+    `confirm` asks for holds; where it refuses, the record stays open.
+
+    Raises: LeftToTime, UnknownRecord, SilenceNotOver, and as `confirm`.
+    """
+    require_time(context)
+    record, book = yield from read(ServiceRecord.of(command.record), policy_book)
+    days = book.in_force(record.require().started_at.date()).policy.silence_days
+    if days is None or context.now < command.logged_at + timedelta(days=days):
+        raise SilenceNotOver(command.record)
+    return (yield from confirm(ConfirmHours(record=command.record), context))
 
 
 def _confirmed(
@@ -427,19 +612,19 @@ def _confirmed(
 
     ``home`` is the community of a household that is registered by the same command.
     """
-    if confirmer.person == logged.logged_by or confirmer.person == logged.volunteer:
+    if confirmer.person in (logged.logged_by, logged.volunteer, logged.also_logged_by):
         raise ConfirmedByLogger(logged.record, confirmer.person)
     if confirmer.household == logged.household:
         raise ConfirmedByOwnHousehold(logged.record, logged.household)
     policy = adopted.policy
     minutes = logged.service_minutes
     source = _payer(policy, logged)
-    target = household_account(logged.household)
+    target = _earner(policy, logged)
     if source != ISSUANCE:
         payer = yield from read(Account.of(source))
         floor = policy.balance_minutes_min if source.startswith("household:") else 0
         require_cover(payer, minutes, floor)
-    if policy.balance_minutes_max is None:
+    if policy.balance_minutes_max is None or target.startswith("group:"):
         return HoursConfirmed(source, target, minutes, logged.record, confirmer.person), None
     account, household = yield from read(Account.of(target), Household.of(logged.household))
     excess = min(minutes, max(0, account.balance_minutes + minutes - policy.balance_minutes_max))
@@ -456,6 +641,14 @@ def _confirmed(
                 HoursConfirmed(source, target, minutes, logged.record, confirmer.person),
                 MinutesCapped(target, pool, excess, logged.record),
             )
+
+
+def _earner(policy: Policy, logged: HoursLogged) -> str:
+    """Which account is credited: the volunteer's household, or the group whose hours are its own to donate. The cap is
+    on households alone."""
+    if logged.group is not None and policy.group_hours == "donate-only":
+        return group_account(logged.group)
+    return household_account(logged.household)
 
 
 def _payer(policy: Policy, logged: HoursLogged) -> str:
@@ -480,7 +673,9 @@ def reject(command: RejectHours, context: Context) -> Decision:
 def reverse(command: ReverseHours, context: Context) -> Decision:
     """An exact reversal is never refused for what was spent since: it may leave a balance below the floor.
 
-    Raises: UnknownRecord, RecordNotConfirmed, RecordAlreadyReversed.
+    What is in dispute is left to the dispute's decision.
+
+    Raises: UnknownRecord, RecordNotConfirmed, RecordAlreadyReversed, RecordInDispute.
     """
     record = yield from read(ServiceRecord.of(command.record))
     require_reach(context, record.require().community, UnknownRecord(command.record))
@@ -488,6 +683,8 @@ def reverse(command: ReverseHours, context: Context) -> Decision:
         raise RecordAlreadyReversed(command.record)
     if record.confirmed is None:
         raise RecordNotConfirmed(command.record, record.status)
+    if record.dispute is not None:
+        raise RecordInDispute(command.record, record.dispute)
     return Decided(0, _reversed(record.confirmed, record.capped, context.actor.id, command.reason))
 
 
@@ -512,32 +709,29 @@ def import_hours(command: ImportHours, context: Context) -> Decision:
     """
     started_at, ended_at = local(command.started_at, context.zone), local(command.ended_at, context.zone)
     first, last = days_of(started_at, ended_at)
-    readings = (
+    # A row says all that it touches, so everything is asked for at once and a thousand rows are loaded in one query.
+    # What is asked for again below is answered from memory.
+    on_first = VolunteerDay.of(command.volunteer, first)
+    record, person, book, first_day, last_day, community, home, household, recipient, confirmer, _ = yield (
         ServiceRecord.of(command.record),
         Person.of(command.volunteer),
         policy_book,
-        VolunteerDay.of(command.volunteer, first),
-        VolunteerDay.of(command.volunteer, last),
-    )
-    places = (
+        on_first,
+        on_first if first == last else VolunteerDay.of(command.volunteer, last),
         Community.of(command.community),
         Community.of(command.household_community),
         Household.of(command.household),
         Household.of(command.recipient_household or command.household),
+        Person.of(command.confirmed_by or command.volunteer),
+        Account.of(household_account(command.household)),
     )
-    # A row says all that it touches, so everything is asked for at once and a thousand rows are loaded in one query.
-    # What is asked for again below is answered from memory.
-    settling = Person.of(command.confirmed_by or command.volunteer), Account.of(household_account(command.household))
-    yield (*readings, *places, *settling)
-    record, person, book, first_day, last_day = yield from read(*readings)
     if record.logged is not None:
-        return (yield from _import_again(command, record, record.logged, started_at, ended_at, book))
+        return (yield from _import_again(command, record, record.logged, started_at, ended_at, book, confirmer))
     if person.household not in (None, command.household):
         raise MemberElsewhere(command.volunteer, command.household)
     if ended_at > context.now:
         raise InTheFuture(ended_at.isoformat())
     adopted = book.in_force(first)
-    community, home, household, recipient = yield from read(*places)
     facts: list[Fact] = []
     if community.name is None or command.grid not in community.grids:
         facts += _new_places(community, command.grid)
@@ -572,19 +766,18 @@ def import_hours(command: ImportHours, context: Context) -> Decision:
         yield from _check_claim(logged, adopted.policy, first_day, last_day)
     facts.append(logged)
     home_now = household.community or command.household_community
-    facts += yield from _imported_settlement(command, logged, adopted, home_now)
+    facts += yield from _imported_settlement(command, logged, adopted, confirmer, home_now)
     return Decided(adopted.version, tuple(facts))
 
 
 def _imported_settlement(
-    command: ImportHours, logged: HoursLogged, adopted: PolicyAdopted, home: str | None
+    command: ImportHours, logged: HoursLogged, adopted: PolicyAdopted, confirmer: Person, home: str | None
 ) -> Generator[Question, Any, list[Fact]]:
     """How the old books settled a record; nothing for one that they had not settled yet."""
     if command.confirmed_by is None or command.status == "logged":
         return []
     if command.status == "rejected":
         return [HoursRejected(command.record, command.confirmed_by, "imported")]
-    confirmer = yield from read(Person.of(command.confirmed_by))
     confirmed, capped = yield from _confirmed(logged, adopted, confirmer, home)
     facts: list[Fact] = [confirmed] if capped is None else [confirmed, capped]
     if command.status == "reversed":
@@ -599,11 +792,12 @@ def _import_again(
     started_at: datetime,
     ended_at: datetime,
     book: PolicyBook,
+    confirmer: Person,
 ) -> Decision:
     """A record that is there already: offices export every month, and what was open then may be settled now.
 
     Raises: RecordAlreadyLogged when the row is not the same service; RecordAlreadySettled when it was settled
-    otherwise; as `confirm`.
+    otherwise; RecordInDispute when it would be reversed meanwhile; as `confirm`.
     """
     same = (
         logged.volunteer == command.volunteer
@@ -622,8 +816,11 @@ def _import_again(
     if command.status in (record.status, "logged"):
         return Decided(0, ())
     if record.status == "logged":
-        return Decided(adopted.version, tuple((yield from _imported_settlement(command, logged, adopted, None))))
+        settlement = yield from _imported_settlement(command, logged, adopted, confirmer, None)
+        return Decided(adopted.version, tuple(settlement))
     if record.status == "confirmed" and record.confirmed is not None and command.status == "reversed":
+        if record.dispute is not None:
+            raise RecordInDispute(command.record, record.dispute)
         actor = command.confirmed_by or command.volunteer
         return Decided(0, _reversed(record.confirmed, record.capped, actor, "imported"))
     raise RecordAlreadySettled(command.record, record.status)
@@ -682,6 +879,21 @@ class RecordAlreadyReversed(AlreadyDone):
     record: str
     zh = "服务记录“{record}”已经冲正过一次。"
     en = "The service record “{record}” was reversed already."
+
+
+@dataclass(unsafe_hash=True)
+class RecordInDispute(AlreadyDone):
+    record: str
+    dispute: str
+    zh = "服务记录“{record}”正在争议“{dispute}”中，由争议的处理决定。"
+    en = "The service record “{record}” is in dispute “{dispute}”, whose decision settles it."
+
+
+@dataclass(unsafe_hash=True)
+class SilenceNotOver(AgainstRule):
+    record: str
+    zh = "服务记录“{record}”还不能因无人答复而确认。"
+    en = "The service record “{record}” is not confirmed by silence, or not yet."
 
 
 @dataclass(unsafe_hash=True)

@@ -1,6 +1,7 @@
 """Households and the people in them. The household holds the balance; names and addresses are in the vault."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Annotated, get_args
 
 import msgspec
@@ -8,7 +9,7 @@ from msgspec.structs import replace
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from domain.community import Community, GridPath, require_reach, require_scope
-from domain.decision import Context, Decided, Decision, Fold, Reading, read
+from domain.decision import READINGS_KEPT, Context, Decided, Decision, Fold, Reading, read
 from domain.fact import Fact
 from domain.identifiers import HouseholdId, PersonId, PlaceName, has_control
 from domain.refusal import AlreadyDone, NotAllowed, Unknown
@@ -67,6 +68,7 @@ class Household(msgspec.Struct, frozen=True):
     grid: GridPath = ()
 
     @staticmethod
+    @lru_cache(READINGS_KEPT)
     def of(household: str) -> "Reading[Household]":
         return _household.of(household)
 
@@ -98,6 +100,7 @@ class Person(msgspec.Struct, frozen=True):
     age_years_min: int = 0
 
     @staticmethod
+    @lru_cache(READINGS_KEPT)
     def of(person: str) -> "Reading[Person]":
         return _person.of(person)
 

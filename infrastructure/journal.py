@@ -15,6 +15,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from functools import cached_property
 from itertools import islice
 from typing import Any, NamedTuple, Self, TypeVar, cast
 
@@ -61,6 +62,17 @@ _Cursor = psycopg.Cursor[tuple[Any, ...]]
 T = TypeVar("T")
 
 
+class JournalConnection(psycopg.Connection[DictRow]):
+    """Keeps the cursor that facts are read and appended with: making one takes as long as using it."""
+
+    @cached_property
+    def facts_cursor(self) -> _Cursor:
+        cursor = self.cursor(binary=True, row_factory=tuple_row)
+        cursor.adapters.register_loader("timestamptz", Int8BinaryLoader)  # µs since 2000: no datetime made
+        cursor.adapters.register_dumper(_Packed, _PackedDumper)
+        return cursor
+
+
 class StoredFact(NamedTuple):
     """One fact as the journal holds it. Times are Unix microseconds."""
 
@@ -101,7 +113,7 @@ def open_datastore(
             options=f"{options} -c lock_timeout={round(lock_timeout_seconds * 1000)}"
             r" -c default_transaction_isolation=read\ committed",
         ),
-        connection_class=psycopg.Connection[DictRow],
+        connection_class=JournalConnection,
         kwargs={"row_factory": dict_row},
         min_size=pool_size,
         max_size=pool_size + max_overflow,
@@ -345,10 +357,7 @@ class PostgresJournal(DCBRecorder):
     def _cursor(self) -> Iterator[_Cursor]:
         try:
             with self.datastore.get_connection() as connection:
-                cursor = connection.cursor(binary=True, row_factory=tuple_row)
-                cursor.adapters.register_loader("timestamptz", Int8BinaryLoader)  # µs since 2000: no datetime made
-                cursor.adapters.register_dumper(_Packed, _PackedDumper)
-                yield cursor
+                yield cast("JournalConnection", connection).facts_cursor
         except IntegrityError as error:
             if isinstance(error.__cause__, psycopg.IntegrityError):
                 raise InternalError(str(error)) from error  # a constraint, not the caller's condition

@@ -1,8 +1,9 @@
 """The vault: personal data, kept apart from the journal, which never forgets."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from typing import Any
 
-from psycopg import Connection
+from psycopg import AsyncConnection, Connection
 
 
 def remember(
@@ -26,3 +27,11 @@ def remember(
                 + (f"UPDATE SET {value} = excluded.{value}" if overwrite else "NOTHING"),
                 (ledger, list(given), list(given.values())),
             )
+
+
+async def recalled_remarks(connection: AsyncConnection[Any], ledger: str, keys: Collection[str]) -> dict[str, str]:
+    """The remarks there are under the given keys, by key."""
+    cursor = await connection.execute(
+        "SELECT record, remark FROM vault_remarks WHERE ledger = %s AND record = ANY(%s)", (ledger, list(keys))
+    )
+    return dict(await cursor.fetchall())

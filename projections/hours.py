@@ -1,7 +1,7 @@
 """Service records: one row each, with where it stands, who vouched for it, and when the journal learned of it."""
 
 from collections.abc import Collection, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, Final, get_args
 
 import msgspec
@@ -10,14 +10,24 @@ from psycopg import AsyncConnection, Cursor
 from psycopg.rows import class_row
 
 from domain.account import CappedMinutesReturned, HoursConfirmed, HoursReversed, MinutesCapped
+from domain.evidence import EvidenceAttached
 from domain.fact import Recorded
-from domain.hours import HoursLogged, HoursRejected, RecordFact
+from domain.hours import (
+    DisputeDismissed,
+    DisputeOpened,
+    DisputeUpheld,
+    DisputeWithdrawn,
+    HoursLogged,
+    HoursRejected,
+    RecordFact,
+)
 from projections.projection import CopyValue, Projection, Write, copy_rows
 
 
 class HoursRow(msgspec.Struct, gc=False):
     """One service record. Times ending in ``_microseconds`` are recorded-at (Unix); ``worked_on`` is the ledger's day
-    on which the service began; ``grid`` is the path joined by ``/``."""
+    on which the service began; ``grid`` is the path joined by ``/``. ``evidence`` is the record's grade now. A
+    ``rating`` of 0 is none."""
 
     record: str
     volunteer: str
@@ -35,10 +45,15 @@ class HoursRow(msgspec.Struct, gc=False):
     imported: bool
     logged_position: int
     logged_at_microseconds: int
+    evidence: str
+    group_id: str | None
+    also_logged_by: str | None
     status: str = "logged"
     settled_by: str | None = None
     reason: str | None = None
     credit_minutes: int = 0
+    confirmed_as: str | None = None
+    rating: int = 0
     settled_position: int | None = None
     settled_at_microseconds: int | None = None
     reversed_by: str | None = None
@@ -58,7 +73,7 @@ def to_the_minute(time: datetime) -> str:
 
 class Hours(Projection):
     name = "hours"
-    version = 1
+    version = 2
     tables = """
         CREATE TABLE hours (
             record text COLLATE "C" PRIMARY KEY,
@@ -77,10 +92,15 @@ class Hours(Projection):
             imported boolean NOT NULL,
             logged_position bigint NOT NULL,
             logged_at_microseconds bigint NOT NULL,
+            evidence text NOT NULL,
+            group_id text,
+            also_logged_by text,
             status text NOT NULL,
             settled_by text,
             reason text,
             credit_minutes integer NOT NULL,
+            confirmed_as text,
+            rating integer NOT NULL,
             settled_position bigint,
             settled_at_microseconds bigint,
             reversed_by text,
@@ -91,18 +111,21 @@ class Hours(Projection):
     indexes = """
         CREATE UNIQUE INDEX hours_by_position ON hours (logged_position);
         CREATE INDEX hours_by_volunteer ON hours (volunteer, logged_position);
+        CREATE INDEX hours_by_recipient ON hours (recipient_household, logged_position);
         CREATE INDEX hours_to_settle ON hours (community, logged_position) WHERE status = 'logged';
     """
-    fact_types = get_args(RecordFact)
+    fact_types = (*get_args(RecordFact), EvidenceAttached)
 
     def __init__(self) -> None:
         self._new: dict[str, HoursRow] = {}
         self._settled: dict[str, list[CopyValue]] = {}
+        self._raised: dict[str, str] = {}
 
     def load(self, cursor: Cursor[Any]) -> None:
         del cursor
         self._new.clear()
         self._settled.clear()
+        self._raised.clear()
 
     def fold(self, recorded: Recorded[Any]) -> None:
         fact = recorded.envelope.fact
@@ -126,26 +149,37 @@ class Hours(Projection):
                     recorded.envelope.imported,
                     recorded.position,
                     recorded.recorded_at_microseconds,
+                    fact.evidence,
+                    fact.group,
+                    fact.also_logged_by,
                 )
             case HoursConfirmed():
-                self._settle(fact.record, "confirmed", fact.confirmed_by, None, fact.minutes, recorded)
+                vouched = (fact.minutes, fact.confirmed_as, fact.rating)
+                self._settle(fact.record, ("confirmed", fact.confirmed_by, None, *vouched), recorded)
             case HoursRejected():
-                self._settle(fact.record, "rejected", fact.rejected_by, fact.reason, 0, recorded)
+                self._settle(fact.record, ("rejected", fact.rejected_by, fact.reason, 0, None, 0), recorded)
             case HoursReversed():
                 self._reverse(fact, recorded)
+            case EvidenceAttached():
+                if fact.record in self._new:
+                    self._new[fact.record].evidence = fact.evidence
+                else:
+                    self._raised[fact.record] = fact.evidence
             case MinutesCapped() | CappedMinutesReturned():
                 pass
+            case DisputeOpened() | DisputeUpheld() | DisputeDismissed() | DisputeWithdrawn():
+                pass  # see projections/dispute.py; what follows from one is a fact of its own
 
     def _settle(
-        self, record: str, status: str, by: str, reason: str | None, credit_minutes: int, recorded: Recorded[Any]
+        self, record: str, values: tuple[str, str, str | None, int, str | None, int], recorded: Recorded[Any]
     ) -> None:
-        values = (status, by, reason, credit_minutes, recorded.position, recorded.recorded_at_microseconds)
         row = self._new.get(record)
         if row is None:
-            self._settled[record] = [record, *values, None, None, None]
+            when = recorded.position, recorded.recorded_at_microseconds
+            self._settled[record] = [record, *values, *when, None, None, None]
         else:
-            row.status, row.settled_by, row.reason, row.credit_minutes = values[:4]
-            row.settled_position, row.settled_at_microseconds = values[4:]
+            row.status, row.settled_by, row.reason, row.credit_minutes, row.confirmed_as, row.rating = values
+            row.settled_position, row.settled_at_microseconds = recorded.position, recorded.recorded_at_microseconds
 
     def _reverse(self, fact: HoursReversed, recorded: Recorded[Any]) -> None:
         values = (fact.reversed_by, recorded.position, recorded.recorded_at_microseconds)
@@ -161,11 +195,18 @@ class Hours(Projection):
         del more
         new, self._new = self._new, {}
         settled, self._settled = self._settled, {}
+        raised, self._raised = self._raised, {}
 
         def write(cursor: Cursor[Any]) -> None:
             copy_rows(cursor, "hours", COLUMNS, [astuple(row) for row in new.values()])
             if settled:
                 _settle_earlier(cursor, list(settled.values()))
+            if raised:
+                cursor.execute(
+                    "UPDATE hours h SET evidence = r.evidence"
+                    " FROM unnest(%s::text[], %s::text[]) AS r (record, evidence) WHERE h.record = r.record",
+                    (list(raised), list(raised.values())),
+                )
 
         return write
 
@@ -174,12 +215,19 @@ def _settle_earlier(cursor: Cursor[Any], settled: Collection[Sequence[CopyValue]
     """Settle records that were logged in an earlier batch; what is None was settled before and is kept."""
     cursor.execute(
         "CREATE TEMPORARY TABLE IF NOT EXISTS hours_settled (record text, status text, settled_by text,"
-        " reason text, credit_minutes integer, settled_position bigint, settled_at_microseconds bigint,"
-        " reversed_by text, reversed_position bigint, reversed_at_microseconds bigint) ON COMMIT DELETE ROWS"
+        " reason text, credit_minutes integer, confirmed_as text, rating integer, settled_position bigint,"
+        " settled_at_microseconds bigint, reversed_by text, reversed_position bigint,"
+        " reversed_at_microseconds bigint) ON COMMIT DELETE ROWS"
     )
     cursor.execute("TRUNCATE pg_temp.hours_settled")
     copy_rows(cursor, "pg_temp.hours_settled", ("record", *SETTLED_COLUMNS), settled)
-    changes = ", ".join(f"{column} = coalesce(s.{column}, h.{column})" for column in SETTLED_COLUMNS)
+    changes = ", ".join(
+        # What a record was rejected for is no reason of its confirmation after all.
+        f"{column} = CASE WHEN s.status = 'confirmed' THEN NULL ELSE coalesce(s.reason, h.reason) END"
+        if column == "reason"
+        else f"{column} = coalesce(s.{column}, h.{column})"
+        for column in SETTLED_COLUMNS
+    )
     cursor.execute(f"UPDATE hours h SET {changes} FROM pg_temp.hours_settled s WHERE h.record = s.record")
 
 
@@ -198,12 +246,18 @@ async def records(
     *,
     community: str | None = None,
     volunteer: str | None = None,
+    recipient_household: str | None = None,
     status: str | None = None,
     after: int = 0,
     limit: int = 100,
 ) -> list[HoursRow]:
     """Records in the order they were logged, after a logged position, that match every filter given."""
-    filters = {"community": community, "volunteer": volunteer, "status": status}
+    filters = {
+        "community": community,
+        "volunteer": volunteer,
+        "recipient_household": recipient_household,
+        "status": status,
+    }
     given = {column: value for column, value in filters.items() if value is not None}
     where = "".join(f" AND {column} = %({column})s" for column in given)
     cursor = connection.cursor(row_factory=class_row(HoursRow))
@@ -212,3 +266,13 @@ async def records(
         {**given, "after": after, "limit": limit},
     )
     return await cursor.fetchall()
+
+
+def unanswered(cursor: Cursor[Any], logged_until_microseconds: int) -> list[tuple[str, date, int]]:
+    """Records that wait since a time or longer: their number, the day of service, and when they were logged."""
+    cursor.execute(
+        "SELECT record, worked_on, logged_at_microseconds FROM hours"
+        " WHERE status = 'logged' AND logged_at_microseconds <= %s ORDER BY logged_position",
+        (logged_until_microseconds,),
+    )
+    return cursor.fetchall()

@@ -46,11 +46,31 @@ from domain.community import (
     register_community,
     register_grid,
 )
-from domain.decision import Actor, Context, Decided, Decision, Reading, drive, fold_facts
+from domain.decision import BY_TIME, Actor, Context, Decided, Decision, Reading, drive, fold_facts
+from domain.desk import KeyingDifference, KeyPaper, PaperAgreed, PaperKeyed, PaperRow, key_paper
+from domain.dispute import (
+    DecideDispute,
+    DisputeEscalated,
+    DisputeStatementGiven,
+    EscalateDispute,
+    OpenDispute,
+    StateCase,
+    WithdrawDispute,
+    decide_dispute,
+    escalate_dispute,
+    open_dispute,
+    state_case,
+    withdraw_dispute,
+)
+from domain.evidence import EvidenceAttached
 from domain.fact import Envelope, Fact
 from domain.hours import (
     MINUTE,
     ConfirmHours,
+    DisputeDismissed,
+    DisputeOpened,
+    DisputeUpheld,
+    DisputeWithdrawn,
     HoursLogged,
     HoursRejected,
     ImportHours,
@@ -58,12 +78,14 @@ from domain.hours import (
     LogManyHours,
     RejectHours,
     ReverseHours,
+    SettleSilence,
     confirm,
     import_hours,
     log,
     log_many,
     reject,
     reverse,
+    settle_silence,
 )
 from domain.household import (
     AgeAttested,
@@ -80,8 +102,64 @@ from domain.household import (
     register_member,
 )
 from domain.ledger import LedgerOpened, OpenLedger, open_ledger
+from domain.partner import (
+    OfferReward,
+    PartnerRegistered,
+    RegisterPartner,
+    ReservationReleased,
+    RestockReward,
+    RewardOffered,
+    RewardReserved,
+    RewardRestocked,
+    RewardWithdrawn,
+    SettlePartner,
+    WithdrawReward,
+    offer_reward,
+    register_partner,
+    restock_reward,
+    settle_partner,
+    withdraw_reward,
+)
 from domain.policy import AdoptPolicy, Policy, PolicyAdopted, adopt
+from domain.redemption import (
+    CollectManyRewards,
+    CollectReward,
+    ReleaseReservation,
+    ReservationGivenUp,
+    ReserveReward,
+    ReverseRedemption,
+    code_sha256,
+    collect,
+    collect_many,
+    release,
+    reserve,
+    reverse_redemption,
+)
 from domain.refusal import Refusal
+from domain.sheet import LogSheet, SheetLogged, SheetRow, log_sheet
+from domain.visit import (
+    AttachEvidence,
+    CheckedIn,
+    CheckedOut,
+    CheckIn,
+    CheckOut,
+    CloseVisit,
+    DoorCodeMade,
+    MakeDoorCode,
+    MarkOverdue,
+    VisitClosed,
+    VisitOverdue,
+    VisitVoided,
+    VoidVisit,
+    attach_evidence,
+    check_in,
+    check_out,
+    close_visit,
+    code_hash,
+    make_door_code,
+    mark_overdue,
+    void_visit,
+)
 
 # ── Times and people ─────────────────────────────────────────────────────────────────────────────────────────
 
@@ -106,6 +184,7 @@ ADMIN: Final = Actor("A1", "admin")
 LOGGER: Final = Actor("S1", "staff", XINZHU)
 STAFF: Final = Actor("S2", "staff", XINZHU)
 STAFF_ELSEWHERE: Final = Actor("S9", "staff", JINHU)
+TIME: Final = Actor(BY_TIME, "admin")
 
 
 def volunteer(person: str) -> Actor:
@@ -144,8 +223,51 @@ BALANCE_CARRIED = BalanceCarried("household:H1", "household:H2", 60, "household-
 BALANCE_TAKEN_ALONG = BalanceTakenAlong("household:H1", "ledger:xingning", 60, "H1", "qingxiu-1")
 BALANCE_PAID_IN = BalancePaidIn("ledger:xingning", "household:H2", 60, "H2", "xingning-1", "ab" * 32, "S2")
 REWARD_COLLECTED = RewardCollected("household:H2", "partner:P1", 60, "RV1", "RW1", at("11-21 16:00"))
-REDEMPTION_REVERSED = RedemptionReversed("partner:P1", "household:H2", 60, "RV1", "RW1", "S2", "other")
-PARTNER_SETTLED = PartnerSettled("partner:P1", "settled", 60, "P1", "ST1", "A1")
+EVIDENCE_ATTACHED = EvidenceAttached("R1", "sheet", "cd" * 32, "S2", "staff")
+DOOR_CODE = "7K3MQ2XD9TBV4HRN"
+DOOR_CODE_MADE = DoorCodeMade(code_hash(DOOR_CODE), "H2", "V3", at("11-22 20:00"))
+CHECKED_IN = CheckedIn(
+    *("C1", "V1", XINZHU, "助餐", at("11-22 10:30"), "V1", "checked-in", "H2", GRID, code_hash(DOOR_CODE))
+)
+CHECKED_OUT = CheckedOut(
+    *("C1", "V1", at("11-22 10:30"), at("11-22 12:00"), "R8", "V1", "checked-in", code_hash("9" * 16))
+)
+VISIT_OVERDUE = VisitOverdue("C1", "V1", at("11-22 10:30"))
+VISIT_CLOSED = VisitClosed("C1", "V1", at("11-22 10:30"), at("11-22 11:30"), "R8", "S2", "forgotten")
+VISIT_VOIDED = VisitVoided("C1", "V1", at("11-22 10:30"), "V1", "mistake")
+SHEET_LOGGED = SheetLogged(
+    *("SH1", XINZHU, "助洁", at("11-18 14:00"), at("11-18 16:00"), "V1", "S2"),
+    *(("R8", "R9"), GRID, "H2", "G1", "ef" * 32),
+)
+PAPER_KEYED = PaperKeyed(
+    *("P1", XINZHU, "ab" * 32),
+    (PaperRow("V1", "助餐", at("11-17 09:00"), at("11-17 10:30"), 90, "H2"),),
+    "S1",
+    (KeyingDifference(0, "service", "助洁", "助餐"),),
+)
+PAPER_AGREED = PaperAgreed("P1", XINZHU, "ab" * 32, "S2", "S1", ("R8",))
+DISPUTE_OPENED = DisputeOpened(
+    *("D1", "R3", "V3", "recipient", "not-served", 60),
+    *(at("11-01 12:00"), at("11-09 00:00"), at("11-16 12:00"), "cd" * 32),
+)
+DISPUTE_STATEMENT_GIVEN = DisputeStatementGiven("D1", "earner", "V1", "served", "ef" * 32)
+DISPUTE_ESCALATED = DisputeEscalated("D1")
+DISPUTE_UPHELD = DisputeUpheld("D1", "R3", "A1")
+DISPUTE_DISMISSED = DisputeDismissed("D1", "R3", "A1")
+DISPUTE_WITHDRAWN = DisputeWithdrawn("D1", "R3")
+REDEMPTION_REVERSED = RedemptionReversed("partner:P1", "household:H2", 60, "RV1", "RW1", "S2", "other", True)
+PARTNER_SETTLED = PartnerSettled("partner:P1", "settled", 60, "P1", 1, "A1")
+CODE = "ABCDEFGHIJKLMNOP"
+PARTNER_REGISTERED = PartnerRegistered("P1", "新竹食堂", XINZHU, "S2")
+REWARD_OFFERED = RewardOffered("RW1", "P1", "午餐", 60, 5, (XINZHU,), 60, 90, 2, "S2")
+REWARD_RESTOCKED = RewardRestocked("RW1", 3, "P1")
+REWARD_WITHDRAWN = RewardWithdrawn("RW1", "P1")
+REWARD_RESERVED = RewardReserved(
+    *("RV1", "RW1", "P1", "V3", "H2", XINZHU, 60, code_sha256("RV1", CODE)),
+    *(at("11-21 09:00"), at("11-29 00:00"), "V3"),
+)
+RESERVATION_GIVEN_UP = ReservationGivenUp("RV1", "V3", at("11-22 10:00"))
+RESERVATION_RELEASED = ReservationReleased("RV1", "RW1", "S2", "by-staff")
 
 FACT_EXAMPLES: Final[tuple[Fact, ...]] = (
     LEDGER_OPENED,
@@ -178,6 +300,29 @@ FACT_EXAMPLES: Final[tuple[Fact, ...]] = (
     REWARD_COLLECTED,
     REDEMPTION_REVERSED,
     PARTNER_SETTLED,
+    EVIDENCE_ATTACHED,
+    DOOR_CODE_MADE,
+    CHECKED_IN,
+    CHECKED_OUT,
+    VISIT_OVERDUE,
+    VISIT_CLOSED,
+    VISIT_VOIDED,
+    SHEET_LOGGED,
+    PAPER_KEYED,
+    PAPER_AGREED,
+    DISPUTE_OPENED,
+    DISPUTE_STATEMENT_GIVEN,
+    DISPUTE_ESCALATED,
+    DISPUTE_UPHELD,
+    DISPUTE_DISMISSED,
+    DISPUTE_WITHDRAWN,
+    PARTNER_REGISTERED,
+    REWARD_OFFERED,
+    REWARD_RESTOCKED,
+    REWARD_WITHDRAWN,
+    REWARD_RESERVED,
+    RESERVATION_GIVEN_UP,
+    RESERVATION_RELEASED,
 )
 
 
@@ -233,7 +378,48 @@ COMMAND_EXAMPLES: Final[dict[Callable[[Any, Context], Decision], Any]] = {
         "S2",
         "confirmed",
     ),
+    attach_evidence: AttachEvidence(record="R1", kind="sheet", sha256="cd" * 32),
+    make_door_code: MakeDoorCode(household="H2", code_hash=code_hash("0" * 16)),
+    check_in: CheckIn(volunteer="V2", service="助餐", recipient_household="H2"),
+    check_out: CheckOut(visit="C2"),
+    mark_overdue: MarkOverdue(visit="C3"),
+    close_visit: CloseVisit(visit="C2", ended_at=at("11-22 11:00"), reason="forgotten"),
+    void_visit: VoidVisit(visit="C2", reason="mistake"),
+    log_sheet: LogSheet(
+        community=XINZHU,
+        service="助洁",
+        started_at=at("11-18 14:00"),
+        ended_at=at("11-18 16:00"),
+        leader="V1",
+        rows=(SheetRow(volunteer="V1"), SheetRow(volunteer="V2", ended_at=at("11-18 15:30"))),
+    ),
+    key_paper: KeyPaper(
+        paper="P7",
+        community=XINZHU,
+        sha256="ab" * 32,
+        rows=(LogHours(volunteer="V1", service="助餐", started_at=at("11-17 09:00"), ended_at=at("11-17 10:30")),),
+    ),
+    settle_silence: SettleSilence(record="R1", logged_at=at("11-01 12:00")),
+    open_dispute: OpenDispute(record="R2", ground="not-served", settled_at=at("11-20 12:00")),
+    state_case: StateCase(dispute="D1", ground="served", side="earner"),
+    decide_dispute: DecideDispute(dispute="D1", outcome="upheld"),
+    withdraw_dispute: WithdrawDispute(dispute="D2"),
+    escalate_dispute: EscalateDispute(dispute="D1"),
+    register_partner: RegisterPartner(partner="P7", name="金湖理发店", community=XINZHU),
+    offer_reward: OfferReward(partner="P1", name="理发", minutes=60, items=10),
+    restock_reward: RestockReward(reward="RW1", items=5),
+    withdraw_reward: WithdrawReward(reward="RW1"),
+    settle_partner: SettlePartner(partner="P1"),
+    reserve: ReserveReward(reservation="RV9", reward="RW1", member="V3", code_sha256=code_sha256("RV9", CODE)),
+    collect: CollectReward(reservation="RV1", code=CODE),
+    collect_many: CollectManyRewards(
+        collections=(CollectReward(reservation="RV1", code=CODE, collected_at=at("11-22 08:00")),)
+    ),
+    release: ReleaseReservation(reservation="RV1"),
+    reverse_redemption: ReverseRedemption(reservation="RV2", reason="other", restocked=True),
 }
+COMMANDS_OF_TIME: Final = frozenset({settle_silence, escalate_dispute, mark_overdue})
+"""Those that time alone gives."""
 
 
 # ── A small district ─────────────────────────────────────────────────────────────────────────────────────────
@@ -275,6 +461,63 @@ def between(span: str) -> tuple[datetime, datetime]:
 def credited(household: str, minutes: int) -> HoursConfirmed:
     """A balance out of nowhere, for a household that needs one."""
     return HoursConfirmed("issuance", "household:" + household, minutes, "R0", "S2")
+
+
+def reserved(reservation: str, **changes: Any) -> tuple[Fact, ...]:
+    """V3's reservation of one RW1, and the minutes that are held for it."""
+    changes = {"reservation": reservation, "code_sha256": code_sha256(reservation, CODE)} | changes
+    fact = replace(REWARD_RESERVED, **changes)
+    return fact, MinutesHeld("household:" + fact.household, fact.minutes, "reservation:" + reservation)
+
+
+def collected(reservation: str, **changes: Any) -> tuple[Fact, ...]:
+    """That reservation, and what follows when it is collected."""
+    fact = replace(REWARD_COLLECTED, reservation=reservation, **changes)
+    return (*reserved(reservation), MinutesReleased(fact.source, fact.minutes, "reservation:" + reservation), fact)
+
+
+REDEMPTIONS: Final = (
+    PARTNER_REGISTERED,
+    replace(REWARD_OFFERED, age_years_min=0, household_month_max=3),
+    credited("H2", 300),
+    *reserved("RV1"),
+    *collected("RV2", collected_at=at("11-21 16:00")),
+)
+"""V3's household has reserved RW1 twice, and collected it once."""
+
+
+# ── What is past when an example command is given ────────────────────────────────────────────────────────────
+
+ORDINARY_PAST: Final[tuple[Fact, ...]] = (
+    *district(silence_days=7),
+    HOURS_LOGGED,
+    logged("R2", "11-10 09:00 - 10:30"),
+    replace(HOURS_CONFIRMED, record="R2"),
+    POOL_FUNDED,
+)
+IN_DISPUTE = (
+    *(logged(record, f"10-30 {hour}:00 - {hour + 1}:00") for record, hour in (("R3", 10), ("R4", 14))),
+    *(replace(HOURS_CONFIRMED, record=record, minutes=60) for record in ("R3", "R4")),
+    DISPUTE_OPENED,
+    replace(DISPUTE_OPENED, dispute="D2", record="R4", opened_by=ADMIN.id),
+    *(MinutesHeld("household:H1", 60, hold) for hold in ("dispute:D1", "dispute:D2")),
+)
+VISITED = (
+    CheckedIn("C2", "V2", XINZHU, "助餐", at("11-22 10:00"), "V2", "self", "H2"),
+    CheckedIn("C3", "V2", XINZHU, "助餐", at("11-21 09:00"), "V2", "self", "H2"),
+)
+FIRST_COMMANDS: Final = frozenset({open_ledger})
+"""Those that are given before anything else."""
+COMMAND_PASTS: Final[dict[Callable[[Any, Context], Decision], tuple[Fact, ...]]] = {
+    **dict.fromkeys((state_case, decide_dispute, withdraw_dispute, escalate_dispute), IN_DISPUTE),
+    **dict.fromkeys((check_out, close_visit, void_visit, mark_overdue), VISITED),
+    **{
+        decide: REDEMPTIONS
+        for decide in COMMAND_EXAMPLES
+        if decide.__module__ in ("domain.partner", "domain.redemption")
+    },
+}
+"""What must have happened beside the ordinary for an example command to be accepted."""
 
 
 # ── given … when … then ──────────────────────────────────────────────────────────────────────────────────────

@@ -9,8 +9,15 @@ from api.app import RULES
 from domain.refusal import all_refusals
 from tests.api.service import Api, api_routes
 
-NOT_OVER_HTTP = {"ledger-already-open", "member-elsewhere"}
-"""Refusals of what is done on the command line only: opening a ledger, importing files."""
+NOT_OVER_HTTP = {
+    "dispute-not-due",
+    "ledger-already-open",
+    "left-to-time",
+    "member-elsewhere",
+    "silence-not-over",
+    "visit-not-overdue",
+}
+"""Refusals of what is not done over HTTP: opening a ledger, importing files, what falls due with time alone."""
 
 
 def operations(api: Api) -> list[tuple[str, str, dict[str, Any]]]:

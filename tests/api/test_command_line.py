@@ -348,7 +348,7 @@ def test_a_demo_killed_in_the_middle_is_completed_and_a_third_adds_nothing(tmp_p
     demo = ("demo", "--no-serve", *map(str, SMALL))
     killed = ServiceProcess(*demo, TIMEBANK_DATA=data)
     assert killed.process.stderr is not None
-    until(lambda: killed.process.stderr.readline().startswith("导入 Importing 2/"))  # type: ignore[union-attr]
+    until(lambda: killed.process.stderr.readline().startswith("已导入 Imported "))  # type: ignore[union-attr]
     assert killed.end(signal.SIGKILL) == -signal.SIGKILL
     until(lambda: nothing_runs_in(data))
     shutil.copytree(data / "sample", tmp_path / "left")
@@ -411,6 +411,9 @@ def test_a_token_is_for_a_community_and_a_volunteer_that_the_ledger_knows(sample
     nobody = add("--role", "volunteer", "--person", "S0101")
     assert (nobody.returncode, nobody.stdout) == (1, "")
     assert "“S0101”还不是注册志愿者" in nobody.stderr
+    no_shop = add("--role", "partner", "--person", "P001")
+    assert (no_shop.returncode, no_shop.stdout) == (1, "")
+    assert "合作单位“P001”没有登记" in no_shop.stderr
     made = answer(
         "token", "add", "--role", "staff", "--person", " Ｓ０１０１", "--community", "新竹社区 ", **sample_set
     )

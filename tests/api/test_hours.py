@@ -147,7 +147,7 @@ def test_a_payer_who_cannot_pay_and_a_household_at_its_cap_are_refused(strict: A
     anna = strict.new_volunteer()
     first, second = strict.logged(anna), strict.logged(anna, hour=12)
     poor = strict.problem(strict.post(f"/v1/hours/{first}/confirmation", None, "S1"), 422, "balance-too-low")
-    assert (poor["account"], poor["balance_minutes"]) == ("pool:" + XINZHU, 0)
+    assert (poor["account"], poor["available_minutes"]) == ("pool:" + XINZHU, 0)
     strict.wrote("/v1/pools/funding", {"community": XINZHU, "minutes": 1000}, "admin")
     strict.wrote(f"/v1/hours/{first}/confirmation", None, "S1")
     full = strict.problem(strict.post(f"/v1/hours/{second}/confirmation", None, "S1"), 422, "record-above-cap")

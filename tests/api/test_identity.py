@@ -29,12 +29,13 @@ PUBLIC = {
         "/v1/problems/{code}",
     )
 }
-CALLER = {"volunteer": "volunteer", "staff": "S1", "auditor": "auditor", "admin": "admin"}
+CALLER = {"volunteer": "volunteer", "staff": "S1", "auditor": "auditor", "admin": "admin", "partner": "partner"}
 
 
 def calls(api: Api) -> list[tuple[str, str, APIRoute]]:
     """Every route as somebody may call it, with a body that says nothing."""
     known = {"{record}": "R1", "{household}": "H1", "{volunteer}": "V1", "{community_id}": XINZHU, "{code}": "x"}
+    known |= {"{partner_id}": "P1", "{reward}": "RW1", "{reservation}": "RV1"}
     found = []
     for route in api_routes(api.app):
         path = route.path
@@ -100,6 +101,7 @@ def test_without_a_token_that_is_known_nobody_gets_through(api: Api, authorizati
 
 def test_another_role_is_told_so_and_a_named_one_gets_through(api: Api) -> None:
     api.tokens["volunteer"] = api.tokens[api.new_volunteer().number]
+    api.tokens["partner"] = api.new_token("P-0", "partner")
     for (method, path, route), (role, caller) in product(calls(api), CALLER.items()):
         roles = roles_of(route)
         if roles is not None:

@@ -12,7 +12,7 @@ def test_a_policy_is_adopted_from_a_later_day_on_and_listed(open_bank: Callable[
     today = datetime.now(bank.zone).date()
     with serving(bank) as api:
         later = {"effective_on": str(today + timedelta(days=1)), "policy": {"record_minutes_min": 30}}
-        assert api.wrote("/v1/policies", later, "admin")["facts"] == ["policy-adopted.v1"]
+        assert api.wrote("/v1/policies", later, "admin")["facts"] == ["policy-adopted.v2"]
         first, second = api.read("/v1/policies")["items"]
         assert (first["version"], first["effective_on"]) == (1, "2020-01-01")
         assert (second["version"], second["effective_on"]) == (2, later["effective_on"])

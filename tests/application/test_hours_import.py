@@ -1,6 +1,8 @@
 """Importing an office's file: every row under the same rules, all of it or nothing, and never twice."""
 
 import csv
+import threading
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -8,7 +10,8 @@ from typing import Any
 import pytest
 
 import application.hours_import as hours_import
-from application.hours_import import CONFLICTS_MAX, HoursImport, ImportReport, SyntheticFile
+from application.hours_file import HoursFileError, open_hours_file
+from application.hours_import import CONFLICTS_MAX, HoursImport, ImportReport, SyntheticFile, import_in_turn
 from application.write_loop import Accepted, Ticket, Writer, new_id
 from domain.account import Account, HoursConfirmed, HoursReversed, MinutesCapped
 from domain.decision import Context, Decided, Decision, fold_facts, read
@@ -103,6 +106,7 @@ class Office:
         self.path = folder / "hours.csv"
         self.refused = folder / "refused.csv"
         self.store = store
+        self.files: list[HoursImport] = []
 
     def writes(self, *rows: dict[str, str], comment: str = "") -> "Office":
         with self.path.open("w", encoding="utf-8", newline="") as file:
@@ -117,6 +121,21 @@ class Office:
 
     def imports(self, **options: Any) -> ImportReport:
         return self.importing().run(refused_path=self.refused, **options)
+
+    def writes_files(self, *files: list[dict[str, str]]) -> "Office":
+        """A file each, such as one a year."""
+        self.files = []
+        whole = self.path
+        for number, rows in enumerate(files, 1):
+            self.path = whole.with_name(f"hours-{number}.csv")
+            self.files.append(self.writes(*rows).importing())
+        self.path = whole
+        return self
+
+    def imports_in_turn(self, **options: Any) -> list[ImportReport]:
+        reports: list[ImportReport] = []
+        import_in_turn(self.files, lambda _, report: reports.append(report), refused_path=self.refused, **options)
+        return reports
 
 
 def recorded(store: InMemoryFactStore, *facts: Fact) -> None:
@@ -512,3 +531,256 @@ def test_refused_rows_never_overwrite_somebodys_corrections(office: Office) -> N
     assert again != office.refused
     assert again.stat().st_mode & 0o077 == 0
     assert "R6" in again.read_text(encoding="utf-8-sig")
+
+
+# ── Several files ────────────────────────────────────────────────────────────────────────────────────────────
+
+FIRST = [row("R1", 2), row("R2", 3, status="logged")]
+SECOND = [row("R3", 4), row("R4", 5, note="送餐")]
+THIRD = [row("R5", 6), row("R6", 7)]
+
+
+class Gate:
+    """Holds an append back until the next file has been decided so far, then lets something happen at the worst moment.
+
+    ``passed`` is the progress callback: it opens the gate once ``rows`` are decided.
+    """
+
+    def __init__(self, rows: int, happening: Callable[[], object] = lambda: None) -> None:
+        self._rows = rows
+        self._open = threading.Event()
+        self._happening = happening
+
+    def __call__(self) -> None:
+        assert self._open.wait(10), "the next file was not decided while this one was being recorded"
+        self._happening()
+
+    def passed(self, rows: int) -> None:
+        if rows >= self._rows:
+            self._open.set()
+
+
+def test_files_are_recorded_in_turn_each_in_one_append_and_told_in_order(
+    office: Office, store: InMemoryFactStore
+) -> None:
+    appends = store.appends
+    reports = office.writes_files(FIRST, SECOND, THIRD).imports_in_turn()
+    assert [(report.file, report.rows_imported) for report in reports] == [
+        ("hours-1.csv", 2),
+        ("hours-2.csv", 2),
+        ("hours-3.csv", 2),
+    ]
+    assert store.appends == appends + 3
+    positions = [0 if report.position is None else report.position for report in reports]
+    assert positions == sorted(positions)
+    assert positions[-1] == len(store.facts) == 2 + sum(report.facts for report in reports)
+
+
+def test_files_imported_in_turn_become_the_same_facts_as_one_after_the_other(
+    office: Office, store: InMemoryFactStore
+) -> None:
+    office.writes_files(FIRST, SECOND, THIRD).imports_in_turn()
+    alone = office.store = InMemoryFactStore()
+    recorded(alone, LEDGER_OPENED, POLICY_ADOPTED)
+    for importing in office.writes_files(FIRST, SECOND, THIRD).files:
+        importing.run()
+    assert alone.facts == store.facts
+
+
+def test_a_file_is_decided_while_the_one_before_it_is_being_recorded(office: Office, store: InMemoryFactStore) -> None:
+    gate = Gate(rows=4)
+    store.before_append.append(gate)
+    settled = [row("R2", 3, status="confirmed"), *SECOND]
+    reports = office.writes_files(FIRST, settled).imports_in_turn(progress=gate.passed)
+    assert [report.rows_imported for report in reports] == [2, 3]
+    assert [fact.record for fact in store.facts if isinstance(fact, HoursConfirmed)] == ["R1", "R2", "R3", "R4"]
+
+
+def test_rows_that_the_file_before_held_already_are_there(office: Office, store: InMemoryFactStore) -> None:
+    gate = Gate(rows=5)
+    store.before_append.append(gate)
+    overlapping = row("R9", 2, start="10:00", end="11:00")
+    reports = office.writes_files(FIRST, [*FIRST, overlapping]).imports_in_turn(progress=gate.passed, skip_bad=True)
+    assert (reports[1].rows_already_there, reports[1].rows_refused, reports[1].position) == (2, 1, None)
+    assert [problem.field for problem in reports[1].problems] == ["start"]
+
+
+def test_a_conflict_while_the_next_file_is_decided_has_both_decided_again(
+    office: Office, store: InMemoryFactStore, pauses: list[float]
+) -> None:
+    """Somebody else registers a volunteer elsewhere, whom both files name."""
+    recorded(store, *DISTRICT[2:])
+    gate = Gate(rows=4, happening=lambda: recorded(store, MemberRegistered("V7", "H2")))
+    store.before_append.append(gate)
+    office.writes_files([FIRST[0], row("R2", 3, volunteer_no="V7")], [*SECOND, row("R8", 9, volunteer_no="V7")])
+    reports = office.imports_in_turn(progress=gate.passed, skip_bad=True)
+    assert [(report.rows_imported, report.rows_refused) for report in reports] == [(1, 1), (2, 1)]
+    assert [problem.field for report in reports for problem in report.problems] == ["household", "household"]
+    assert [report.refused_file for report in reports] == [
+        str(office.refused),
+        str(office.refused.with_name("refused-2.csv")),
+    ]
+    assert sorted(path.name for path in office.refused.parent.glob("refused*")) == ["refused-2.csv", "refused.csv"]
+    records = [fact.record for fact in store.facts if isinstance(fact, HoursLogged)]
+    assert len(pauses) == 1
+    assert records == ["R1", "R3", "R4"]
+
+
+def test_what_others_record_in_between_moves_a_file_and_has_the_next_decided_again(
+    office: Office, store: InMemoryFactStore, pauses: list[float]
+) -> None:
+    """What they record touches the second file alone: deciding it on what was remembered would miss it."""
+    recorded(store, *DISTRICT[2:])
+    gate = Gate(rows=4, happening=lambda: recorded(store, MemberRegistered("V7", "H2")))
+    store.before_append.append(gate)
+    reports = office.writes_files(FIRST, [row("R8", 9, volunteer_no="V7"), SECOND[0]]).imports_in_turn(
+        progress=gate.passed, skip_bad=True
+    )
+    assert [(report.rows_imported, report.rows_refused) for report in reports] == [(2, 0), (1, 1)]
+    assert pauses == []
+    assert reports[-1].position == len(store.facts)
+
+
+def test_conflicts_without_end_are_told_and_nothing_later_is_recorded(
+    office: Office, store: InMemoryFactStore, pauses: list[float]
+) -> None:
+    def conflict() -> None:
+        raise Conflict
+
+    told: list[ImportReport] = []
+    store.before_append.extend([lambda: None, *[conflict] * CONFLICTS_MAX])
+    files = office.writes_files(FIRST, SECOND, THIRD).files
+    with pytest.raises(Conflict):
+        import_in_turn(files, lambda _, report: told.append(report))
+    assert [report.file for report in told] == ["hours-1.csv"]
+    assert told[0].position == len(store.facts)
+    assert len(pauses) == CONFLICTS_MAX - 1
+
+
+def test_a_failure_to_record_a_file_ends_the_run_and_loses_nothing_that_is_recorded(
+    office: Office, store: InMemoryFactStore
+) -> None:
+    def fail() -> None:
+        raise StoreUnavailable("the server went away")
+
+    told: list[str] = []
+    gate = Gate(rows=7, happening=fail)
+    store.before_append.extend([lambda: None, gate])
+    files = office.writes_files(FIRST, [*SECOND, TOO_SHORT], THIRD).files
+    with pytest.raises(StoreUnavailable):
+        import_in_turn(files, lambda _, report: told.append(report.file), skip_bad=True, progress=gate.passed)
+    assert told == ["hours-1.csv"]
+    reports = office.imports_in_turn(skip_bad=True)
+    assert [(report.rows_already_there, report.rows_imported) for report in reports] == [(2, 0), (0, 2), (0, 2)]
+
+
+def test_a_refused_file_is_left_out_and_the_next_is_decided_without_it(
+    office: Office, store: InMemoryFactStore
+) -> None:
+    """The third file has the volunteer of a good row in the refused one, in another household."""
+    newcomer = {"volunteer_no": "V9", "volunteer_name": "李"}
+    refused = [row("R3", 4, household_no="H9", **newcomer), TOO_SHORT]
+    office.writes_files(FIRST, refused, [row("R5", 6, household_no="H2", recipient_household_no="H1", **newcomer)])
+    reports = office.imports_in_turn()
+    assert [(report.rows_imported, report.rows_refused) for report in reports] == [(2, 0), (0, 1), (1, 0)]
+    assert reports[1].position is None
+    assert MemberRegistered("V9", "H2") in store.facts
+    assert office.files[1].names == {}
+    assert office.files[2].names == {"V9": "李"}
+
+
+def test_whoever_is_told_may_end_the_run(office: Office, store: InMemoryFactStore) -> None:
+    def stop(_: HoursImport, report: ImportReport) -> None:
+        if report.rows_refused:
+            raise RuntimeError(report.file)
+
+    files = office.writes_files(FIRST, [*SECOND, TOO_SHORT], THIRD).files
+    with pytest.raises(RuntimeError, match=r"hours-2\.csv"):
+        import_in_turn(files, stop)
+    assert [fact.record for fact in store.facts if isinstance(fact, HoursLogged)] == ["R1", "R2"]
+
+
+def test_a_dry_run_of_several_files_decides_each_by_itself(office: Office, store: InMemoryFactStore) -> None:
+    reports = office.writes_files(FIRST, FIRST).imports_in_turn(dry_run=True)
+    assert [(report.rows_imported, report.rows_already_there) for report in reports] == [(2, 0), (2, 0)]
+    assert len(store.facts) == 2
+
+
+def test_the_same_files_again_add_nothing(office: Office, store: InMemoryFactStore) -> None:
+    office.writes_files(FIRST, SECOND).imports_in_turn()
+    before = store.facts
+    reports = office.writes_files(FIRST, SECOND).imports_in_turn()
+    assert [(report.rows_already_there, report.facts, report.position) for report in reports] == [(2, 0, None)] * 2
+    assert store.facts == before
+
+
+def test_an_interruption_waits_for_the_file_that_is_being_recorded_and_tells_of_it(
+    office: Office, store: InMemoryFactStore
+) -> None:
+    """Its names and remarks belong in the vault, since its facts are in the journal."""
+    gate = Gate(rows=6)
+    store.before_append.extend([lambda: None, gate])
+
+    def interrupt(rows: int) -> None:
+        gate.passed(rows)
+        if rows == 6:
+            raise KeyboardInterrupt
+
+    told: list[str] = []
+    files = office.writes_files(FIRST, SECOND, THIRD).files
+    with pytest.raises(KeyboardInterrupt):
+        import_in_turn(
+            files, lambda file, _: told.extend([*file.remarks.values(), file.file.path.name]), progress=interrupt
+        )
+    assert told == ["hours-1.csv", "送餐", "hours-2.csv"]
+    assert [fact.record for fact in store.facts if isinstance(fact, HoursLogged)] == ["R1", "R2", "R3", "R4"]
+
+
+def test_an_interruption_tells_nothing_of_a_file_that_was_not_recorded(
+    office: Office, store: InMemoryFactStore
+) -> None:
+    def fail() -> None:
+        raise StoreUnavailable("the server went away as well")
+
+    def interrupt(rows: int) -> None:
+        gate.passed(rows)
+        if rows == 4:
+            raise KeyboardInterrupt
+
+    gate = Gate(rows=4, happening=fail)
+    store.before_append.append(gate)
+    told: list[str] = []
+    files = office.writes_files(FIRST, SECOND).files
+    with pytest.raises(KeyboardInterrupt):
+        import_in_turn(files, lambda _, report: told.append(report.file), progress=interrupt)
+    assert (told, len(store.facts)) == ([], 2)
+
+
+def test_what_a_small_memory_forgets_is_read_again(
+    office: Office, store: InMemoryFactStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hours_import, "CHUNK_ROWS", 1)
+    monkeypatch.setattr(hours_import, "STATES_MAX", 1)
+    gate = Gate(rows=7)
+    store.before_append.append(gate)
+    reports = office.writes_files([*FIRST, row("R7", 8)], [*SECOND, *FIRST, row("R8", 9)]).imports_in_turn(
+        progress=gate.passed
+    )
+    assert [(report.rows_imported, report.rows_already_there) for report in reports] == [(3, 0), (3, 2)]
+    registered = [f for f in store.facts if isinstance(f, HouseholdRegistered | MemberRegistered | VolunteerEnrolled)]
+    assert len(registered) == 4
+
+
+@pytest.mark.usefixtures("pauses")
+def test_a_file_that_cant_be_read_to_its_end_does_not_keep_the_one_before_it_out(
+    office: Office, store: InMemoryFactStore
+) -> None:
+    recorded(store, *DISTRICT[2:])
+    store.before_append.append(lambda: recorded(store, MemberRegistered("V1", "H1"), VolunteerEnrolled("V1")))
+    files = office.writes_files(FIRST, SECOND).files
+    files[1].file = open_hours_file(files[1].file.path, ZONE, rows_max=1)
+    told: list[str] = []
+    with pytest.raises(HoursFileError, match="more than 1 rows"):
+        import_in_turn(files, lambda _, report: told.append(report.file))
+    assert told == ["hours-1.csv"]
+    assert [fact.record for fact in store.facts if isinstance(fact, HoursLogged)] == ["R1", "R2"]

@@ -18,7 +18,19 @@ from domain.account import (
     grant_minutes,
 )
 from domain.community import Community, CommunityAlreadyRegistered, RegisterCommunity, register_community
-from domain.decision import Context, Decided, RowsRefused, drive, fold_facts, read, read_all, together
+from domain.decision import (
+    Context,
+    Decided,
+    RowsRefused,
+    drive,
+    fold_facts,
+    read,
+    read_all,
+    together,
+)
+from domain.desk import Paper
+from domain.dispute import Dispute
+from domain.evidence import Attached
 from domain.hours import (
     ConfirmHours,
     DayTooLong,
@@ -46,18 +58,27 @@ from domain.household import (
     register_member,
 )
 from domain.ledger import ledger
+from domain.partner import Partner, Reward
 from domain.policy import Policy, PolicyAdopted, policy_book
+from domain.redemption import HouseholdMonth, Reservation
+from domain.sheet import Sheet
+from domain.visit import Attendance, DoorCode, Visit
 from tests.controls import (
     ADMIN,
     COMMAND_EXAMPLES,
     COMMAND_ID,
+    COMMAND_PASTS,
+    COMMANDS_OF_TIME,
     COMMUNITY_REGISTERED,
     DISTRICT,
     FACT_EXAMPLES,
+    FIRST_COMMANDS,
     HOURS_CONFIRMED,
     HOURS_LOGGED,
     LOGGER,
     NOW,
+    ORDINARY_PAST,
+    TIME,
     XINZHU,
     ZONE,
     at,
@@ -80,6 +101,17 @@ FOLDS = [
         Account.of(""),
         ServiceRecord.of(""),
         VolunteerDay.of("", NOW.date()),
+        Attached.of(""),
+        Attendance.of("", NOW.date()),
+        DoorCode.of(""),
+        Paper.of(""),
+        Sheet.of(""),
+        Visit.of(""),
+        Dispute.of(""),
+        Partner.of(""),
+        Reward.of(""),
+        Reservation.of(""),
+        HouseholdMonth.of("", "", NOW),
     )
 ]
 
@@ -139,11 +171,10 @@ def test_a_state_is_folded_from_the_facts_of_its_own_tag() -> None:
 
 @pytest.mark.parametrize("decide", COMMAND_EXAMPLES, ids=lambda decide: decide.__name__)
 def test_every_example_command_is_accepted_twice_alike(decide: Any) -> None:
-    past = () if decide.__name__ == "open_ledger" else (DISTRICT, HOURS_LOGGED, logged("R2", "11-10 09:00 - 10:30"))
-    confirmed = replace(HOURS_CONFIRMED, record="R2")
-    funded = PoolFunded("issuance", POOL, 600, "A1")
-    facts = given(*past, *((confirmed, funded) if past else ()))
-    first, second = (facts.when(decide, COMMAND_EXAMPLES[decide], actor=ADMIN) for _ in range(2))
+    ordinary = () if decide in FIRST_COMMANDS else ORDINARY_PAST
+    facts = given(ordinary, COMMAND_PASTS.get(decide, ()))
+    actor = TIME if decide in COMMANDS_OF_TIME else ADMIN
+    first, second = (facts.when(decide, COMMAND_EXAMPLES[decide], actor=actor) for _ in range(2))
     assert first.accepted == second.accepted
     assert first.decided == second.decided
 

@@ -20,7 +20,7 @@ from domain.account import (
     PoolFunded,
 )
 from domain.community import OutsideCommunity, UnknownCommunity, UnknownGrid
-from domain.decision import Actor
+from domain.decision import Actor, LeftToTime
 from domain.fact import Fact
 from domain.hours import (
     MINUTE,
@@ -45,6 +45,8 @@ from domain.hours import (
     RejectHours,
     ReverseHours,
     ServiceRecord,
+    SettleSilence,
+    SilenceNotOver,
     TooLongAgo,
     UnknownRecord,
     confirm,
@@ -54,6 +56,7 @@ from domain.hours import (
     minutes_on,
     reject,
     reverse,
+    settle_silence,
 )
 from domain.household import MemberRegistered, NotEnrolled, UnknownHousehold, UnknownMember
 from domain.identifiers import check_id
@@ -73,9 +76,11 @@ from tests.controls import (
     JINHU,
     LOGGER,
     MINUTES_CAPPED,
+    NOW,
     OFFSET,
     STAFF,
     STAFF_ELSEWHERE,
+    TIME,
     XINZHU,
     at,
     between,
@@ -519,6 +524,59 @@ def test_nobody_confirms_what_they_logged_gave_or_earn_from(actor: Actor, refusa
 def test_who_moved_in_since_is_of_the_household_too() -> None:
     past = (HOURS_LOGGED, MemberRegistered("S2", "H1"))
     given(DISTRICT, past).when(confirm, CONFIRM).refused(ConfirmedByOwnHousehold("R1", "H1"))
+
+
+def test_a_member_of_the_household_that_was_served_confirms_and_rates() -> None:
+    rated = ConfirmHours(record="R1", rating=5)
+    confirmed = replace(HOURS_CONFIRMED, confirmed_by="V3", confirmed_as="recipient", rating=5)
+    given(DISTRICT, HOURS_LOGGED).when(confirm, rated, actor=volunteer("V3")).then(confirmed, policy=1)
+    unrated = replace(confirmed, rating=0)
+    given(DISTRICT, HOURS_LOGGED).when(confirm, CONFIRM, actor=volunteer("V3")).then(unrated)
+    by_staff = replace(HOURS_CONFIRMED, rating=1)
+    given(DISTRICT, HOURS_LOGGED).when(confirm, ConfirmHours(record="R1", rating=1)).then(by_staff)
+
+
+@pytest.mark.parametrize("rating", [0, 6, 2.5])
+def test_a_rating_is_from_one_to_five(rating: Any) -> None:
+    with pytest.raises(ValidationError):
+        ConfirmHours(record="R1", rating=rating)
+
+
+def test_a_member_confirms_what_their_own_household_was_served_and_is_told_of_nothing_else() -> None:
+    outcome = given(DISTRICT, HOURS_LOGGED).when(confirm, CONFIRM, actor=volunteer("V4"))
+    outcome.refused(UnknownRecord("R1"))
+    for stranger in ("V4", "V-NONE"):
+        at_large = replace(HOURS_LOGGED, recipient_household=None)
+        given(DISTRICT, at_large).when(confirm, CONFIRM, actor=volunteer(stranger)).refused(UnknownRecord("R1"))
+    past = (HOURS_LOGGED, MemberRegistered("V5", "H2"))
+    assert given(DISTRICT, past).when(confirm, CONFIRM, actor=volunteer("V5")).accepted
+
+
+LOGGED_AT = NOW - timedelta(days=7)
+SILENCE = SettleSilence(record="R1", logged_at=LOGGED_AT)
+
+
+def test_silence_confirms_a_record_after_the_policys_days_and_says_so() -> None:
+    past = given(district(silence_days=7), HOURS_LOGGED)
+    confirmed = replace(HOURS_CONFIRMED, confirmed_by=TIME.id, confirmed_as="silence")
+    past.when(settle_silence, SILENCE, actor=TIME).then(confirmed, policy=1)
+    early = NOW - timedelta(minutes=1)
+    past.when(settle_silence, SILENCE, actor=TIME, now=early).refused(SilenceNotOver("R1"))
+    given(DISTRICT, HOURS_LOGGED).when(settle_silence, SILENCE, actor=TIME).refused(SilenceNotOver("R1"))
+    for actor in (ADMIN, STAFF, volunteer("V3")):
+        past.when(settle_silence, SILENCE, actor=actor).refused(LeftToTime(actor.id))
+
+
+def test_silence_settles_under_every_other_rule_of_confirming() -> None:
+    past = (HOURS_LOGGED, HOURS_REJECTED)
+    settled = given(district(silence_days=7), past).when(settle_silence, SILENCE, actor=TIME)
+    settled.refused(RecordAlreadySettled("R1", "rejected"))
+    given(DISTRICT).when(settle_silence, SILENCE, actor=TIME).refused(UnknownRecord("R1"))
+    poor = given(district(silence_days=7, payer="pool"), HOURS_LOGGED)
+    poor.when(settle_silence, SILENCE, actor=TIME).refused(BalanceTooLow(POOL, 0, 90, 0))
+    full = district(silence_days=7, balance_minutes_max=100, above_balance_max="refuse")
+    rich = given(full, credited("H1", 60), HOURS_LOGGED)
+    rich.when(settle_silence, SILENCE, actor=TIME).refused(RecordAboveCap("R1", 60, 90, 100))
 
 
 SETTLED = [

@@ -18,16 +18,37 @@ from domain.account import (
     HoursConfirmed,
     HoursReversed,
     MinutesCapped,
+    MinutesHeld,
+    MinutesReleased,
     fund_pool,
     grant_minutes,
 )
 from domain.community import CommunityRegistered, RegisterCommunity, register_community
 from domain.decision import Actor, Context, Decided, Decision, Reading, drive, fold_facts
+from domain.dispute import (
+    DecideDispute,
+    Dispute,
+    DisputeEscalated,
+    DisputeStatementGiven,
+    EscalateDispute,
+    OpenDispute,
+    StateCase,
+    WithdrawDispute,
+    decide_dispute,
+    escalate_dispute,
+    open_dispute,
+    state_case,
+    withdraw_dispute,
+)
 from domain.fact import Fact, Movement
 from domain.figures import Figure, Tally
 from domain.hours import (
     MINUTE,
     ConfirmHours,
+    DisputeDismissed,
+    DisputeOpened,
+    DisputeUpheld,
+    DisputeWithdrawn,
     HoursLogged,
     HoursRejected,
     ImportHours,
@@ -35,12 +56,14 @@ from domain.hours import (
     LogManyHours,
     RejectHours,
     ReverseHours,
+    SettleSilence,
     confirm,
     import_hours,
     log,
     log_many,
     reject,
     reverse,
+    settle_silence,
 )
 from domain.household import (
     EnrolVolunteer,
@@ -56,7 +79,7 @@ from domain.household import (
 from domain.policy import AdoptPolicy, Policy, PolicyAdopted, adopt
 from domain.refusal import Refusal
 from infrastructure.codec import decode, encode
-from tests.controls import COMMAND_ID, JINHU, OFFSET, XINZHU, ZONE, envelope
+from tests.controls import COMMAND_ID, JINHU, OFFSET, TIME, XINZHU, ZONE, envelope
 
 START = datetime(2028, 2, 28, 12, 0, tzinfo=OFFSET)  # the leap day is near
 
@@ -67,13 +90,16 @@ RECORDS = st.integers(0, 30)  # the newest but so many
 FRESH = st.sampled_from([True] * 7 + [False])
 AMOUNTS = st.integers(1, 300)
 REASONS = st.sampled_from(["duplicate", "not-served", "other"])
-ADMIN = Actor("A1", "admin")
+GROUNDS = st.sampled_from(["not-served", "wrong-time", "served"])
+SIDES = st.sampled_from([None, None, "earner", "recipient"])
+DISPUTES = st.integers(0, 3)  # the newest but so many
+ADMIN, OTHER_ADMIN, JUDGE = Actor("A1", "admin"), Actor("A2", "admin"), Actor("S8", "staff")
 ACTORS = st.one_of(
     st.builds(Actor, PEOPLE, st.just("volunteer")),
     st.builds(Actor, PEOPLE, st.just("staff"), COMMUNITIES),
     st.builds(Actor, PEOPLE, st.just("admin")),
     st.just(ADMIN),
-    st.just(ADMIN),
+    st.just(OTHER_ADMIN),
 )
 POLICIES = st.builds(
     Policy,
@@ -88,6 +114,9 @@ POLICIES = st.builds(
     balance_minutes_min=st.sampled_from([0, -60, -300]),
     balance_minutes_max=st.sampled_from([None, 60, 200]),
     above_balance_max=st.sampled_from(["refuse", "pool", "honour"]),
+    silence_days=st.sampled_from([None, 1, 2]),
+    dispute_days_max=st.sampled_from([0, 1, 30]),
+    dispute_decision_days=st.sampled_from([1, 3]),
 ).filter(lambda policy: policy.service_minutes(policy.record_minutes_min) >= 1)
 SPANS = st.tuples(st.integers(-60, 1), st.integers(1, 16)).map(  # half hours ago, quarter hours long
     lambda drawn: (drawn[0] * 30 * MINUTE, drawn[1] * 15 * MINUTE)
@@ -110,6 +139,14 @@ class TimeBank(RuleBasedStateMachine):
         self.home: dict[str, str] = {}
         self.records: dict[str, HoursLogged] = {}
         self.status: dict[str, str] = {}
+        self.logged_at: dict[str, datetime] = {}
+        self.settled_at: dict[str, datetime] = {}
+        self.disputes: dict[str, DisputeOpened] = {}
+        self.outcomes: dict[str, str] = {}
+        self.heard: dict[str, set[str]] = {}
+        self.escalated: set[str] = set()
+        self.holds: dict[str, MinutesHeld] = {}
+        self.actor = ADMIN
 
     # ── Commands ─────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -193,6 +230,91 @@ class TimeBank(RuleBasedStateMachine):
     def reverse(self, back: int, actor: Actor, reason: Any) -> None:
         self.command(reverse, ReverseHours(record=self.named(back), reason=reason), actor)
 
+    @rule(back=RECORDS, person=PEOPLE, rating=st.sampled_from([None, 1, 5]))
+    def confirm_as_member(self, back: int, person: str, rating: int | None) -> None:
+        command = ConfirmHours(record=self.named(back), rating=rating)
+        self.command(confirm, command, Actor(person, "volunteer"))
+
+    @rule(actor=st.just(TIME) | ACTORS)
+    def silence(self, actor: Actor) -> None:
+        for record in [record for record, status in self.status.items() if status == "logged"]:
+            self.command(settle_silence, SettleSilence(record=record, logged_at=self.logged_at[record]), actor)
+
+    def disputed(self, back: int) -> str:
+        return f"D{max(0, len(self.disputes) - 1 - back)}"
+
+    @rule(back=RECORDS, fresh=FRESH, ground=GROUNDS, side=SIDES, actor=ACTORS)
+    def open_dispute(self, back: int, fresh: bool, ground: Any, side: Any, actor: Actor) -> None:
+        settled = [record for record, status in self.status.items() if status in ("confirmed", "rejected")]
+        record = settled[-1 - back % len(settled)] if settled else self.named(back)
+        if fresh:  # else a ground that may not fit
+            ground = "served" if self.status.get(record) == "rejected" else "false-record"
+        number = f"D{len(self.disputes)}" if fresh else self.disputed(0)
+        opening = OpenDispute(
+            dispute=number,
+            record=record,
+            ground=ground,
+            side=side,
+            settled_at=self.settled_at.get(record, self.now),
+            text=None,
+        )
+        self.command(open_dispute, opening, actor)
+
+    @rule(
+        volunteer=PEOPLE,
+        recipient=HOUSEHOLDS | st.none(),
+        span=SPANS,
+        rejected=st.booleans(),
+        outcome=st.sampled_from(["upheld", "dismissed", None]),
+        judge=st.sampled_from([OTHER_ADMIN, JUDGE, JUDGE]),
+        hours=st.sampled_from([0, 12, 36, 80]),
+    )
+    def quarrel(
+        self, volunteer: str, recipient: str | None, span: Any, rejected: bool, outcome: Any, judge: Actor, hours: int
+    ) -> None:
+        """From the service to the dispute's end, with everything in its place: chance alone seldom gets so far."""
+        record, number = f"R{len(self.status)}", f"D{len(self.disputes)}"
+        self.command(log, self.claim(record, volunteer, recipient, span), ADMIN)
+        if rejected:
+            self.command(reject, RejectHours(record=record, reason="other"), ADMIN)
+        else:
+            self.command(confirm, ConfirmHours(record=record), OTHER_ADMIN)
+        settled_at = self.settled_at.get(record, self.now)
+        ground: Any = "served" if rejected else "not-served"
+        opening = OpenDispute(dispute=number, record=record, ground=ground, settled_at=settled_at, text=None)
+        self.command(open_dispute, opening, Actor(volunteer, "volunteer"))
+        self.now += timedelta(hours=hours)
+        if not hours:
+            self.command(state_case, StateCase(dispute=number, ground="other", side="recipient", text=None), ADMIN)
+        self.command(escalate_dispute, EscalateDispute(dispute=number), TIME)
+        if outcome is not None:
+            self.command(decide_dispute, DecideDispute(dispute=number, outcome=outcome, text=None), judge)
+
+    @rule(back=DISPUTES, ground=GROUNDS, side=SIDES, actor=ACTORS)
+    def state_case(self, back: int, ground: Any, side: Any, actor: Actor) -> None:
+        statement = StateCase(dispute=self.disputed(back), ground=ground, side=side, text=None)
+        self.command(state_case, statement, actor)
+
+    @rule(back=DISPUTES, outcome=st.sampled_from(["upheld", "dismissed"]), heard=st.booleans(), actor=ACTORS)
+    def decide_dispute(self, back: int, outcome: Any, heard: bool, actor: Actor) -> None:
+        number = self.disputed(back)
+        if heard:
+            for side in ("earner", "recipient"):
+                self.command(state_case, StateCase(dispute=number, ground="other", side=side, text=None), ADMIN)
+        self.command(decide_dispute, DecideDispute(dispute=number, outcome=outcome, text=None), actor)
+
+    @rule(back=DISPUTES, by_opener=FRESH, actor=ACTORS)
+    def withdraw_dispute(self, back: int, by_opener: bool, actor: Actor) -> None:
+        number = self.disputed(back)
+        if by_opener and number in self.disputes:
+            actor = Actor(self.disputes[number].opened_by, "admin")
+        self.command(withdraw_dispute, WithdrawDispute(dispute=number), actor)
+
+    @rule(actor=st.just(TIME) | ACTORS)
+    def escalate_disputes(self, actor: Actor) -> None:
+        for number in self.disputes:
+            self.command(escalate_dispute, EscalateDispute(dispute=number), actor)
+
     @rule(community=COMMUNITIES, minutes=AMOUNTS, actor=ACTORS)
     def fund(self, community: str, minutes: int, actor: Actor) -> None:
         self.command(fund_pool, FundPool(community=community, minutes=minutes), actor)
@@ -226,6 +348,7 @@ class TimeBank(RuleBasedStateMachine):
 
     def command(self, decide: Callable[[Any, Context], Decision], command: Any, actor: Actor) -> None:
         context = Context(actor, self.now, COMMAND_ID, ZONE)
+        self.actor = actor
         try:
             decided = drive(decide(command, context), self.state)
         except Refusal as refusal:
@@ -240,6 +363,8 @@ class TimeBank(RuleBasedStateMachine):
             self.record([fact], policy)
         if decide is reverse or (decide is import_hours and command.status == "reversed"):
             self.check_exact_reversal(command.record, before, whole=decide is import_hours)
+        if decide is decide_dispute and any(isinstance(fact, HoursReversed) for fact in decided.facts):
+            self.check_exact_reversal(self.disputes[command.dispute].record, before, whole=False)
 
     def state(self, reading: Reading[Any]) -> Any:
         return fold_facts(reading, self.by_tag[reading.tag])
@@ -270,18 +395,51 @@ class TimeBank(RuleBasedStateMachine):
             case HoursLogged():
                 assert fact.record not in self.status
                 self.status[fact.record], self.records[fact.record] = "logged", fact
+                self.logged_at[fact.record] = self.now
                 if self.claimed:  # what older books rejected or reversed took up nobody's time
                     self.check_claim(fact, policy)
             case HoursRejected():
                 assert self.status[fact.record] == "logged"
                 self.status[fact.record] = "rejected"
+                self.settled_at[fact.record] = self.now
             case HoursConfirmed():
-                assert self.status[fact.record] == "logged"
+                after_all = self.status[fact.record] == "rejected" and self.upheld_last(fact.record)
+                assert self.status[fact.record] == "logged" or after_all
                 self.status[fact.record] = "confirmed"
+                self.settled_at[fact.record] = self.now
                 self.check_confirmer(fact)
             case HoursReversed():
                 assert self.status[fact.record] == "confirmed"
+                assert self.in_dispute(fact.record) is None
                 self.status[fact.record] = "reversed"
+            case DisputeOpened():
+                self.check_opening(fact, policy)
+                self.disputes[fact.dispute], self.heard[fact.dispute] = fact, {fact.side}
+            case DisputeStatementGiven():
+                assert fact.dispute not in self.outcomes
+                self.heard[fact.dispute].add(fact.side)
+            case DisputeEscalated():
+                assert fact.dispute not in self.outcomes
+                assert self.actor == TIME
+                assert self.now >= self.disputes[fact.dispute].decision_due
+                self.escalated.add(fact.dispute)
+            case DisputeUpheld():
+                self.check_decider(fact.dispute, fact.decided_by)
+                self.outcomes[fact.dispute] = "upheld"
+            case DisputeDismissed():
+                self.check_decider(fact.dispute, fact.decided_by)
+                self.outcomes[fact.dispute] = "dismissed"
+            case DisputeWithdrawn():
+                assert fact.dispute not in self.outcomes
+                assert self.disputes[fact.dispute].opened_by == self.actor.id
+                self.outcomes[fact.dispute] = "withdrawn"
+            case MinutesHeld():
+                assert fact.minutes > 0
+                assert fact.hold not in self.holds
+                self.holds[fact.hold] = fact
+            case MinutesReleased():
+                held = self.holds.pop(fact.hold)
+                assert (held.account, held.minutes) == (fact.account, fact.minutes)
             case _:
                 pass
         if isinstance(fact, Movement):
@@ -298,7 +456,8 @@ class TimeBank(RuleBasedStateMachine):
         if kind == "pool":
             assert self.balances[fact.source] >= 0
         if kind == "household" and not isinstance(fact, MinutesCapped):
-            assert self.balances[fact.source] >= self.policies[policy - 1].policy.balance_minutes_min
+            floor = self.policies[policy - 1].policy.balance_minutes_min
+            assert self.balances[fact.source] - self.held(fact.source) >= floor
         if isinstance(fact, MinutesCapped):
             cap = self.policies[policy - 1].policy.balance_minutes_max
             assert cap is not None
@@ -326,6 +485,64 @@ class TimeBank(RuleBasedStateMachine):
         assert confirmed.minutes + confirmed.honour_minutes == logged.service_minutes
         assert confirmed.target == "household:" + logged.household
 
+        policy = self.in_force(logged)
+        if self.actor == TIME:
+            assert confirmed.confirmed_as == "silence"
+            assert policy.silence_days is not None
+            assert self.now >= self.logged_at[confirmed.record] + timedelta(days=policy.silence_days)
+        elif self.actor.role == "volunteer":
+            assert confirmed.confirmed_as == "recipient"
+            assert self.home[confirmed.confirmed_by] == logged.recipient_household
+        else:
+            assert confirmed.confirmed_as == "staff"
+
+    def in_force(self, logged: HoursLogged) -> Policy:
+        return [p for p in self.policies if p.effective_on <= logged.started_at.date()][-1].policy
+
+    def held(self, account: str) -> int:
+        return sum(held.minutes for held in self.holds.values() if held.account == account)
+
+    def in_dispute(self, record: str) -> str | None:
+        """The open dispute over a record."""
+        of_record = [number for number, opened in self.disputes.items() if opened.record == record]
+        unsettled = [number for number in of_record if number not in self.outcomes]
+        assert len(unsettled) <= 1
+        return unsettled[0] if unsettled else None
+
+    def upheld_last(self, record: str) -> bool:
+        return self.last(DisputeOpened, record).dispute in {n for n, end in self.outcomes.items() if end == "upheld"}
+
+    def check_opening(self, opened: DisputeOpened, policy: int) -> None:
+        logged, record = self.records[opened.record], opened.record
+        assert opened.dispute not in self.disputes
+        assert self.in_dispute(record) is None
+        assert not {"upheld", "dismissed"} & {
+            self.outcomes[number] for number, earlier in self.disputes.items() if earlier.record == record
+        }
+        assert self.status[record] == ("rejected" if opened.ground == "served" else "confirmed")
+        rules = self.policies[policy - 1].policy
+        assert rules == self.in_force(logged)
+        assert self.now <= self.settled_at[record] + timedelta(days=rules.dispute_days_max)
+        home = self.home.get(opened.opened_by)
+        if self.actor.role == "volunteer":
+            assert home in (logged.household, logged.recipient_household)
+        if home == logged.household:
+            assert opened.side == "earner"
+        kept = [fact for fact in self.by_tag["record:" + record] if isinstance(fact, HoursConfirmed | MinutesCapped)]
+        earner = "household:" + logged.household
+        left = sum((fact.target == earner) * fact.minutes - (fact.source == earner) * fact.minutes for fact in kept)
+        assert opened.held_minutes == left
+
+    def check_decider(self, number: str, decided_by: str) -> None:
+        opened = self.disputes[number]
+        logged = self.records[opened.record]
+        assert number not in self.outcomes
+        assert self.actor.role in ("staff", "admin")
+        assert self.actor.role == "admin" or number not in self.escalated
+        assert decided_by not in (logged.volunteer, logged.logged_by, opened.opened_by)
+        assert self.home.get(decided_by, "") not in (logged.household, logged.recipient_household)
+        assert {"earner", "recipient"} <= self.heard[number] or self.now >= opened.hearing_until
+
     def check_exact_reversal(self, record: str, before: dict[str, int], *, whole: bool) -> None:
         """The record's movements cancel out; imported and reversed in one row, nothing has changed at all."""
         changes: Counter[str] = Counter()
@@ -347,7 +564,16 @@ class TimeBank(RuleBasedStateMachine):
         assert sum(self.balances.values()) == 0
         for name, minutes in self.balances.items():
             if name != "issuance":
-                assert self.state(Account.of(name)).balance_minutes == minutes
+                account = self.state(Account.of(name))
+                assert (account.balance_minutes, account.held_minutes) == (minutes, self.held(name))
+
+    @invariant()
+    def what_is_in_dispute_is_held_and_nothing_else_is(self) -> None:
+        unsettled = {number: fact for number, fact in self.disputes.items() if number not in self.outcomes}
+        expected = {"dispute:" + number: fact.held_minutes for number, fact in unsettled.items() if fact.held_minutes}
+        assert {hold: fact.minutes for hold, fact in self.holds.items()} == expected
+        for number in self.disputes:
+            assert self.state(Dispute.of(number)).status == self.outcomes.get(number, "open")
 
     @invariant()
     def nobody_is_in_two_places_at_once_nor_serves_too_long_a_day(self) -> None:

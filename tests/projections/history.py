@@ -14,7 +14,18 @@ from api.wiring import Timebank
 from application.write_loop import Ticket, Writer
 from domain.account import FundPool, GrantMinutes, fund_pool, grant_minutes
 from domain.community import RegisterCommunity, RegisterGrid, register_community, register_grid
-from domain.decision import Actor
+from domain.decision import BY_TIME, Actor
+from domain.desk import KeyPaper, key_paper
+from domain.dispute import (
+    DecideDispute,
+    OpenDispute,
+    StateCase,
+    WithdrawDispute,
+    decide_dispute,
+    open_dispute,
+    state_case,
+    withdraw_dispute,
+)
 from domain.fact import Fact
 from domain.hours import ConfirmHours, LogHours, RejectHours, ReverseHours, confirm, log, reject, reverse
 from domain.household import (
@@ -27,12 +38,54 @@ from domain.household import (
     register_household,
     register_member,
 )
+from domain.partner import (
+    OfferReward,
+    RegisterPartner,
+    RestockReward,
+    SettlePartner,
+    WithdrawReward,
+    offer_reward,
+    register_partner,
+    restock_reward,
+    settle_partner,
+    withdraw_reward,
+)
+from domain.redemption import (
+    CollectReward,
+    ReleaseReservation,
+    ReserveReward,
+    ReverseRedemption,
+    code_sha256,
+    collect,
+    release,
+    reserve,
+    reverse_redemption,
+)
+from domain.sheet import LogSheet, SheetRow, log_sheet
+from domain.visit import (
+    AttachEvidence,
+    CheckIn,
+    CheckOut,
+    CloseVisit,
+    MakeDoorCode,
+    MarkOverdue,
+    VoidVisit,
+    attach_evidence,
+    check_in,
+    check_out,
+    close_visit,
+    code_hash,
+    make_door_code,
+    mark_overdue,
+    void_visit,
+)
 from infrastructure.projector import Projector, schema_of
-from tests.controls import envelope
+from tests.controls import CODE, envelope
 
 ADMIN = Actor("A1", "admin")
 CHECKER = Actor("S1", "staff")
 LOGGER = Actor("S2", "staff")
+JUDGE = Actor("S3", "staff")
 COMMUNITIES = ("新竹社区", "𠮷祥社区")
 GRIDS = (("第1网格",), ("第1网格", "甲"), ("第1网格", "甲", "2栋"), ("第2网格",))
 SERVICES = ("助餐", "助洁", "陪伴聊天")
@@ -45,24 +98,32 @@ class History:
         self.bank = bank
         self.dice = Random(seed)  # noqa: S311 - reproducible
         self.writer = Writer(bank.store, bank.zone)
+        self.visits = 0
+        self.visit_dice = Random(seed)  # noqa: S311 - of its own, so that visits change nothing else that happens
         self.households = 0
         self.records = 0
+        self.disputes = 0
+        self.reservations = 0
         self.today = datetime.now(bank.zone).replace(hour=0, minute=0, second=0, microsecond=0)
         self.record_commands([(register_community, RegisterCommunity(community=name)) for name in COMMUNITIES])
         self.record_commands(
             [(register_grid, RegisterGrid(community=COMMUNITIES[0], grid=grid)) for grid in GRIDS]
             + [command for _ in range(6) for command in self._household()]
+            + [(register_partner, RegisterPartner(partner="P1", name="食堂", community=COMMUNITIES[0]))]
+            + [
+                (offer_reward, OfferReward(reward=f"RW{n}", partner="P1", name="午餐", minutes=n, items=9))
+                for n in (1, 2)
+            ]
         )
 
     def go(self, commands: int) -> int:
         """How many of the commands were accepted."""
-        return self.record_commands([command for _ in range(commands) for command in self._something()])
+        return (
+            self.record_commands([command for _ in range(commands) for command in self._something()]) + self._attend()
+        )
 
     def record_commands(self, commands: list[tuple[Any, Any]]) -> int:
-        tickets = [
-            Ticket(decide, command, LOGGER if decide is log else CHECKER if decide is confirm else ADMIN, uuid4().hex)
-            for decide, command in commands
-        ]
+        tickets = [Ticket(decide, command, ACTORS.get(decide, ADMIN), uuid4().hex) for decide, command in commands]
         self.writer.run(tickets)
         return sum(not isinstance(ticket.outcome, Exception) for ticket in tickets)
 
@@ -82,7 +143,9 @@ class History:
         dice = self.dice
         record = f"R{dice.randint(max(1, self.records - 15), self.records + 1)}"
         household = f"H{dice.randint(1, self.households)}"
-        match dice.choices("lcjvfgh", (30, 30, 4, 10, 3, 4, 1))[0]:
+        match dice.choices("lcjvfghdr", (30, 30, 4, 10, 3, 4, 1, 6, 20))[0]:
+            case "r":
+                return [self._redeem()]
             case "l":
                 return [self._log()]
             case "c":
@@ -95,8 +158,93 @@ class History:
                 return [(fund_pool, FundPool(community=dice.choice(COMMUNITIES), minutes=dice.randint(1, 300)))]
             case "g":
                 return [(grant_minutes, GrantMinutes(household=household, minutes=dice.randint(1, 90), need="other"))]
+            case "d":
+                return self.dispute(record)
             case _:
                 return self._household()
+
+    def _attend(self) -> int:
+        """Some visits, each with another end, a sheet and a paper, on an early morning of the last weeks."""
+        self.visits += 1
+        dice, number = self.visit_dice, self.visits
+        begin = self.today - timedelta(days=dice.randint(2, 25)) + timedelta(hours=dice.randint(0, 5))
+        end = begin + timedelta(minutes=dice.choice((45, 60)))
+        home, *people = dice.sample(range(1, self.households + 1), 5)
+        code = f"{number:016}"
+        made = MakeDoorCode(household=f"H{home}", code_hash=code_hash(code))
+        visits = [f"C{number}-{n}" for n in range(4)]
+        spent: list[dict[str, Any]] = [{"code": code}, {}, {"recipient_household": f"H{home}"}, {}]
+        done = self._decide(begin, ADMIN, (make_door_code, made))
+        for visit, person, where in zip(visits, people, spent, strict=True):
+            asked = {"visit": visit, "volunteer": f"V{person}", "service": SERVICES[0]} | where
+            done += self._decide(begin, ADMIN, (check_in, CheckIn.model_validate(asked)))
+        done += self._decide(end, ADMIN, (check_out, CheckOut(visit=visits[0], record=f"R-{visits[0]}")))
+        done += self._decide(end, ADMIN, (void_visit, VoidVisit(visit=visits[1], reason="mistake")))
+        late = begin + timedelta(hours=20)
+        done += self._decide(late, Actor(BY_TIME, "admin"), *((mark_overdue, MarkOverdue(visit=v)) for v in visits[2:]))
+        if number % 2:
+            closing = CloseVisit(visit=visits[2], ended_at=end, reason="forgotten", record=f"R-{visits[2]}")
+            done += self._decide(late, CHECKER, (close_visit, closing))
+        files = [AttachEvidence(record=f"R-{visits[n]}", kind="sheet", sha256=f"{number:064x}") for n in (0, 2)]
+        done += self._decide(late, CHECKER, *((attach_evidence, file) for file in files))
+        rows = [SheetRow(volunteer=f"V{person}") for person in people[:2]]
+        times = {"service": SERVICES[1], "started_at": begin - timedelta(hours=1), "ended_at": begin}
+        taken = {"sheet": f"SH{number}", "community": COMMUNITIES[0], "leader": rows[0].volunteer, "rows": rows}
+        done += self._decide(late, CHECKER, (log_sheet, LogSheet.model_validate(taken | times)))
+        line = {"volunteer": f"V{people[3]}", "community": COMMUNITIES[0]} | times
+        for keyer, minutes in ((CHECKER, 30), (LOGGER, 30 if number % 2 else 40)):
+            rows_keyed = [LogHours.model_validate(line | {"minutes": minutes})]
+            keyed = KeyPaper(paper=f"P{number}", community=COMMUNITIES[0], sha256="ab" * 32, rows=tuple(rows_keyed))
+            done += self._decide(late, keyer, (key_paper, keyed))
+        return done
+
+    def _decide(self, now: datetime, actor: Actor, *commands: tuple[Any, Any]) -> int:
+        """What one person does at a time of the past."""
+        tickets = [Ticket(decide, command, actor, uuid4().hex) for decide, command in commands]
+        Writer(self.bank.store, self.bank.zone, clock=lambda: now).run(tickets)
+        return sum(not isinstance(ticket.outcome, Exception) for ticket in tickets)
+
+    def dispute(self, record: str) -> list[tuple[Any, Any]]:
+        """One is opened, and something happens in one of the last ones."""
+        dice = self.dice
+        self.disputes += 1
+        ground = dice.choice(["not-served", "not-served", "served"])
+        opening = OpenDispute(
+            dispute=f"D{self.disputes}", record=record, ground=ground, settled_at=self.today, text="某日"
+        )
+        number = f"D{dice.randint(max(1, self.disputes - 8), self.disputes)}"
+        steps: list[tuple[Any, Any]] = [
+            *((state_case, StateCase(dispute=number, ground="other", side=side)) for side in ("earner", "recipient")),
+            (decide_dispute, DecideDispute(dispute=number, outcome=dice.choice(["upheld", "dismissed"]))),
+            (withdraw_dispute, WithdrawDispute(dispute=number)),
+        ]
+        return [(open_dispute, opening), *dice.choice([steps[:1], steps[:3], steps[:3], steps[3:]])]
+
+    def _redeem(self) -> tuple[Any, Any]:
+        dice = self.dice
+        made, reward = (
+            f"RV{dice.randint(max(1, self.reservations - 6), self.reservations + 1)}",
+            f"RW{dice.randint(1, 2)}",
+        )
+        match dice.choices("rclvosw", (40, 30, 8, 12, 5, 8, 1))[0]:
+            case "r":
+                self.reservations += 1
+                made, member = f"RV{self.reservations}", f"V{dice.randint(1, self.households)}"
+                code = code_sha256(made, CODE)
+                return reserve, ReserveReward(reservation=made, reward=reward, member=member, code_sha256=code)
+            case "c":
+                return collect, CollectReward(reservation=made, code=CODE)
+            case "l":
+                return release, ReleaseReservation(reservation=made)
+            case "v":
+                restocked = dice.random() < 0.5
+                return reverse_redemption, ReverseRedemption(reservation=made, reason="other", restocked=restocked)
+            case "o":
+                return restock_reward, RestockReward(reward=reward, items=3)
+            case "s":
+                return settle_partner, SettlePartner(partner="P1")
+            case _:
+                return withdraw_reward, WithdrawReward(reward="RW2")
 
     def _log(self) -> tuple[Any, Any]:
         dice = self.dice
@@ -112,6 +260,7 @@ class History:
         )
 
 
+ACTORS: dict[Any, Actor] = {log: LOGGER, confirm: CHECKER, decide_dispute: JUDGE}
 POLICIES: dict[str, dict[str, Any]] = {
     "issuance pays, what is above the cap goes to the pool": {"balance_minutes_max": 240},
     "the recipient pays": {"payer": "recipient", "balance_minutes_min": -600, "balance_minutes_max": None},
