@@ -16,6 +16,7 @@ from domain import (
     policy,
     redemption,
     sheet,
+    statement,
     visit,
 )
 from domain.fact import Fact, Movement
@@ -34,6 +35,7 @@ CONCEPTS: Final[tuple[ModuleType, ...]] = (
     dispute,
     partner,
     redemption,
+    statement,
 )
 
 

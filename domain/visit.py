@@ -516,7 +516,7 @@ def attach_evidence(command: AttachEvidence, context: Context) -> Decision:
     if command.sha256 in attached.sha256s:
         raise EvidenceAlreadyAttached(command.record, command.sha256)
     by_staff = context.actor.role != "volunteer" and command.kind == "sheet" and not own
-    evidence = stronger(logged.evidence, "staff" if by_staff else attached.evidence)
+    evidence = stronger(record.evidence, "staff" if by_staff else attached.evidence)
     fact = EvidenceAttached(command.record, command.kind, command.sha256, context.actor.id, evidence)
     return Decided(0, (fact,))
 

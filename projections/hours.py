@@ -10,7 +10,7 @@ from psycopg import AsyncConnection, Cursor
 from psycopg.rows import class_row
 
 from domain.account import CappedMinutesReturned, HoursConfirmed, HoursReversed, MinutesCapped
-from domain.evidence import EvidenceAttached
+from domain.evidence import RANK, Evidence, EvidenceAttached, stronger
 from domain.fact import Recorded
 from domain.hours import (
     DisputeDismissed,
@@ -26,8 +26,8 @@ from projections.projection import CopyValue, Projection, Write, copy_rows
 
 class HoursRow(msgspec.Struct, gc=False):
     """One service record. Times ending in ``_microseconds`` are recorded-at (Unix); ``worked_on`` is the ledger's day
-    on which the service began; ``grid`` is the path joined by ``/``. ``evidence`` is the record's grade now. A
-    ``rating`` of 0 is none."""
+    on which the service began; ``grid`` is the path joined by ``/``. A ``rating`` of 0 is none. ``evidence`` is the
+    record's grade now."""
 
     record: str
     volunteer: str
@@ -45,7 +45,7 @@ class HoursRow(msgspec.Struct, gc=False):
     imported: bool
     logged_position: int
     logged_at_microseconds: int
-    evidence: str
+    evidence: Evidence
     group_id: str | None
     also_logged_by: str | None
     status: str = "logged"
@@ -119,7 +119,7 @@ class Hours(Projection):
     def __init__(self) -> None:
         self._new: dict[str, HoursRow] = {}
         self._settled: dict[str, list[CopyValue]] = {}
-        self._raised: dict[str, str] = {}
+        self._raised: dict[str, Evidence] = {}
 
     def load(self, cursor: Cursor[Any]) -> None:
         del cursor
@@ -156,15 +156,14 @@ class Hours(Projection):
             case HoursConfirmed():
                 vouched = (fact.minutes, fact.confirmed_as, fact.rating)
                 self._settle(fact.record, ("confirmed", fact.confirmed_by, None, *vouched), recorded)
+                if fact.confirmed_as == "recipient":
+                    self._raise(fact.record, "recipient")
             case HoursRejected():
                 self._settle(fact.record, ("rejected", fact.rejected_by, fact.reason, 0, None, 0), recorded)
             case HoursReversed():
                 self._reverse(fact, recorded)
             case EvidenceAttached():
-                if fact.record in self._new:
-                    self._new[fact.record].evidence = fact.evidence
-                else:
-                    self._raised[fact.record] = fact.evidence
+                self._raise(fact.record, fact.evidence)
             case MinutesCapped() | CappedMinutesReturned():
                 pass
             case DisputeOpened() | DisputeUpheld() | DisputeDismissed() | DisputeWithdrawn():
@@ -180,6 +179,13 @@ class Hours(Projection):
         else:
             row.status, row.settled_by, row.reason, row.credit_minutes, row.confirmed_as, row.rating = values
             row.settled_position, row.settled_at_microseconds = recorded.position, recorded.recorded_at_microseconds
+
+    def _raise(self, record: str, evidence: Evidence) -> None:
+        row = self._new.get(record)
+        if row is None:
+            self._raised[record] = stronger(self._raised.get(record, "self"), evidence)
+        else:
+            row.evidence = stronger(row.evidence, evidence)
 
     def _reverse(self, fact: HoursReversed, recorded: Recorded[Any]) -> None:
         values = (fact.reversed_by, recorded.position, recorded.recorded_at_microseconds)
@@ -204,8 +210,9 @@ class Hours(Projection):
             if raised:
                 cursor.execute(
                     "UPDATE hours h SET evidence = r.evidence"
-                    " FROM unnest(%s::text[], %s::text[]) AS r (record, evidence) WHERE h.record = r.record",
-                    (list(raised), list(raised.values())),
+                    " FROM unnest(%s::text[], %s::text[]) AS r (record, evidence) WHERE h.record = r.record"
+                    " AND array_position(%s::text[], h.evidence) < array_position(%s::text[], r.evidence)",
+                    (list(raised), list(raised.values()), list(RANK), list(RANK)),
                 )
 
         return write

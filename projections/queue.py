@@ -14,6 +14,8 @@ DAY_MICROSECONDS: Final = 86_400_000_000
 LATE_DAYS: Final = 7
 """A record that is logged later after the day of its service than this is late, though the policy may allow it."""
 
+EXPIRING_DAYS: Final = 2
+
 
 class QueueCount(msgspec.Struct, frozen=True):
     """``oldest_waiting_days`` is None where nothing waits."""
@@ -60,6 +62,34 @@ QUEUES: Final[tuple[Queue, ...]] = (
         "those imported from older books, since nobody knows when they were logged.",
         _RECORD + " AND NOT imported AND"
         f" (to_timestamp(logged_at_microseconds / 1000000) AT TIME ZONE %(zone)s)::date - worked_on > {LATE_DAYS}",
+    ),
+    Queue(
+        "open-check-ins",
+        "未签退 Open check-ins",
+        "签到后超过规则时限仍未签退的服务；它不会自动计时，须由工作人员按实情办结或作废。",
+        "Services that were checked in to and not out of within the policy's limit; they earn nothing by themselves, and "
+        "staff close or void them.",
+        "SELECT position, community, started_at_microseconds AS since_microseconds, visit, volunteer,"
+        " recipient_household, service, started_at, evidence FROM visits WHERE status = 'overdue'",
+    ),
+    Queue(
+        "disputes",
+        "争议 Disputes",
+        "尚未裁定的争议；escalated 表示已逾期，只能由管理员裁定。",
+        "Disputes that are not decided yet; those that are `escalated` are past their deadline, and an administrator's.",
+        "SELECT opened_position AS position, h.community, opened_at_microseconds AS since_microseconds, dispute,"
+        " d.record, side, ground, held_minutes, earner_heard, recipient_heard, escalated, decision_due_microseconds"
+        " FROM disputes d JOIN hours h ON h.record = d.record WHERE d.status = 'open'",
+    ),
+    Queue(
+        "expiring-reservations",
+        "即将到期的预留 Expiring reservations",
+        f"{EXPIRING_DAYS} 天内到期、还没有领取的兑换预留，可提醒该户。",
+        f"Reservations of rewards that end within {EXPIRING_DAYS} days and are not collected: remind the household.",
+        "SELECT reserved_position AS position, community,"
+        " (extract(epoch FROM reserved_at::timestamptz) * 1000000)::bigint AS since_microseconds, reservation, reward,"
+        " partner, household, minutes, status, ends_at FROM reservations WHERE status IN ('reserved', 'given-up')"
+        f" AND ends_at_microseconds <= %(now_microseconds)s + {EXPIRING_DAYS * DAY_MICROSECONDS}",
     ),
 )
 

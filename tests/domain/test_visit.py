@@ -488,8 +488,10 @@ def test_a_record_is_confirmed_on_no_less_than_the_policys_evidence() -> None:
 def test_the_household_that_was_served_is_evidence_by_itself() -> None:
     strict = given(district(evidence_min="recipient"), HOURS_LOGGED)
     strict.when(confirm, ConfirmHours(record="R1")).refused(EvidenceTooWeak("R1", "self", "recipient"))
-    served = strict.when(confirm, ConfirmHours(record="R1"), actor=Actor("V3", "staff", XINZHU))
-    served.then(replace(HOURS_CONFIRMED, confirmed_by="V3"))
+    vouched = replace(HOURS_CONFIRMED, confirmed_by="V3", confirmed_as="recipient")
+    strict.when(confirm, ConfirmHours(record="R1"), actor=Actor("V3", "volunteer")).then(vouched)
+    (photo,) = given(DISTRICT, HOURS_LOGGED, vouched).when(attach_evidence, PHOTO).accepted
+    assert photo.evidence == "recipient"  # type: ignore[attr-defined]
 
 
 def test_what_older_books_confirmed_is_brought_in_whatever_evidence_is_asked_for_now() -> None:
