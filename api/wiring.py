@@ -285,7 +285,6 @@ def public_figures(
 
 Question = Hashable
 """What was asked, in full: two questions that are equal have the same answer at the same position."""
-Question = tuple[date, Basis, Dimension | None, int, Places]
 
 
 class Counted(NamedTuple):
@@ -432,7 +431,7 @@ class Service:
     ) -> bytes:
         """The public figures as JSON; counted at most once a second for the same question, unless a fresher one is
         needed. Raises: Problem 503 where too much else is being counted."""
-        question = (as_of, basis, by, level if by == "grid" else 1)
+        question = (as_of, basis, by, level if by == "grid" else 1, places)
         return await self.counted(question, lambda: self._count_figures(*question), min_position, FIGURES_SECONDS)
 
     async def counted(
@@ -440,7 +439,6 @@ class Service:
     ) -> bytes:
         """The answer to a question that takes a while to count, counted once for all who ask it at once, and kept
         for so many seconds unless a fresher one is needed. Raises: Problem 503 where too much else is being counted."""
-        question = (as_of, basis, by, level if by == "grid" else 1, places)
         lock = self._asked.setdefault(question, asyncio.Lock())
         try:
             async with asyncio.timeout(FIGURES_WAIT_SECONDS_MAX) as waiting, lock:

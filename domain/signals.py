@@ -64,11 +64,11 @@ RULES: Final[dict[str, Rule]] = {
         Rule(
             "one-confirmer",
             {"records_min": 20, "share_percent_min": 90, "usual_percent_max": 50},
-            "同一志愿者的已确认记录不少于 {records_min} 条，其中 {share_percent_min}% 以上由同一人确认，"
+            "同一志愿者由工作人员确认的记录不少于 {records_min} 条，其中 {share_percent_min}% 以上由同一人确认，"
             "而此人在同样的社区确认其他志愿者的记录不超过 {usual_percent_max}%。",
-            "Of at least {records_min} confirmed records of one volunteer no fewer than {share_percent_min} % were "
-            "confirmed by the same person, who in the same communities confirms at most {usual_percent_max} % of the "
-            "other volunteers' records.",
+            "Of at least {records_min} records of one volunteer that staff confirmed no fewer than "
+            "{share_percent_min} % were confirmed by the same person, who in the same communities confirms at most "
+            "{usual_percent_max} % of the other volunteers' records.",
         ),
         Rule(
             "implausible-day",

@@ -67,8 +67,8 @@ QUEUES: Final[tuple[Queue, ...]] = (
         "open-check-ins",
         "未签退 Open check-ins",
         "签到后超过规则时限仍未签退的服务；它不会自动计时，须由工作人员按实情办结或作废。",
-        "Services that were checked in to and not out of within the policy's limit; they earn nothing by themselves, and "
-        "staff close or void them.",
+        "Services that were checked in to and not out of within the policy's limit; they earn nothing by themselves, "
+        "and staff close or void them.",
         "SELECT position, community, started_at_microseconds AS since_microseconds, visit, volunteer,"
         " recipient_household, service, started_at, evidence FROM visits WHERE status = 'overdue'",
     ),
@@ -76,7 +76,8 @@ QUEUES: Final[tuple[Queue, ...]] = (
         "disputes",
         "争议 Disputes",
         "尚未裁定的争议；escalated 表示已逾期，只能由管理员裁定。",
-        "Disputes that are not decided yet; those that are `escalated` are past their deadline, and an administrator's.",
+        "Disputes that are not decided yet; those that are `escalated` are past their deadline, and an "
+        "administrator's.",
         "SELECT opened_position AS position, h.community, opened_at_microseconds AS since_microseconds, dispute,"
         " d.record, side, ground, held_minutes, earner_heard, recipient_heard, escalated, decision_due_microseconds"
         " FROM disputes d JOIN hours h ON h.record = d.record WHERE d.status = 'open'",

@@ -19,7 +19,7 @@ RECORDS_MAX: Final = 20
 _DISTRICT: Final = """
     district AS (
         SELECT record, volunteer, household, recipient_household, community, worked_on, started_at, ended_at,
-               claimed_minutes, service_minutes, status, settled_by, logged_position
+               claimed_minutes, service_minutes, status, settled_by, confirmed_as, logged_position
         FROM hours WHERE status IN ('logged', 'confirmed') AND worked_on BETWEEN %(since)s AND %(until)s
     ),
     services AS (SELECT * FROM district WHERE %(community)s::text IS NULL OR community = %(community)s)
@@ -61,8 +61,8 @@ def _rings(giver: str, taker: str, given: str) -> str:
 
 _ONE_CONFIRMER: Final = """
     counts AS (
-        SELECT community, volunteer, settled_by, count(*) AS records FROM services WHERE status = 'confirmed'
-        GROUP BY 1, 2, 3
+        SELECT community, volunteer, settled_by, count(*) AS records FROM services
+        WHERE status = 'confirmed' AND confirmed_as = 'staff' GROUP BY 1, 2, 3
     ),
     suspects AS (
         SELECT volunteer, settled_by, records, all_records
@@ -95,7 +95,7 @@ _ONE_CONFIRMER: Final = """
                services.*
         FROM suspects s JOIN usual USING (volunteer)
         JOIN services ON services.volunteer = s.volunteer AND services.settled_by = s.settled_by
-             AND services.status = 'confirmed'
+             AND services.status = 'confirmed' AND services.confirmed_as = 'staff'
         WHERE 100 * usual.records <= %(usual_percent_max)s * s.all_records
     )
 """

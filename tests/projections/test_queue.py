@@ -11,9 +11,28 @@ from msgspec.structs import replace
 
 from api.wiring import Timebank
 from domain.account import HoursConfirmed
+from domain.fact import Fact
 from domain.hours import HoursLogged, HoursRejected
-from projections.queue import LATE_DAYS, QUEUES, QueueCount, counts, named, waiting
-from tests.controls import HOURS_LOGGED, JINHU, XINZHU, envelope
+from projections.queue import EXPIRING_DAYS, LATE_DAYS, QUEUES, QueueCount, counts, named, waiting
+from tests.controls import (
+    CHECKED_IN,
+    DISPUTE_DISMISSED,
+    DISPUTE_ESCALATED,
+    DISPUTE_OPENED,
+    DISPUTE_UPHELD,
+    DISPUTE_WITHDRAWN,
+    HOURS_LOGGED,
+    JINHU,
+    PARTNER_REGISTERED,
+    RESERVATION_RELEASED,
+    REWARD_COLLECTED,
+    REWARD_OFFERED,
+    REWARD_RESERVED,
+    VISIT_OVERDUE,
+    VISIT_VOIDED,
+    XINZHU,
+    envelope,
+)
 from tests.projections.history import projecting, record
 
 OpenBank = Callable[..., Timebank]
@@ -113,6 +132,49 @@ def test_what_comes_from_older_books_is_not_late(open_bank: OpenBank) -> None:
         projector.catch_up()
     assert count(bank, "to-confirm") == (1, 0)
     assert count(bank, "late-entries") == (0, None)
+
+
+def test_a_visit_waits_from_the_policys_limit_until_it_is_closed_or_void(open_bank: OpenBank) -> None:
+    bank = open_bank()
+    record(bank, CHECKED_IN)
+    assert listed(bank, "open-check-ins") == []
+    record(bank, VISIT_OVERDUE)
+    waits_for = CHECKED_IN.started_at + timedelta(days=3, minutes=1)
+    (row,) = listed(bank, "open-check-ins", now=waits_for, community=XINZHU)
+    assert (row["visit"], row["volunteer"], row["waiting_days"]) == ("C1", "V1", 3)
+    assert listed(bank, "open-check-ins", community=JINHU) == []
+    record(bank, VISIT_VOIDED)
+    assert count(bank, "open-check-ins") == (0, None)
+
+
+@pytest.mark.parametrize("end", [DISPUTE_UPHELD, DISPUTE_DISMISSED, DISPUTE_WITHDRAWN], ids=lambda fact: fact.type)
+def test_a_dispute_waits_in_the_community_of_its_record_until_it_ends(open_bank: OpenBank, end: Fact) -> None:
+    bank = open_bank()
+    record(bank, replace(HOURS_LOGGED, record="R3", community=JINHU), DISPUTE_OPENED)
+    waits_for = DISPUTE_OPENED.opened_at + timedelta(days=2, minutes=1)
+    (row,) = listed(bank, "disputes", now=waits_for, community=JINHU)
+    assert (row["dispute"], row["record"], row["escalated"], row["waiting_days"]) == ("D1", "R3", False, 2)
+    assert listed(bank, "disputes", community=XINZHU) == []
+    record(bank, DISPUTE_ESCALATED)
+    assert [row["escalated"] for row in listed(bank, "disputes")] == [True]
+    record(bank, end)
+    assert count(bank, "disputes") == (0, None)
+
+
+@pytest.mark.parametrize("end", [RESERVATION_RELEASED, REWARD_COLLECTED], ids=lambda fact: fact.type)
+def test_a_reservation_waits_when_its_end_is_near_until_it_is_collected_or_released(
+    open_bank: OpenBank, end: Fact
+) -> None:
+    bank = open_bank()
+    record(bank, PARTNER_REGISTERED, REWARD_OFFERED, REWARD_RESERVED)
+    near = REWARD_RESERVED.expires_at - timedelta(days=EXPIRING_DAYS)
+    assert listed(bank, "expiring-reservations", now=near - timedelta(seconds=1)) == []
+    (row,) = listed(bank, "expiring-reservations", now=near, community=XINZHU)
+    assert (row["reservation"], row["household"], row["waiting_days"]) == ("RV1", "H2", 5)
+    assert "code_sha256" not in row
+    assert listed(bank, "expiring-reservations", now=near, community=JINHU) == []
+    record(bank, end)
+    assert listed(bank, "expiring-reservations", now=near) == []
 
 
 def test_every_queue_says_in_both_languages_what_waits_in_it() -> None:

@@ -10,21 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from api.wiring import Timebank
-from domain.account import (
-    BalanceCarried,
-    BalancePaidIn,
-    BalanceTakenAlong,
-    HoursConfirmed,
-    HoursReversed,
-    MinutesCapped,
-    MinutesDonated,
-    MinutesExpired,
-    MinutesTransferred,
-    PartnerSettled,
-    PoolFunded,
-    RedemptionReversed,
-    RewardCollected,
-)
+from domain.account import HoursConfirmed, HoursReversed
 from domain.community import CommunityRegistered
 from domain.fact import Fact
 from domain.hours import HoursLogged
@@ -39,13 +25,34 @@ from projections.solvency import (
     served,
     waiting,
 )
-from tests.controls import HOURS_LOGGED, JINHU, XINZHU, at
+from tests.controls import (
+    BALANCE_CARRIED,
+    BALANCE_PAID_IN,
+    BALANCE_TAKEN_ALONG,
+    HOURS_LOGGED,
+    HOURS_REVERSED,
+    JINHU,
+    MINUTES_CAPPED,
+    MINUTES_DONATED,
+    MINUTES_EXPIRED,
+    MINUTES_TRANSFERRED,
+    PARTNER_REGISTERED,
+    PARTNER_SETTLED,
+    POOL_FUNDED,
+    REDEMPTION_REVERSED,
+    REWARD_COLLECTED,
+    REWARD_OFFERED,
+    XINZHU,
+    at,
+)
 from tests.projections.history import POLICIES, History, projecting, record
 
 OpenBank = Callable[..., Timebank]
 PLACES = (
     *(CommunityRegistered(place, place) for place in (XINZHU, JINHU)),
     *(HouseholdRegistered(home, place) for home, place in (("H1", XINZHU), ("H2", XINZHU), ("H3", JINHU))),
+    PARTNER_REGISTERED,
+    REWARD_OFFERED,
 )
 POOL, OTHER_POOL = "pool:" + XINZHU, "pool:" + JINHU
 H1, H2, H3 = "household:H1", "household:H2", "household:H3"
@@ -76,8 +83,8 @@ def test_outstanding_is_what_accounts_above_zero_hold(open_bank: OpenBank) -> No
         bank,
         *PLACES,
         *(confirmed(H1, 100), confirmed(H2, 60), confirmed("group:G1", 40), confirmed(H3, 7)),
-        PoolFunded("issuance", POOL, 500, "A1"),
-        RewardCollected(H2, "partner:P1", 90, "RV1", "RW1", at("11-21 16:00")),
+        replace(POOL_FUNDED, minutes=500),
+        replace(REWARD_COLLECTED, source=H2, minutes=90),
     )
     with asking(bank) as cursor:
         assert outstanding(cursor, None) == (Outstanding(107, 40, 500, 647), 30)
@@ -116,20 +123,20 @@ def test_months_before_the_first_service_do_not_count(open_bank: OpenBank) -> No
 EVERY_KIND = (
     *(confirmed(H1, 1000), confirmed(H2, 800), confirmed(H3, 300), confirmed("group:G1", 100)),
     confirmed(H1, 20, source=H3),
-    MinutesCapped(H1, POOL, 200, "R0"),
-    HoursReversed(H2, "issuance", 100, "R0", "S2", "other"),
-    PoolFunded("issuance", POOL, 600, "A1"),
-    MinutesTransferred(H1, H3, 50, "V1", "anyone", date(2026, 11, 22)),
-    MinutesTransferred(H1, H2, 30, "V1", "family", date(2026, 11, 22)),
-    MinutesDonated("group:G1", OTHER_POOL, 60, "V1"),
-    MinutesExpired(H2, "expired", 40, "H2", "X1"),
-    BalanceCarried(H2, OTHER_POOL, 10, "household-closed"),
-    BalanceTakenAlong(H1, "ledger:xingning", 70, "H1", "qingxiu-1"),
-    BalancePaidIn("ledger:xingning", H3, 15, "H3", "xingning-1", "ab" * 32, "S2"),
-    RewardCollected(H2, "partner:P1", 90, "RV1", "RW1", at("11-21 16:00")),
-    RewardCollected(H3, "partner:P1", 25, "RV2", "RW1", at("11-21 16:00")),
-    RedemptionReversed("partner:P1", H2, 90, "RV1", "RW1", "S2", "other"),
-    PartnerSettled("partner:P1", "settled", 25, "P1", "ST1", "A1"),
+    replace(MINUTES_CAPPED, source=H1, target=POOL, minutes=200),
+    replace(HOURS_REVERSED, source=H2, minutes=100),
+    replace(POOL_FUNDED, target=POOL, minutes=600),
+    replace(MINUTES_TRANSFERRED, source=H1, target=H3, minutes=50),
+    replace(MINUTES_TRANSFERRED, source=H1, target=H2, minutes=30),
+    replace(MINUTES_DONATED, source="group:G1", target=OTHER_POOL, minutes=60),
+    replace(MINUTES_EXPIRED, source=H2, minutes=40),
+    replace(BALANCE_CARRIED, source=H2, target=OTHER_POOL, minutes=10),
+    replace(BALANCE_TAKEN_ALONG, source=H1, minutes=70),
+    replace(BALANCE_PAID_IN, target=H3, minutes=15),
+    replace(REWARD_COLLECTED, source=H2, minutes=90),
+    replace(REWARD_COLLECTED, source=H3, minutes=25),
+    replace(REDEMPTION_REVERSED, target=H2, minutes=90),
+    replace(PARTNER_SETTLED, minutes=25),
 )
 
 
@@ -249,19 +256,19 @@ SPENT = {
     "saved for the first time less than a year ago": lambda bank: saver(bank, saved_days_ago=364),
     "gave some away": lambda bank: [
         *saver(bank),
-        MinutesTransferred(H1, H2, 1, "V1", "anyone", date(2026, 11, 22)),
+        replace(MINUTES_TRANSFERRED, source=H1, target=H2, minutes=1),
     ],
-    "donated some": lambda bank: [*saver(bank), MinutesDonated(H1, POOL, 1, "V1")],
+    "donated some": lambda bank: [*saver(bank), replace(MINUTES_DONATED, source=H1, target=POOL, minutes=1)],
     "redeemed some": lambda bank: [
         *saver(bank),
-        RewardCollected(H1, "partner:P1", 1, "RV1", "RW1", at("11-21 16:00")),
+        replace(REWARD_COLLECTED, source=H1, minutes=1),
     ],
     "was served": lambda bank: [
         *saver(bank),
         served_on(today(bank) - 360 * DAY, "R2", household="H2"),
         confirmed(H2, 1, "R2", H1),
     ],
-    "has nothing left": lambda bank: [*saver(bank), MinutesCapped(H1, POOL, 90, "R1")],
+    "has nothing left": lambda bank: [*saver(bank), replace(MINUTES_CAPPED, minutes=90)],
 }
 
 
@@ -273,7 +280,7 @@ def test_a_household_is_not_idle_that(open_bank: OpenBank, facts: Callable[[Time
 
 def test_what_was_taken_away_is_no_spending(open_bank: OpenBank) -> None:
     bank = open_bank()
-    taken = (MinutesCapped(H1, POOL, 1, "R1"), MinutesExpired(H1, "expired", 1, "H1", "X1"))
+    taken = (replace(MINUTES_CAPPED, minutes=1), replace(MINUTES_EXPIRED, source=H1, minutes=1))
     count, minutes, (row,) = idle(bank, *saver(bank), *taken)
     assert (count, minutes, row.last_spent_on) == (1, 88, None)
 
