@@ -50,6 +50,7 @@ class Written(BaseModel):
     facts: list[str] = Field(description="The stored types of the facts, in order.")
     record: str | None = Field(None, description="The service record's number.")
     records: list[str] | None = Field(None, description="The service records' numbers, in the order of the rows.")
+    request: str | None = Field(None, description="The service request's number.")
     dispute: str | None = Field(None, description="The dispute's number.")
 
 

@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 
 import psycopg
 
-from api import visit
+from api import request, visit
 from api.dispute import late_disputes, silent_records
 from api.wiring import Timebank, adopted_policies
 from application.write_loop import Accepted, Decide, Ticket, Writer, command_id
@@ -28,6 +28,7 @@ from domain.journal import StoreUnavailable
 from domain.policy import PolicyBook
 from domain.redemption import COLLECTION_GRACE, ReleaseReservation, release
 from domain.refusal import Refusal
+from domain.request import expire
 from domain.visit import mark_overdue
 from projections.community import mergers_due, moving_places
 from projections.household import in_places
@@ -80,6 +81,7 @@ DUE: Final[tuple[Due, ...]] = (
     Due("overdue visits", visit.find_overdue, mark_overdue),
     Due("silence", silent_records, settle_silence),
     Due("escalation", late_disputes, escalate_dispute),
+    Due("requests over", request.find_over, expire),
     Due("release reservations", _ended_reservations, release),
     Due("community-merger", _mergers, complete_merger),
     Due("household-follows", _followers, follow_place),

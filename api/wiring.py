@@ -44,6 +44,7 @@ from projections.household import People
 from projections.partner import Partners
 from projections.projection import Projection
 from projections.redemption import Reservations
+from projections.request import Requests
 from projections.sheet import Sheets
 from projections.statement import Statements
 from projections.visit import Visits
@@ -94,6 +95,7 @@ def projections() -> Sequence[Projection]:
         Sheets(),
         Papers(),
         Disputes(),
+        Requests(),
         Partners(),
         Reservations(),
         Statements(),

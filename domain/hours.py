@@ -23,7 +23,9 @@ from domain.account import (
     HoursReversed,
     ImportReason,
     MinutesCapped,
+    MinutesReleased,
     Reason,
+    account_fold,
     group_account,
     household_account,
     pool_account,
@@ -98,6 +100,23 @@ class HoursLogged(Fact, frozen=True, omit_defaults=True, gc=False):
         if first == last:
             return ("record:" + self.record, day)
         return ("record:" + self.record, day, f"day:{self.volunteer}:{last.isoformat()}")
+
+
+class RequestFulfilled(Fact, frozen=True, omit_defaults=True, gc=False):
+    """A service request was done, and its hours are logged as this record. It is the record's fact too, so it is here.
+
+    ``held_minutes`` stay held on the account of the household that asked (0: none were) until the record is settled.
+    """
+
+    type = "request-fulfilled.v1"
+    request: str
+    record: str
+    volunteer: str
+    account: str
+    held_minutes: int
+
+    def tags(self) -> tuple[str, ...]:
+        return ("request:" + self.request, "record:" + self.record)
 
 
 class HoursRejected(Fact, frozen=True, omit_defaults=True, gc=False):
@@ -183,6 +202,7 @@ class DisputeWithdrawn(Fact, frozen=True, omit_defaults=True):
 Status = Literal["absent", "logged", "confirmed", "rejected", "reversed"]
 RecordFact = (
     HoursLogged
+    | RequestFulfilled
     | HoursConfirmed
     | MinutesCapped
     | HoursRejected
@@ -196,7 +216,8 @@ RecordFact = (
 
 
 class ServiceRecord(msgspec.Struct, frozen=True, gc=False):
-    """Where one service record stands. ``dispute`` is open now; ``decided_dispute`` was upheld or dismissed."""
+    """Where one service record stands. ``fulfilled`` is known until it is settled; ``dispute`` is open now;
+    ``decided_dispute`` was upheld or dismissed."""
 
     record: str
     status: Status = "absent"
@@ -206,6 +227,7 @@ class ServiceRecord(msgspec.Struct, frozen=True, gc=False):
     rejected: HoursRejected | None = None
     dispute: str | None = None
     decided_dispute: str | None = None
+    fulfilled: RequestFulfilled | None = None
 
     @staticmethod
     def of(record: str) -> "Reading[ServiceRecord]":
@@ -234,6 +256,8 @@ def _evolve_record(state: ServiceRecord, fact: RecordFact) -> ServiceRecord:
     match fact:
         case HoursLogged():
             return ServiceRecord(state.record, "logged", fact)
+        case RequestFulfilled():
+            return replace(state, fulfilled=fact)
         case HoursConfirmed():
             if state.status != "logged":  # a rejected record, after a dispute
                 return replace(state, status="confirmed", confirmed=fact)
@@ -328,6 +352,18 @@ def minutes_on(day: date, started_at: datetime, ended_at: datetime) -> int:
     return max(0, (until - since) // MINUTE)
 
 
+def check_span(started_at: datetime, ended_at: datetime, minutes: int | None) -> None:
+    """What every claim of service must be before any rule is asked. Raises: ValueError."""
+    if started_at.second or started_at.microsecond or ended_at.second or ended_at.microsecond:
+        raise ValueError("时间须精确到整分钟 / times must be whole minutes")
+    if ended_at <= started_at:
+        raise ValueError("结束时间须晚于开始时间 / ended_at must be after started_at")
+    if started_at.year < 1900 or ended_at.year >= 2200:
+        raise ValueError("时间须在 1900 至 2199 年之间 / times must be of the years 1900 to 2199")
+    if minutes is not None and minutes > (ended_at - started_at) // MINUTE:
+        raise ValueError("时长不能超过起止时间 / minutes must fit between started_at and ended_at")
+
+
 Rating = Annotated[int, Field(ge=1, le=5, description="From 1 (poor) to 5 (very good).")]
 
 
@@ -363,14 +399,7 @@ class LogHours(BaseModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.started_at.second or self.started_at.microsecond or self.ended_at.second or self.ended_at.microsecond:
-            raise ValueError("时间须精确到整分钟 / times must be whole minutes")
-        if self.ended_at <= self.started_at:
-            raise ValueError("结束时间须晚于开始时间 / ended_at must be after started_at")
-        if self.started_at.year < 1900 or self.ended_at.year >= 2200:
-            raise ValueError("时间须在 1900 至 2199 年之间 / times must be of the years 1900 to 2199")
-        if self.minutes is not None and self.minutes > (self.ended_at - self.started_at) // MINUTE:
-            raise ValueError("时长不能超过起止时间 / minutes must fit between started_at and ended_at")
+        check_span(self.started_at, self.ended_at, self.minutes)
         if self.grid and self.community is None:
             raise ValueError("填写网格时须填写社区 / a grid needs its community")
         return self
@@ -583,10 +612,20 @@ def confirm(command: ConfirmHours, context: Context) -> Decision:
     if adopted.policy.evidence_min != "self":
         evidence = stronger(logged.evidence, "recipient") if confirmed_as == "recipient" else logged.evidence
         yield from require_evidence(logged.record, evidence, adopted.policy.evidence_min)
-    confirmed, capped = yield from _confirmed(logged, adopted, confirmer)
+    released = _released(record)
+    confirmed, capped = yield from _confirmed(logged, adopted, confirmer, released=released)
     if confirmed_as != "staff" or command.rating is not None:
         confirmed = replace(confirmed, confirmed_as=confirmed_as, rating=command.rating or 0)
-    return Decided(adopted.version, (confirmed,) if capped is None else (confirmed, capped))
+    return Decided(adopted.version, (*released, confirmed) if capped is None else (*released, confirmed, capped))
+
+
+def _released(record: ServiceRecord) -> tuple[MinutesReleased, ...]:
+    """What was held for the request that a logged record fulfils. It is released when the record is settled, so that
+    it can pay for it."""
+    fulfilled = record.fulfilled
+    if fulfilled is None or not fulfilled.held_minutes:
+        return ()
+    return (MinutesReleased(fulfilled.account, fulfilled.held_minutes, "request:" + fulfilled.request),)
 
 
 def _confirming_as(
@@ -615,11 +654,15 @@ def settle_silence(command: SettleSilence, context: Context) -> Decision:
 
 
 def _confirmed(
-    logged: HoursLogged, adopted: PolicyAdopted, confirmer: Person, home: str | None = None
+    logged: HoursLogged,
+    adopted: PolicyAdopted,
+    confirmer: Person,
+    home: str | None = None,
+    released: tuple[MinutesReleased, ...] = (),
 ) -> Generator[Question, Any, tuple[HoursConfirmed, MinutesCapped | None]]:
     """The movements that follow when ``confirmer`` vouches for a record: the credit, and what goes on to the pool.
 
-    ``home`` is the community of a household that is registered by the same command.
+    ``home`` is the community of a household that is registered by the same command; ``released`` comes before.
     """
     if confirmer.person in (logged.logged_by, logged.volunteer, logged.also_logged_by):
         raise ConfirmedByLogger(logged.record, confirmer.person)
@@ -632,6 +675,8 @@ def _confirmed(
     source = ISSUANCE if policy.payer == "issuance" else (yield from _payer(policy, logged, target))
     if source != ISSUANCE:
         payer = yield from read(Account.of(source))
+        for release in released:
+            payer = account_fold.evolve(payer, release)
         floor = policy.balance_minutes_min if source.startswith("household:") else 0
         require_cover(payer, minutes, floor)
     if account is None or household is None or balance_max is None:
@@ -706,7 +751,7 @@ def reject(command: RejectHours, context: Context) -> Decision:
     require_reach(context, record.require().community, UnknownRecord(command.record))
     if record.status != "logged":
         raise RecordAlreadySettled(command.record, record.status)
-    return Decided(0, (HoursRejected(command.record, context.actor.id, command.reason),))
+    return Decided(0, (*_released(record), HoursRejected(command.record, context.actor.id, command.reason)))
 
 
 def reverse(command: ReverseHours, context: Context) -> Decision:
@@ -827,15 +872,20 @@ def import_hours(command: ImportHours, context: Context) -> Decision:
 
 
 def _imported_settlement(
-    command: ImportHours, logged: HoursLogged, adopted: PolicyAdopted, confirmer: Person, home: str | None
+    command: ImportHours,
+    logged: HoursLogged,
+    adopted: PolicyAdopted,
+    confirmer: Person,
+    home: str | None,
+    released: tuple[MinutesReleased, ...] = (),
 ) -> Generator[Question, Any, list[Fact]]:
     """How the old books settled a record; nothing for one that they had not settled yet."""
     if command.confirmed_by is None or command.status == "logged":
         return []
     if command.status == "rejected":
-        return [HoursRejected(command.record, command.confirmed_by, "imported")]
-    confirmed, capped = yield from _confirmed(logged, adopted, confirmer, home)
-    facts: list[Fact] = [confirmed] if capped is None else [confirmed, capped]
+        return [*released, HoursRejected(command.record, command.confirmed_by, "imported")]
+    confirmed, capped = yield from _confirmed(logged, adopted, confirmer, home, released)
+    facts: list[Fact] = [*released, confirmed] if capped is None else [*released, confirmed, capped]
     if command.status == "reversed":
         facts += _reversed(confirmed, capped, command.confirmed_by, "imported")
     return facts
@@ -872,7 +922,7 @@ def _import_again(
     if command.status in (record.status, "logged"):
         return Decided(0, ())
     if record.status == "logged":
-        settlement = yield from _imported_settlement(command, logged, adopted, confirmer, None)
+        settlement = yield from _imported_settlement(command, logged, adopted, confirmer, None, _released(record))
         return Decided(adopted.version, tuple(settlement))
     if record.status == "confirmed" and record.confirmed is not None and command.status == "reversed":
         if record.dispute is not None:

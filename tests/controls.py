@@ -95,6 +95,7 @@ from domain.hours import (
     LogHours,
     LogManyHours,
     RejectHours,
+    RequestFulfilled,
     ReverseHours,
     SettleSilence,
     confirm,
@@ -177,6 +178,31 @@ from domain.redemption import (
     reverse_redemption,
 )
 from domain.refusal import Refusal
+from domain.request import (
+    AcceptOffer,
+    AskForService,
+    CancelRequest,
+    ExpireRequest,
+    FulfilRequest,
+    MakeOffer,
+    OfferAccepted,
+    OfferMade,
+    OfferWithdrawn,
+    RequestAsked,
+    RequestCancelled,
+    RequestExpired,
+    RequestRescheduled,
+    RescheduleRequest,
+    WithdrawOffer,
+    accept,
+    ask,
+    cancel,
+    expire,
+    fulfil,
+    offer,
+    reschedule,
+    withdraw,
+)
 from domain.sheet import LogSheet, SheetLogged, SheetRow, log_sheet
 from domain.statement import (
     BalanceStatement,
@@ -276,6 +302,17 @@ BALANCE_CARRIED = BalanceCarried("household:H1", "household:H2", 60, "household-
 BALANCE_TAKEN_ALONG = BalanceTakenAlong("household:H1", "ledger:xingning", 60, "H1", "qingxiu-1", ("V1", "V2"))
 BALANCE_PAID_IN = BalancePaidIn("ledger:xingning", "household:H2", 60, "H2", "xingning-1", "ab" * 32, "S2")
 REWARD_COLLECTED = RewardCollected("household:H2", "partner:P1", 60, "RV1", "RW1", at("11-21 16:00"))
+REQUEST_ASKED = RequestAsked(
+    *("Q1", "H2", XINZHU, GRID, "陪诊", at("11-22 08:00"), at("11-23 18:00"), 60, ("woman-volunteer", "wheelchair")),
+    *("V3", at("11-23 18:00"), 0),
+)
+OFFER_MADE = OfferMade("Q1", "V1", "V1")
+OFFER_ACCEPTED = OfferAccepted("Q1", "V1", "V3", at("12-24 00:00"))
+OFFER_WITHDRAWN = OfferWithdrawn("Q1", "V1", "V1", at("11-23 18:00"))
+REQUEST_RESCHEDULED = RequestRescheduled("Q1", at("11-24 08:00"), at("11-24 18:00"), "V3", at("11-24 18:00"))
+REQUEST_FULFILLED = RequestFulfilled("Q1", "R1", "V1", "household:H2", 60)
+REQUEST_CANCELLED = RequestCancelled("Q1", "V3")
+REQUEST_EXPIRED = RequestExpired("Q1", "V1")
 EVIDENCE_ATTACHED = EvidenceAttached("R1", "sheet", "cd" * 32, "S2", "staff")
 DOOR_CODE = "7K3MQ2XD9TBV4HRN"
 DOOR_CODE_MADE = DoorCodeMade(code_hash(DOOR_CODE), "H2", "V3", at("11-22 20:00"))
@@ -365,6 +402,14 @@ FACT_EXAMPLES: Final[tuple[Fact, ...]] = (
     REWARD_COLLECTED,
     REDEMPTION_REVERSED,
     PARTNER_SETTLED,
+    REQUEST_ASKED,
+    OFFER_MADE,
+    OFFER_ACCEPTED,
+    OFFER_WITHDRAWN,
+    REQUEST_RESCHEDULED,
+    REQUEST_FULFILLED,
+    REQUEST_CANCELLED,
+    REQUEST_EXPIRED,
     EVIDENCE_ATTACHED,
     DOOR_CODE_MADE,
     CHECKED_IN,
@@ -470,6 +515,21 @@ COMMAND_EXAMPLES: Final[dict[Callable[[Any, Context], Decision], Any]] = {
         "S2",
         "confirmed",
     ),
+    ask: AskForService(
+        household="H2",
+        service="陪诊",
+        earliest_at=at("11-24 08:00"),
+        latest_at=at("11-24 12:00"),
+        estimated_minutes=120,
+        needs=("wheelchair",),
+    ),
+    offer: MakeOffer(request="Q1", volunteer="V2"),
+    accept: AcceptOffer(request="Q1", volunteer="V1"),
+    withdraw: WithdrawOffer(request="Q1", volunteer="V1"),
+    reschedule: RescheduleRequest(request="Q1", earliest_at=at("11-24 08:00"), latest_at=at("11-24 18:00")),
+    fulfil: FulfilRequest(request="Q2", started_at=at("11-22 09:00"), ended_at=at("11-22 10:00")),
+    cancel: CancelRequest(request="Q1"),
+    expire: ExpireRequest(request="Q3"),
     attach_evidence: AttachEvidence(record="R1", kind="sheet", sha256="cd" * 32),
     make_door_code: MakeDoorCode(household="H2", code_hash=code_hash("0" * 16)),
     check_in: CheckIn(volunteer="V2", service="助餐", recipient_household="H2"),
@@ -530,7 +590,7 @@ COMMAND_EXAMPLES: Final[dict[Callable[[Any, Context], Decision], Any]] = {
     complete_merger: CompleteMerger(community=XINZHU),
     follow_place: FollowPlace(household="H2"),
 }
-COMMANDS_OF_TIME: Final = frozenset({settle_silence, escalate_dispute, mark_overdue})
+COMMANDS_OF_TIME: Final = frozenset({settle_silence, escalate_dispute, mark_overdue, expire})
 """Those that time alone gives."""
 
 
@@ -573,6 +633,17 @@ def between(span: str) -> tuple[datetime, datetime]:
 def credited(household: str, minutes: int) -> HoursConfirmed:
     """A balance out of nowhere, for a household that needs one."""
     return HoursConfirmed("issuance", "household:" + household, minutes, "R0", "S2")
+
+
+REQUESTS: Final = (
+    REQUEST_ASKED,
+    OFFER_MADE,
+    replace(REQUEST_ASKED, request="Q2"),
+    replace(OFFER_MADE, request="Q2", volunteer="V2"),
+    replace(OFFER_ACCEPTED, request="Q2", volunteer="V2"),
+    replace(REQUEST_ASKED, request="Q3", expires_at=at("11-22 11:00")),
+)
+"""H2 has asked three times: V1 has offered for Q1, V2 is accepted for Q2, and Q3's time is over."""
 
 
 def reserved(reservation: str, **changes: Any) -> tuple[Fact, ...]:
@@ -623,6 +694,7 @@ FIRST_COMMANDS: Final = frozenset({open_ledger})
 COMMAND_PASTS: Final[dict[Callable[[Any, Context], Decision], tuple[Fact, ...]]] = {
     **dict.fromkeys((state_case, decide_dispute, withdraw_dispute, escalate_dispute), IN_DISPUTE),
     **dict.fromkeys((check_out, close_visit, void_visit, mark_overdue), VISITED),
+    **dict.fromkeys((offer, accept, withdraw, reschedule, fulfil, cancel, expire), REQUESTS),
     **{
         decide: REDEMPTIONS
         for decide in COMMAND_EXAMPLES

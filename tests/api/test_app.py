@@ -14,6 +14,7 @@ NOT_OVER_HTTP = {
     "ledger-already-open",
     "left-to-time",
     "member-elsewhere",
+    "request-not-over",
     "silence-not-over",
     "visit-not-overdue",
 }

@@ -62,6 +62,7 @@ from domain.ledger import ledger
 from domain.partner import Partner, Reward
 from domain.policy import Policy, PolicyAdopted, policy_book
 from domain.redemption import HouseholdMonth, Reservation
+from domain.request import ServiceRequest
 from domain.sheet import Sheet
 from domain.statement import StatementState, Trust, issued_statements
 from domain.visit import Attendance, DoorCode, Visit
@@ -103,6 +104,7 @@ FOLDS = [
         Account.of(""),
         ServiceRecord.of(""),
         VolunteerDay.of("", NOW.date()),
+        ServiceRequest.of(""),
         Attached.of(""),
         Attendance.of("", NOW.date()),
         DoorCode.of(""),

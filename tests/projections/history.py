@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
 from uuid import uuid4
@@ -87,6 +87,7 @@ from domain.redemption import (
     reserve,
     reverse_redemption,
 )
+from domain.request import ExpireRequest, expire
 from domain.sheet import LogSheet, SheetRow, log_sheet
 from domain.visit import (
     AttachEvidence,
@@ -106,7 +107,8 @@ from domain.visit import (
     void_visit,
 )
 from infrastructure.projector import Projector, schema_of
-from tests.controls import CODE, envelope
+from tests.controls import CODE, TIME, envelope
+from tests.projections.request_history import RequestHistory
 
 ADMIN = Actor("A1", "admin")
 CHECKER = Actor("S1", "staff")
@@ -133,6 +135,7 @@ class History:
         self.reservations = 0
         self.splits = 0
         self.today = datetime.now(bank.zone).replace(hour=0, minute=0, second=0, microsecond=0)
+        self.requests = RequestHistory(seed, self.today, SERVICES)
         self.record_commands([(register_community, RegisterCommunity(community=name)) for name in COMMUNITIES])
         self.record_commands(
             [(register_grid, RegisterGrid(community=COMMUNITIES[0], grid=grid)) for grid in GRIDS]
@@ -146,14 +149,23 @@ class History:
 
     def go(self, commands: int) -> int:
         """How many of the commands were accepted."""
-        return (
-            self.record_commands([command for _ in range(commands) for command in self._something()]) + self._attend()
-        )
         happening = [command for _ in range(commands) for command in self._something()]
         # With dice of their own, so that what else happens stays the same whatever is added here.
         happening += [self._life() for _ in range(commands) if self.life_dice.random() < 0.02]
         happening += [self._place() for _ in range(commands) if self.life_dice.random() < 0.02]
-        return self.record_commands(happening)
+        accepted = self.record_commands(happening)
+        return accepted + self._requests(commands) + self._attend()
+
+    def _requests(self, commands: int) -> int:
+        """What happens to service requests meanwhile; some of them expire."""
+        some = [command for _ in range(commands) for command in self.requests.some(self.households)]
+        accepted = self.record_commands(some)
+        number = f"Q{self.requests.dice.randint(1, self.requests.requests + 1)}"
+        if self.requests.dice.random() < 0.2:
+            much_later = Writer(self.bank.store, self.bank.zone, clock=lambda: datetime.now(UTC) + timedelta(days=500))
+            much_later.run([expired := Ticket(expire, ExpireRequest(request=number), TIME, uuid4().hex)])
+            accepted += not isinstance(expired.outcome, Exception)
+        return accepted
 
     def record_commands(self, commands: list[tuple[Any, Any]]) -> int:
         tickets = [Ticket(decide, command, ACTORS.get(decide, ADMIN), uuid4().hex) for decide, command in commands]
@@ -352,7 +364,12 @@ class History:
 ACTORS: dict[Any, Actor] = {log: LOGGER, confirm: CHECKER, decide_dispute: JUDGE}
 POLICIES: dict[str, dict[str, Any]] = {
     "issuance pays, what is above the cap goes to the pool": {"balance_minutes_max": 240},
-    "the recipient pays": {"payer": "recipient", "balance_minutes_min": -600, "balance_minutes_max": None},
+    "the recipient pays": {
+        "payer": "recipient",
+        "balance_minutes_min": -600,
+        "balance_minutes_max": None,
+        "request_hold": True,
+    },
     "the pool pays, what is above the cap is an honour": {
         "payer": "pool",
         "balance_minutes_max": 200,
