@@ -82,6 +82,7 @@ class Solvency(BaseModel):
     issued: dict[str, object] | None = Field(description="Of the whole ledger; null where one community is asked for.")
     issued_by_community: list[dict[str, object]]
     waiting: dict[str, int | None]
+    requests: dict[str, int]
     idle_savers: dict[str, object]
     definitions: dict[str, str]
     notice: str | None
@@ -217,6 +218,7 @@ def solvency_board(bank: Timebank, *, community: str | None, today: date) -> dic
         total = None if community is not None else solvency.identity(cursor)
         by_community = solvency.identities(cursor, community)
         waiting = solvency.waiting(cursor, community, int(year_ago.timestamp()) * 1_000_000)
+        requests = solvency.requests(cursor, community, int(year_ago.timestamp()) * 1_000_000)
         savers, idle_minutes, shown = solvency.idle_savers(cursor, community, today, str(bank.zone))
     return {
         "ledger": bank.opened.name,
@@ -232,6 +234,7 @@ def solvency_board(bank: Timebank, *, community: str | None, today: date) -> dic
         "issued": None if total is None else _with_difference(total),
         "issued_by_community": [_with_difference(each) for each in by_community],
         "waiting": waiting,
+        "requests": requests,
         "idle_savers": {
             "age_years_min": SAVER_AGE_YEARS_MIN,
             "idle_months": IDLE_MONTHS,

@@ -106,6 +106,11 @@ def _show_solvency(console: Console, found: dict[str, Any]) -> None:
             f"  登记到确认 logged to confirmed: {waiting.records:,} 条 records, 中位数 median "
             f"{waiting.median_minutes:,}, p90 {waiting.ninetieth_percentile_minutes:,} 分钟 minutes"
         )
+    requests = found["requests"]
+    console.print(
+        f"  需求 requests: {requests.asked:,}，已完成 fulfilled {requests.fulfilled:,}，"
+        f"未满足 unfilled {requests.unfilled:,}（{requests.unfilled_minutes / 60:,.1f} 小时 h）"
+    )
     console.print(
         f"  {savers['age_years_min']} 岁以上闲置 idle savers: {savers['households']:,} 户 households, "
         f"{savers['idle_minutes'] / 60:,.1f} 小时 h"

@@ -40,6 +40,12 @@ DEFINITIONS: Final = {
         "Minutes from log to confirmation of the records confirmed in the last 12 months: median and 90th percentile; "
         "not of imported ones, which were logged and confirmed in older books.",
     ),
+    "requests": (
+        "最近 12 个月提出的服务需求：共多少、已完成、已取消、已过期、已约定、仍待响应；未满足的是已过期和仍待响应的，"
+        "unfilled_minutes 是其预计分钟之和。",
+        "Service requests asked in the last 12 months: how many, and of them fulfilled, cancelled, expired, accepted "
+        "and still open; unfilled are those expired or open, `unfilled_minutes` is what they were estimated to take.",
+    ),
     "idle_savers": (
         f"有经核验年满 {SAVER_AGE_YEARS_MIN} 岁成员、余额大于零、首次存入已满 {IDLE_MONTHS} 个月，而最近 "
         f"{IDLE_MONTHS} 个月没有支出（接受服务、兑换、转赠、捐赠）的户；按余额列出前 100 户。",
@@ -88,6 +94,17 @@ class Waiting(msgspec.Struct, frozen=True):
     records: int
     median_minutes: int | None
     ninetieth_percentile_minutes: int | None
+
+
+class Requests(msgspec.Struct, frozen=True):
+    asked: int
+    fulfilled: int
+    cancelled: int
+    expired: int
+    accepted: int
+    open: int
+    unfilled: int
+    unfilled_minutes: int
 
 
 class IdleSaver(msgspec.Struct, frozen=True):

@@ -15,6 +15,7 @@ LATE_DAYS: Final = 7
 """A record that is logged later after the day of its service than this is late, though the policy may allow it."""
 
 EXPIRING_DAYS: Final = 2
+REQUEST_DAYS: Final = 3
 
 
 class QueueCount(msgspec.Struct, frozen=True):
@@ -91,6 +92,15 @@ QUEUES: Final[tuple[Queue, ...]] = (
         " (extract(epoch FROM reserved_at::timestamptz) * 1000000)::bigint AS since_microseconds, reservation, reward,"
         " partner, household, minutes, status, ends_at FROM reservations WHERE status IN ('reserved', 'given-up')"
         f" AND ends_at_microseconds <= %(now_microseconds)s + {EXPIRING_DAYS * DAY_MICROSECONDS}",
+    ),
+    Queue(
+        "requests-waiting",
+        "久等的需求 Requests waiting too long",
+        f"提出已满 {REQUEST_DAYS} 天、还没有约定志愿者的服务需求。",
+        f"Service requests asked {REQUEST_DAYS} days ago or earlier for which no volunteer has been accepted.",
+        "SELECT asked_position AS position, community, asked_at_microseconds AS since_microseconds, request, household,"
+        " grid, service, earliest_at, latest_at, estimated_minutes, needs FROM requests WHERE status = 'open'"
+        f" AND asked_at_microseconds <= %(now_microseconds)s - {REQUEST_DAYS * DAY_MICROSECONDS}",
     ),
 )
 

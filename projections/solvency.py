@@ -14,6 +14,7 @@ from domain.solvency import (
     IdleSaver,
     MonthServed,
     Outstanding,
+    Requests,
     Waiting,
 )
 
@@ -139,6 +140,22 @@ def waiting(cursor: Cursor[Any], community: str | None, since_microseconds: int)
     )
     ((records, median, ninetieth),) = cursor.fetchall()
     return Waiting(records, median, ninetieth)
+
+
+def requests(cursor: Cursor[Any], community: str | None, since_microseconds: int) -> Requests:
+    """What became of the service requests that were asked since then."""
+    cursor.execute(
+        f"""
+        SELECT count(*), count(*) FILTER (WHERE status = 'fulfilled'), count(*) FILTER (WHERE status = 'cancelled'),
+               count(*) FILTER (WHERE status = 'expired'), count(*) FILTER (WHERE status = 'accepted'),
+               count(*) FILTER (WHERE status = 'open'), count(*) FILTER (WHERE status IN ('expired', 'open')),
+               coalesce(sum(estimated_minutes) FILTER (WHERE status IN ('expired', 'open')), 0)::bigint
+        FROM requests WHERE asked_at_microseconds >= %(since)s AND {_OWN}
+        """,
+        {"community": community, "since": since_microseconds},
+    )
+    (row,) = cursor.fetchall()
+    return Requests(*row)
 
 
 def idle_savers(cursor: Cursor[Any], community: str | None, today: date, zone: str) -> tuple[int, int, list[IdleSaver]]:

@@ -13,7 +13,7 @@ from api.wiring import Timebank
 from domain.account import HoursConfirmed
 from domain.fact import Fact
 from domain.hours import HoursLogged, HoursRejected
-from projections.queue import EXPIRING_DAYS, LATE_DAYS, QUEUES, QueueCount, counts, named, waiting
+from projections.queue import EXPIRING_DAYS, LATE_DAYS, QUEUES, REQUEST_DAYS, QueueCount, counts, named, waiting
 from tests.controls import (
     CHECKED_IN,
     DISPUTE_DISMISSED,
@@ -23,7 +23,12 @@ from tests.controls import (
     DISPUTE_WITHDRAWN,
     HOURS_LOGGED,
     JINHU,
+    OFFER_ACCEPTED,
+    OFFER_MADE,
     PARTNER_REGISTERED,
+    REQUEST_ASKED,
+    REQUEST_CANCELLED,
+    REQUEST_EXPIRED,
     RESERVATION_RELEASED,
     REWARD_COLLECTED,
     REWARD_OFFERED,
@@ -175,6 +180,19 @@ def test_a_reservation_waits_when_its_end_is_near_until_it_is_collected_or_relea
     assert listed(bank, "expiring-reservations", now=near, community=JINHU) == []
     record(bank, end)
     assert listed(bank, "expiring-reservations", now=near) == []
+
+
+@pytest.mark.parametrize("end", [OFFER_ACCEPTED, REQUEST_CANCELLED, REQUEST_EXPIRED], ids=lambda fact: fact.type)
+def test_a_request_waits_too_long_after_some_days_until_somebody_is_accepted(open_bank: OpenBank, end: Fact) -> None:
+    bank = open_bank()
+    record(bank, REQUEST_ASKED, OFFER_MADE)
+    assert count(bank, "requests-waiting", in_days=REQUEST_DAYS - 1) == (0, None)
+    assert count(bank, "requests-waiting", in_days=REQUEST_DAYS) == (1, REQUEST_DAYS)
+    assert count(bank, "requests-waiting", in_days=REQUEST_DAYS, community=JINHU) == (0, None)
+    (row,) = listed(bank, "requests-waiting", now=datetime.now(UTC) + timedelta(days=REQUEST_DAYS, minutes=1))
+    assert (row["request"], row["household"], row["waiting_days"]) == ("Q1", "H2", REQUEST_DAYS)
+    record(bank, end)
+    assert count(bank, "requests-waiting", in_days=REQUEST_DAYS) == (0, None)
 
 
 def test_every_queue_says_in_both_languages_what_waits_in_it() -> None:

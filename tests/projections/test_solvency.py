@@ -15,13 +15,14 @@ from domain.community import CommunityRegistered
 from domain.fact import Fact
 from domain.hours import HoursLogged
 from domain.household import AgeAttested, HouseholdRegistered, MemberRegistered
-from domain.solvency import Identity, IdleSaver, MonthServed, Outstanding, Waiting
+from domain.solvency import Identity, IdleSaver, MonthServed, Outstanding, Requests, Waiting
 from projections.solvency import (
     identities,
     identity,
     idle_savers,
     months_before,
     outstanding,
+    requests,
     served,
     waiting,
 )
@@ -36,10 +37,16 @@ from tests.controls import (
     MINUTES_DONATED,
     MINUTES_EXPIRED,
     MINUTES_TRANSFERRED,
+    OFFER_ACCEPTED,
+    OFFER_MADE,
     PARTNER_REGISTERED,
     PARTNER_SETTLED,
     POOL_FUNDED,
     REDEMPTION_REVERSED,
+    REQUEST_ASKED,
+    REQUEST_CANCELLED,
+    REQUEST_EXPIRED,
+    REQUEST_FULFILLED,
     REWARD_COLLECTED,
     REWARD_OFFERED,
     XINZHU,
@@ -205,6 +212,22 @@ def test_waiting_is_from_log_to_confirmation_of_what_was_not_imported(open_bank:
         assert waiting(cursor, None, since) == Waiting(11, 6, 10)
         assert waiting(cursor, None, since + 1) == Waiting(0, None, None)
         connection.rollback()
+
+
+# ── Requests ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_requests_that_expired_or_are_open_are_unfilled(open_bank: OpenBank) -> None:
+    bank = open_bank()
+    asked = [replace(REQUEST_ASKED, request=f"Q{n}", estimated_minutes=10**n) for n in range(5)]
+    record(bank, *asked, replace(REQUEST_ASKED, request="Q5", community=JINHU, estimated_minutes=10**5))
+    record(bank, replace(OFFER_MADE, request="Q3"))
+    ends = (REQUEST_CANCELLED, REQUEST_FULFILLED, REQUEST_EXPIRED, OFFER_ACCEPTED)
+    record(bank, *(replace(fact, request=f"Q{n}") for n, fact in enumerate(ends)))
+    with asking(bank) as cursor:
+        assert requests(cursor, None, 0) == Requests(6, 1, 1, 1, 1, 2, 3, 110_100)
+        assert requests(cursor, XINZHU, 0) == Requests(5, 1, 1, 1, 1, 1, 2, 10_100)
+        assert requests(cursor, None, 2**62) == Requests(0, 0, 0, 0, 0, 0, 0, 0)
 
 
 # ── Old savers ───────────────────────────────────────────────────────────────────────────────────────────────────
