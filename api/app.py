@@ -22,10 +22,14 @@ from api import (
     desk,
     dispute,
     documentation,
+    expiry,
     figures,
+    grant,
+    group,
     hours,
     household,
     household_life,
+    opening,
     partner,
     policy,
     problems,
@@ -33,6 +37,7 @@ from api import (
     request,
     sheet,
     statement,
+    transfer,
     visit,
 )
 from api.answers import answer
@@ -64,6 +69,11 @@ CONCEPTS: Final[tuple[ModuleType, ...]] = (
     household_life,
     statement,
     community_life,
+    transfer,
+    group,
+    grant,
+    opening,
+    expiry,
 )
 """Each concept's routes, with what the documentation must know of them: see the three tables that follow."""
 

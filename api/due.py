@@ -8,6 +8,8 @@ about. Running it twice, or in two processes at once, does nothing twice: each c
 import asyncio
 import contextlib
 import logging
+import math
+import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from itertools import islice
@@ -15,7 +17,7 @@ from typing import Any, Final, NamedTuple
 
 import psycopg
 
-from api import request, visit
+from api import expiry, request, visit
 from api.dispute import late_disputes, silent_records
 from api.wiring import Timebank, adopted_policies
 from application.write_loop import Accepted, Decide, Ticket, Writer, command_id
@@ -23,6 +25,7 @@ from domain.community import Community, became
 from domain.community_life import CompleteMerger, FollowPlace, complete_merger, follow_place
 from domain.decision import BY_TIME, Actor
 from domain.dispute import escalate_dispute
+from domain.expiry import announce_expiry, expire_minutes
 from domain.hours import settle_silence
 from domain.journal import StoreUnavailable
 from domain.policy import PolicyBook
@@ -51,6 +54,8 @@ class Due(NamedTuple):
     name: str
     find: Find
     decide: Decide
+    every_seconds: float = 0.0
+    """How long a running service waits at least before it looks again, where looking takes seconds in a big ledger."""
 
 
 def _ended_reservations(
@@ -78,6 +83,8 @@ def _followers(connection: psycopg.Connection[Any], now: datetime, _: PolicyBook
 
 
 DUE: Final[tuple[Due, ...]] = (
+    Due("expiries announced", expiry.find_to_announce, announce_expiry, every_seconds=3600),
+    Due("minutes expired", expiry.find_due, expire_minutes),
     Due("overdue visits", visit.find_overdue, mark_overdue),
     Due("silence", silent_records, settle_silence),
     Due("escalation", late_disputes, escalate_dispute),
@@ -127,6 +134,7 @@ def run_due(bank: Timebank, now: datetime, kinds: Sequence[Due] = DUE) -> DueRep
 async def run_due_each_minute(bank: Timebank) -> AsyncIterator[None]:
     """Do what falls due, minute by minute, for as long as the service runs. Several services don't do it twice."""
     stopping = asyncio.Event()
+    looked_at: dict[str, float] = {}
 
     async def run() -> None:
         while not stopping.is_set():
@@ -134,7 +142,10 @@ async def run_due_each_minute(bank: Timebank) -> AsyncIterator[None]:
                 await asyncio.wait_for(stopping.wait(), INTERVAL_SECONDS)
                 return
             try:
-                await asyncio.to_thread(run_due, bank, datetime.now(UTC))
+                now = time.monotonic()
+                kinds = [kind for kind in DUE if looked_at.get(kind.name, -math.inf) + kind.every_seconds <= now]
+                await asyncio.to_thread(run_due, bank, datetime.now(UTC), kinds)
+                looked_at.update((kind.name, now) for kind in kinds)
             except (psycopg.OperationalError, StoreUnavailable) as error:
                 # The next minute does what this one could not.
                 logger.warning("what is due has to wait: %s", error)

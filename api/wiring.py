@@ -24,7 +24,7 @@ from domain.decision import Actor, Reading, S, fold_facts
 from domain.figures import DEFINITIONS, Basis, Dimension, Places, last_instant
 from domain.journal import StoreUnavailable
 from domain.ledger import SYNTHETIC_NOTICE, LedgerOpened, OpenLedger, ledger, open_ledger
-from domain.policy import AdoptPolicy, PolicyAdopted, adopt, policy_book
+from domain.policy import AdoptPolicy, PolicyAdopted, adopt, policy_book, policy_proposals
 from infrastructure.embedded import EmbeddedPostgres
 from infrastructure.fact_store import PostgresFactStore
 from infrastructure.journal import CHANNEL, PostgresJournal, open_datastore
@@ -38,15 +38,20 @@ from projections.community import Communities
 from projections.desk import Papers
 from projections.dispute import Disputes
 from projections.evidence import AttachedEvidence
+from projections.expiry import Expiries
 from projections.figures import figures
+from projections.grant import Grants
+from projections.group import Groups
 from projections.hours import Hours
 from projections.household import People
+from projections.opening import Openings
 from projections.partner import Partners
 from projections.projection import Projection
 from projections.redemption import Reservations
 from projections.request import Requests
 from projections.sheet import Sheets
 from projections.statement import Statements
+from projections.transfer import FamilyTies
 from projections.visit import Visits
 
 READ_WAIT_SECONDS_MAX: Final = 5.0
@@ -99,6 +104,11 @@ def projections() -> Sequence[Projection]:
         Partners(),
         Reservations(),
         Statements(),
+        FamilyTies(),
+        Groups(),
+        Grants(),
+        Openings(),
+        Expiries(),
     )
 
 
@@ -427,6 +437,16 @@ class Service:
         """Every adopted version of the rules, oldest first."""
         versions = await asyncio.to_thread(adopted_policies, self.bank.store)
         return [msgspec.to_builtins(adopted) for adopted in versions]
+
+    async def policy_proposals(self) -> list[dict[str, object]]:
+        """Every version of the rules that was ever proposed, and where it stands, oldest first."""
+        proposals, book = await asyncio.to_thread(
+            lambda: (known(self.bank.store, policy_proposals), known(self.bank.store, policy_book))
+        )
+        return [
+            {**msgspec.to_builtins(proposal.proposed), "status": proposal.status}
+            for proposal in proposals.standing(book)
+        ]
 
     async def figures(
         self, as_of: date, basis: Basis, by: Dimension | None, level: int, places: Places, min_position: int

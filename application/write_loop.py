@@ -289,7 +289,8 @@ class Writer:
         by_tag: dict[str, list[Reading[Any]]] = {}
         for reading in missing:
             by_tag.setdefault(reading.tag, []).append(reading)
-        recalled_tags = {reading.tag for reading in recalled}
+        # Where another fold of the same tag is asked for, too, all of its facts are needed.
+        recalled_tags = {r.tag for r in recalled if all(other in recalled for other in by_tag[r.tag])}
         commands = {ticket.id for ticket in tickets}
         tags = [tag for tag in by_tag if tag not in recalled_tags]
         if first:

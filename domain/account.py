@@ -184,21 +184,23 @@ class MinutesTransferred(Movement, frozen=True, omit_defaults=True, gc=False):
 
 
 class MinutesDonated(Movement, frozen=True, omit_defaults=True, gc=False):
-    """A household or a group gave minutes to a pool, or a group to a household in need (捐赠)."""
+    """A household or a group gave minutes to a pool, or a group to a household in ``need`` (捐赠)."""
 
     type = "minutes-donated.v1"
     donated_by: str
+    need: str | None = None
 
     def tags(self) -> tuple[str, ...]:
         return _account_tags(self)
 
 
 class MinutesExpired(Movement, frozen=True, omit_defaults=True, gc=False):
-    """Minutes lapsed as the policy says, after it was announced."""
+    """Minutes lapsed as the policy says, after it was announced. ``lapsed`` says how many of which record."""
 
     type = "minutes-expired.v1"
     household: str
     announcement: str
+    lapsed: tuple[tuple[str, int], ...]
 
     def tags(self) -> tuple[str, ...]:
         return ("expiry:" + self.household, *_account_tags(self))
@@ -397,7 +399,7 @@ def fund_pool(command: FundPool, context: Context) -> Decision:
 
 def grant_minutes(command: GrantMinutes, context: Context) -> Decision:
     """Raises: UnknownHousehold (also where it is outside the staff's community), GrantedToOwnHousehold, BalanceTooLow
-    (the pool's), BalanceTooHigh, NoPolicyInForce."""
+    (the pool's), BalanceTooHigh, GrantNeedsApproval, NoPolicyInForce."""
     household, book, granter = yield from read(
         Household.of(command.household), policy_book, Person.of(context.actor.id)
     )
@@ -406,6 +408,9 @@ def grant_minutes(command: GrantMinutes, context: Context) -> Decision:
     if granter.household == command.household:
         raise GrantedToOwnHousehold(command.household)
     adopted = book.in_force(context.now.astimezone(context.zone).date())
+    alone_max = adopted.policy.grant_minutes_alone_max
+    if alone_max is not None and command.minutes > alone_max:
+        raise GrantNeedsApproval(command.minutes, alone_max)
     target = household_account(command.household)
     pool, account = yield from read(Account.of(pool_account(community)), Account.of(target))
     require_cover(pool, command.minutes, 0)
@@ -449,6 +454,14 @@ class GrantedToOwnHousehold(NotAllowed):
     household: str
     zh = "不能给自己的户“{household}”拨付，须由户外的人办理。"
     en = "Nobody grants minutes to their own household “{household}”; somebody else must do it."
+
+
+@dataclass(unsafe_hash=True)
+class GrantNeedsApproval(AgainstRule):
+    minutes: int
+    grant_minutes_alone_max: int
+    zh = "{minutes} 分钟超过一个人可以拨付的 {grant_minutes_alone_max} 分钟，请提出拨付申请，由另一个人批准。"
+    en = "{minutes} minutes are more than the {grant_minutes_alone_max} that one person may grant; propose the grant."
 
 
 @dataclass(unsafe_hash=True)

@@ -9,15 +9,20 @@ from domain import (
     desk,
     dispute,
     evidence,
+    expiry,
+    grant,
+    group,
     hours,
     household,
     ledger,
+    opening,
     partner,
     policy,
     redemption,
     request,
     sheet,
     statement,
+    transfer,
     visit,
 )
 from domain.fact import Fact, Movement
@@ -38,6 +43,11 @@ CONCEPTS: Final[tuple[ModuleType, ...]] = (
     partner,
     redemption,
     statement,
+    transfer,
+    group,
+    grant,
+    opening,
+    expiry,
 )
 
 

@@ -16,6 +16,7 @@ from domain.community import GridPath, require_scope
 from domain.decision import Context, Decided, Decision, Fold, Reading, read, read_all, together
 from domain.evidence import Sha256
 from domain.fact import Fact
+from domain.group import Group, UnknownGroup
 from domain.hours import Grounds, HoursLogged, LogHours, local, log, new_number
 from domain.household import NotEnrolled, Person, UnknownMember
 from domain.identifiers import HouseholdId, PersonId, PlaceName, RecordId, ServiceName
@@ -138,8 +139,8 @@ def log_sheet(command: LogSheet, context: Context) -> Decision:
     """Staff who took the sheet give its records the grade ``checked-in``, though not their own household's; what a
     leader logs has the grade ``self``.
 
-    Raises: OutsideCommunity, SheetAlreadyLogged, NotTheLeader, UnknownMember and NotEnrolled (the leader); RowsRefused,
-    with the refusals of `log` by row.
+    Raises: OutsideCommunity, SheetAlreadyLogged, NotTheLeader, UnknownMember and NotEnrolled (the leader),
+    UnknownGroup; RowsRefused, with the refusals of `log` by row.
     """
     actor = context.actor
     sheet_id = command.sheet or new_number(context.command_id)
@@ -154,6 +155,10 @@ def log_sheet(command: LogSheet, context: Context) -> Decision:
         raise UnknownMember(command.leader)
     if actor.role == "volunteer" and not leader.volunteer:
         raise NotEnrolled(command.leader)
+    if command.group is not None:
+        group = yield from read(Group.of(command.group))
+        if group.community is None:
+            raise UnknownGroup(command.group)
     people = yield from read_all(Person.of(row.volunteer) for row in command.rows)
     rows = []
     for number, (row, person) in enumerate(zip(command.rows, people, strict=True)):

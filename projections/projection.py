@@ -6,9 +6,10 @@ them and the checkpoint into one transaction. Everything in its tables can be th
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import msgspec
+from msgspec.structs import astuple
 from psycopg import Cursor
 
 from domain.fact import Fact, Recorded
@@ -88,3 +89,44 @@ def upsert_rows(
     cursor.execute(
         f"INSERT INTO {table} ({names}) SELECT {names} FROM pg_temp.{stage} ON CONFLICT ({key}) DO UPDATE SET {changes}"
     )
+
+
+R = TypeVar("R", bound=msgspec.Struct)
+
+
+class KeptRows(Projection, Generic[R]):
+    """One small table whose rows stay in memory while the projector runs, each by the first of its columns.
+
+    What folds facts changes ``rows`` through `put` and `change`; what changed is written once a batch.
+    """
+
+    table: ClassVar[str]
+    row_type: type[R]
+
+    def __init__(self) -> None:
+        self.rows: dict[str, R] = {}
+        self._changed: dict[str, R] = {}
+
+    def load(self, cursor: Cursor[Any]) -> None:
+        cursor.execute(f"SELECT {', '.join(self.row_type.__struct_fields__)} FROM {self.table}")
+        self.rows = {row[0]: self.row_type(*row) for row in cursor}
+        self._changed.clear()
+
+    def put(self, key: str, row: R) -> None:
+        self.rows[key] = self._changed[key] = row
+
+    def change(self, key: str) -> R:
+        """The row, which is about to be changed."""
+        row = self._changed[key] = self.rows[key]
+        return row
+
+    def take(self, *, more: bool = False) -> Write:
+        del more
+        columns = self.row_type.__struct_fields__
+        rows = [astuple(row) for row in self._changed.values()]
+        self._changed.clear()
+
+        def write(cursor: Cursor[Any]) -> None:
+            upsert_rows(cursor, self.table, columns, columns[0], rows)
+
+        return write

@@ -81,7 +81,46 @@ from domain.dispute import (
     withdraw_dispute,
 )
 from domain.evidence import EvidenceAttached
+from domain.expiry import (
+    AnnounceExpiry,
+    ExpireMinutes,
+    ExpiryAnnounced,
+    ExpiryCalledOff,
+    announce_expiry,
+    expire_minutes,
+)
 from domain.fact import Envelope, Fact
+from domain.grant import (
+    ApproveGrant,
+    GrantProposed,
+    GrantRejected,
+    GrantStartingMinutes,
+    GrantWithdrawn,
+    ProposeGrant,
+    RejectGrant,
+    WithdrawGrant,
+    approve_grant,
+    grant_starting_minutes,
+    propose_grant,
+    reject_grant,
+    withdraw_grant,
+)
+from domain.group import (
+    AppointGroupLeader,
+    DonateGroupMinutes,
+    GroupLeaderAppointed,
+    GroupMemberJoined,
+    GroupMemberLeft,
+    GroupRegistered,
+    JoinGroup,
+    LeaveGroup,
+    RegisterGroup,
+    appoint_group_leader,
+    donate_group_minutes,
+    join_group,
+    leave_group,
+    register_group,
+)
 from domain.hours import (
     MINUTE,
     ConfirmHours,
@@ -144,6 +183,19 @@ from domain.household_life import (
     split_household,
 )
 from domain.ledger import LedgerOpened, OpenLedger, open_ledger
+from domain.opening import (
+    ApproveOpeningBalance,
+    OpeningBalanceProposed,
+    OpeningBalanceRejected,
+    OpeningBalanceWithdrawn,
+    ProposeOpeningBalance,
+    RejectOpeningBalance,
+    WithdrawOpeningBalance,
+    approve_opening_balance,
+    propose_opening_balance,
+    reject_opening_balance,
+    withdraw_opening_balance,
+)
 from domain.partner import (
     OfferReward,
     PartnerRegistered,
@@ -162,7 +214,23 @@ from domain.partner import (
     settle_partner,
     withdraw_reward,
 )
-from domain.policy import AdoptPolicy, Policy, PolicyAdopted, adopt
+from domain.policy import (
+    AdoptPolicy,
+    ApprovePolicy,
+    Policy,
+    PolicyAdopted,
+    PolicyProposalRejected,
+    PolicyProposalWithdrawn,
+    PolicyProposed,
+    ProposePolicy,
+    RejectPolicy,
+    WithdrawPolicy,
+    adopt,
+    approve_policy,
+    propose_policy,
+    reject_policy,
+    withdraw_policy,
+)
 from domain.redemption import (
     CollectManyRewards,
     CollectReward,
@@ -214,6 +282,18 @@ from domain.statement import (
     pay_in,
     take_balance_along,
     trust_ledger,
+)
+from domain.transfer import (
+    DonateMinutes,
+    EndFamilyTie,
+    FamilyTieEnded,
+    FamilyTieRegistered,
+    RegisterFamilyTie,
+    TransferMinutes,
+    donate,
+    end_family_tie,
+    register_family_tie,
+    transfer,
 )
 from domain.visit import (
     AttachEvidence,
@@ -297,7 +377,7 @@ STARTING_MINUTES_GRANTED = StartingMinutesGranted("pool:" + XINZHU, "household:H
 OPENING_BALANCE_CREDITED = OpeningBalanceCredited("issuance", "household:H2", 600, "H2", "OB1", "A1")
 MINUTES_TRANSFERRED = MinutesTransferred("household:H1", "household:H2", 60, "V1", "family", date(2026, 11, 22))
 MINUTES_DONATED = MinutesDonated("household:H1", "pool:" + XINZHU, 60, "V1")
-MINUTES_EXPIRED = MinutesExpired("household:H1", "expired", 60, "H1", "X1")
+MINUTES_EXPIRED = MinutesExpired("household:H1", "expired", 60, "H1", "X1", (("R1", 60),))
 BALANCE_CARRIED = BalanceCarried("household:H1", "household:H2", 60, "household-merged")
 BALANCE_TAKEN_ALONG = BalanceTakenAlong("household:H1", "ledger:xingning", 60, "H1", "qingxiu-1", ("V1", "V2"))
 BALANCE_PAID_IN = BalancePaidIn("ledger:xingning", "household:H2", 60, "H2", "xingning-1", "ab" * 32, "S2")
@@ -370,6 +450,24 @@ COMMUNITY_RENAMED = CommunityRenamed(XINZHU, "新竹一社区", date(2026, 12, 1
 COMMUNITY_MERGED = CommunityMerged(XINZHU, JINHU, date(2026, 12, 1))
 COMMUNITY_DISSOLVED = CommunityDissolved(XINZHU, JINHU)
 GRID_MOVED = GridMoved(XINZHU, GRID, JINHU, ("第1网格",), date(2026, 12, 1))
+POLICY_PROPOSED = PolicyProposed("P1", date(2026, 12, 1), Policy(record_minutes_min=30), "A2")
+POLICY_PROPOSAL_REJECTED = PolicyProposalRejected("P1", "A1", "not-agreed")
+POLICY_PROPOSAL_WITHDRAWN = PolicyProposalWithdrawn("P1", "A2")
+
+FAMILY_TIE_REGISTERED = FamilyTieRegistered("H1", "H2", "S2")
+FAMILY_TIE_ENDED = FamilyTieEnded("H2", "H1", "S2")
+GROUP_REGISTERED = GroupRegistered("G1", XINZHU, "V1")
+GROUP_MEMBER_JOINED = GroupMemberJoined("G1", "V2")
+GROUP_MEMBER_LEFT = GroupMemberLeft("G1", "V2")
+GROUP_LEADER_APPOINTED = GroupLeaderAppointed("G1", "V2")
+GRANT_PROPOSED = GrantProposed("G1", "H2", 900, "low-income", "S1")
+GRANT_REJECTED = GrantRejected("G1", "S2", "not-proven")
+GRANT_WITHDRAWN = GrantWithdrawn("G1", "S1")
+OPENING_BALANCE_PROPOSED = OpeningBalanceProposed("OB1", "H2", 600, "S1")
+OPENING_BALANCE_REJECTED = OpeningBalanceRejected("OB1", "H2", "S2", "wrong-amount")
+OPENING_BALANCE_WITHDRAWN = OpeningBalanceWithdrawn("OB1", "H2", "S1")
+EXPIRY_ANNOUNCED = ExpiryAnnounced("X1", "H1", 60, date(2026, 11, 22), date(2026, 10, 1), ("R1",))
+EXPIRY_CALLED_OFF = ExpiryCalledOff("X1", "H1", "spent")
 
 FACT_EXAMPLES: Final[tuple[Fact, ...]] = (
     LEDGER_OPENED,
@@ -445,6 +543,23 @@ FACT_EXAMPLES: Final[tuple[Fact, ...]] = (
     COMMUNITY_MERGED,
     COMMUNITY_DISSOLVED,
     GRID_MOVED,
+    POLICY_PROPOSED,
+    POLICY_PROPOSAL_REJECTED,
+    POLICY_PROPOSAL_WITHDRAWN,
+    FAMILY_TIE_REGISTERED,
+    FAMILY_TIE_ENDED,
+    GROUP_REGISTERED,
+    GROUP_MEMBER_JOINED,
+    GROUP_MEMBER_LEFT,
+    GROUP_LEADER_APPOINTED,
+    GRANT_PROPOSED,
+    GRANT_REJECTED,
+    GRANT_WITHDRAWN,
+    OPENING_BALANCE_PROPOSED,
+    OPENING_BALANCE_REJECTED,
+    OPENING_BALANCE_WITHDRAWN,
+    EXPIRY_ANNOUNCED,
+    EXPIRY_CALLED_OFF,
 )
 
 
@@ -589,8 +704,34 @@ COMMAND_EXAMPLES: Final[dict[Callable[[Any, Context], Decision], Any]] = {
     ),
     complete_merger: CompleteMerger(community=XINZHU),
     follow_place: FollowPlace(household="H2"),
+    propose_policy: ProposePolicy(proposal="P9", effective_on=date(2026, 12, 1), policy=Policy(record_minutes_min=30)),
+    approve_policy: ApprovePolicy(proposal="P1"),
+    reject_policy: RejectPolicy(proposal="P1", reason="not-agreed"),
+    withdraw_policy: WithdrawPolicy(proposal="P2"),
+    register_family_tie: RegisterFamilyTie(household="H1", other_household="H3"),
+    end_family_tie: EndFamilyTie(household="H2", other_household="H1"),
+    transfer: TransferMinutes(household="H1", recipient_household="H2", minutes=30),
+    donate: DonateMinutes(household="H1", minutes=30),
+    register_group: RegisterGroup(group="G2", community=XINZHU, leader="V2"),
+    join_group: JoinGroup(group="G1", member="V3"),
+    leave_group: LeaveGroup(group="G1", member="V2"),
+    appoint_group_leader: AppointGroupLeader(group="G1", leader="V2"),
+    donate_group_minutes: DonateGroupMinutes(group="G1", minutes=30, household="H2", need="illness"),
+    propose_grant: ProposeGrant(household="H2", minutes=900, need="low-income"),
+    approve_grant: ApproveGrant(grant="G1"),
+    reject_grant: RejectGrant(grant="G1", reason="not-proven"),
+    withdraw_grant: WithdrawGrant(grant="G2"),
+    grant_starting_minutes: GrantStartingMinutes(household="H2", need="low-income"),
+    propose_opening_balance: ProposeOpeningBalance(household="H3", minutes=600),
+    approve_opening_balance: ApproveOpeningBalance(household="H2", opening="OB1"),
+    reject_opening_balance: RejectOpeningBalance(household="H2", opening="OB1", reason="wrong-amount"),
+    withdraw_opening_balance: WithdrawOpeningBalance(household="H1", opening="OB2"),
+    announce_expiry: AnnounceExpiry(household="H1", records=("R2",)),
+    expire_minutes: ExpireMinutes(household="H1", announcement="X1"),
 }
-COMMANDS_OF_TIME: Final = frozenset({settle_silence, escalate_dispute, mark_overdue, expire})
+COMMANDS_OF_TIME: Final = frozenset(
+    {settle_silence, escalate_dispute, mark_overdue, expire, announce_expiry, expire_minutes}
+)
 """Those that time alone gives."""
 
 
@@ -689,8 +830,29 @@ VISITED = (
     CheckedIn("C2", "V2", XINZHU, "助餐", at("11-22 10:00"), "V2", "self", "H2"),
     CheckedIn("C3", "V2", XINZHU, "助餐", at("11-21 09:00"), "V2", "self", "H2"),
 )
-FIRST_COMMANDS: Final = frozenset({open_ledger})
+PROPOSALS = (POLICY_PROPOSED, replace(POLICY_PROPOSED, proposal="P2", proposed_by="A1"))
+FIRST_COMMANDS: Final = frozenset({open_ledger, adopt})
 """Those that are given before anything else."""
+MOVING_PAST: Final[tuple[Fact, ...]] = (
+    PolicyAdopted(2, date(2026, 11, 1), Policy(transfer="anyone", starting_grant_minutes=60, expiry_months=1)),
+    PoolFunded("issuance", "pool:" + XINZHU, 600, "A1"),
+    HoursConfirmed("issuance", "group:G1", 60, "R0", "S2"),
+    FAMILY_TIE_REGISTERED,
+    GROUP_REGISTERED,
+    GROUP_MEMBER_JOINED,
+    GRANT_PROPOSED,
+    GrantProposed("G2", "H2", 60, "illness", "A1"),
+    OPENING_BALANCE_PROPOSED,
+    OpeningBalanceProposed("OB2", "H1", 60, "A1"),
+    EXPIRY_ANNOUNCED,
+)
+"""What the examples of moving minutes build on."""
+MOVING_COMMANDS: Final = (
+    *(end_family_tie, transfer, join_group, leave_group, appoint_group_leader, donate_group_minutes, approve_grant),
+    *(reject_grant, withdraw_grant, grant_starting_minutes, approve_opening_balance, reject_opening_balance),
+    *(withdraw_opening_balance, announce_expiry, expire_minutes),
+)
+
 COMMAND_PASTS: Final[dict[Callable[[Any, Context], Decision], tuple[Fact, ...]]] = {
     **dict.fromkeys((state_case, decide_dispute, withdraw_dispute, escalate_dispute), IN_DISPUTE),
     **dict.fromkeys((check_out, close_visit, void_visit, mark_overdue), VISITED),
@@ -705,6 +867,8 @@ COMMAND_PASTS: Final[dict[Callable[[Any, Context], Decision], tuple[Fact, ...]]]
     move_grid: (GridRegistered(JINHU, ("第1网格",)),),
     complete_merger: (replace(COMMUNITY_MERGED, effective_on=date(2026, 11, 22)),),
     follow_place: (replace(COMMUNITY_MERGED, effective_on=date(2026, 11, 22)),),
+    **dict.fromkeys((approve_policy, reject_policy, withdraw_policy), PROPOSALS),
+    **dict.fromkeys(MOVING_COMMANDS, MOVING_PAST),
 }
 """What must have happened beside the ordinary for an example command to be accepted."""
 

@@ -17,6 +17,10 @@ NOT_OVER_HTTP = {
     "request-not-over",
     "silence-not-over",
     "visit-not-overdue",
+    "expiry-already-done",
+    "expiry-not-due",
+    "nothing-expires",
+    "unknown-announcement",
 }
 """Refusals of what is not done over HTTP: opening a ledger, importing files, what falls due with time alone."""
 

@@ -1,7 +1,7 @@
 """What falls due is done by the rules, once, and goes on when some of it is no longer due."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -63,26 +63,31 @@ def test_more_than_a_batch_is_done(bank: Timebank, monkeypatch: pytest.MonkeyPat
     assert run_due(bank, NOW, [funding(XINZHU, JINHU)]).done == {"funding": 2}
 
 
-def test_a_service_does_what_is_due_again_and_again_even_after_the_database_was_away(
+def test_a_service_does_what_is_due_again_and_again_and_looks_seldom_for_what_takes_long_to_find(
     bank: Timebank, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    calls: list[datetime] = []
+    calls: list[Sequence[Due]] = []
 
     async def serve() -> None:
         again = asyncio.Event()
         loop = asyncio.get_running_loop()
 
-        def run(of: Timebank, now: datetime) -> None:
+        def run(of: Timebank, now: datetime, kinds: Sequence[Due]) -> None:
             assert of is bank
-            calls.append(now)
+            assert now.tzinfo is UTC
+            calls.append(kinds)
             if len(calls) == 1:
                 raise StoreUnavailable("away")
-            loop.call_soon_threadsafe(again.set)
+            if len(calls) == 3:
+                loop.call_soon_threadsafe(again.set)
 
+        seldom = funding(XINZHU)._replace(name="seldom", every_seconds=3600)
+        monkeypatch.setattr(due, "DUE", (funding(JINHU), seldom))
         monkeypatch.setattr(due, "INTERVAL_SECONDS", 0.001)
         monkeypatch.setattr(due, "run_due", run)
         async with run_due_each_minute(bank):
             await asyncio.wait_for(again.wait(), 60)
 
     asyncio.run(serve())
-    assert len(calls) >= 2
+    names = [[kind.name for kind in kinds] for kinds in calls[:3]]
+    assert names == [["funding", "seldom"], ["funding", "seldom"], ["funding"]]

@@ -23,6 +23,8 @@ def sheet(api: Api, *people: Volunteer, **changes: Any) -> dict[str, Any]:
 def test_staff_log_a_sheet_and_everybody_has_a_record_of_their_own(api: Api) -> None:
     anna, ben = api.new_volunteer(), api.new_volunteer()
     body = sheet(api, anna, ben, sha256="ab" * 32, group="G1")
+    api.problem(api.post("/v1/sheets", body, "S1"), 404, "unknown-group")
+    api.wrote("/v1/groups", {"group": "G1", "community": XINZHU, "leader": anna.number}, "S1")
     early = (midnight(api.bank) - timedelta(hours=9)).isoformat()
     body["rows"][1]["ended_at"] = early
     logged = api.wrote("/v1/sheets", body, "S1")

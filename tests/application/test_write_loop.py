@@ -22,6 +22,7 @@ from application.write_loop import (
     new_id,
 )
 from domain.account import (
+    Account,
     BalanceTooLow,
     FundPool,
     GrantMinutes,
@@ -40,6 +41,7 @@ from domain.community import (
     register_grid,
 )
 from domain.decision import Actor, Context, Decided, Decision, read
+from domain.expiry import Savings
 from domain.fact import Fact
 from domain.hours import ConfirmHours, LogHours, LogManyHours, confirm, log, log_many
 from domain.household import RegisterMember
@@ -454,6 +456,21 @@ def test_a_recalled_balance_that_is_ahead_of_what_was_read_counts_nothing_twice(
 
     store.recall = overtaken  # type: ignore[method-assign]
     assert run(writer(store), grant(24)) == [BalanceTooLow(POOL, 23, 24, 0)]
+
+
+@pytest.mark.parametrize("position", [0, 1, len(DISTRICT) + 1, 1000])
+def test_another_fold_of_a_recalled_account_is_told_all_its_facts(store: InMemoryFactStore, position: int) -> None:
+    recorded(store, *DISTRICT, PoolFunded("issuance", POOL, 20, "A1"), PoolFunded("issuance", POOL, 3, "A1"))
+    store.recall_position = position
+
+    def both(_: Any, __: Context) -> Decision:
+        account, savings = yield from read(Account.of(POOL), Savings.of(POOL))
+        assert savings.account == account
+        return Decided(0, (PoolFunded("issuance", POOL, sum(credit.minutes for credit in savings.credits), "A1"),))
+
+    (outcome,) = run(writer(store), ticket(both, RegisterCommunity(community="x")))
+    assert isinstance(outcome, Accepted)
+    assert outcome.facts == (PoolFunded("issuance", POOL, 23, "A1"),)
 
 
 # ── The loop ─────────────────────────────────────────────────────────────────────────────────────────────────

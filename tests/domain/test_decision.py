@@ -31,6 +31,9 @@ from domain.decision import (
 from domain.desk import Paper
 from domain.dispute import Dispute
 from domain.evidence import Attached
+from domain.expiry import Expiry
+from domain.grant import Grant, StartingGrant
+from domain.group import Group
 from domain.hours import (
     ConfirmHours,
     DayTooLong,
@@ -59,12 +62,14 @@ from domain.household import (
     register_member,
 )
 from domain.ledger import ledger
+from domain.opening import Opening
 from domain.partner import Partner, Reward
-from domain.policy import Policy, PolicyAdopted, policy_book
+from domain.policy import Policy, PolicyAdopted, policy_book, policy_proposals
 from domain.redemption import HouseholdMonth, Reservation
 from domain.request import ServiceRequest
 from domain.sheet import Sheet
 from domain.statement import StatementState, Trust, issued_statements
+from domain.transfer import FamilyTies, TransferMonth
 from domain.visit import Attendance, DoorCode, Visit
 from tests.controls import (
     ADMIN,
@@ -120,6 +125,14 @@ FOLDS = [
         Trust.of(""),
         StatementState.of(""),
         issued_statements,
+        policy_proposals,
+        FamilyTies.of(""),
+        TransferMonth.of("", NOW.date()),
+        Group.of(""),
+        Grant.of(""),
+        StartingGrant.of(""),
+        Opening.of(""),
+        Expiry.of(""),
     )
 ]
 

@@ -84,6 +84,7 @@ def test_what_is_left_out_because_it_is_the_default_stays_the_default() -> None:
         ("hours-logged.v1", "group"): None,
         ("hours-logged.v1", "also_logged_by"): None,
         ("hours-confirmed.v1", "honour_minutes"): 0,
+        ("minutes-donated.v1", "need"): None,
         ("checked-in.v1", "recipient_household"): None,
         ("checked-in.v1", "grid"): (),
         ("checked-in.v1", "code_hash"): None,
@@ -99,6 +100,7 @@ def test_what_is_left_out_because_it_is_the_default_stays_the_default() -> None:
         ("dispute-upheld.v1", "text_digest"): None,
         ("dispute-dismissed.v1", "text_digest"): None,
         ("dispute-statement-given.v1", "text_digest"): None,
+        ("policy-adopted.v2", "proposal"): "",
     }
     settings = json.loads(sample("policy-adopted.v2"))["fact"]["policy"]
     assert set(settings) == set(FACTS["policy-adopted.v2"].__annotations__["policy"].__dataclass_fields__)

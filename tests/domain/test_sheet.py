@@ -9,12 +9,14 @@ from pydantic import ValidationError
 from domain.account import HoursConfirmed, HoursReversed
 from domain.community import OutsideCommunity
 from domain.decision import Actor, RowsRefused
+from domain.group import UnknownGroup
 from domain.hours import ConfirmedByOwnHousehold, ConfirmHours, RecordTooShort, ReverseHours, confirm, reverse
 from domain.household import MemberRegistered, NotEnrolled, UnknownMember, VolunteerEnrolled
 from domain.sheet import LogSheet, NotTheLeader, SheetAlreadyLogged, SheetRow, log_sheet
 from tests.controls import (
     DISTRICT,
     GRID,
+    GROUP_REGISTERED,
     HOURS_LOGGED,
     JINHU,
     SHEET_LOGGED,
@@ -51,7 +53,8 @@ def row(record: str, span: str = "11-18 14:00 - 16:00", **changes: Any) -> Any:
 
 def test_one_sheet_logs_a_record_for_everybody_on_it() -> None:
     command = sheet(group="G1", sha256="ef" * 32)
-    given(DISTRICT).when(log_sheet, command).then(
+    given(DISTRICT).when(log_sheet, command).refused(UnknownGroup("G1"))
+    given(DISTRICT, GROUP_REGISTERED).when(log_sheet, command).then(
         SHEET_LOGGED,
         row("R8", group="G1"),
         row("R9", group="G1", volunteer="V4", household="H3"),

@@ -108,6 +108,7 @@ from domain.visit import (
 )
 from infrastructure.projector import Projector, schema_of
 from tests.controls import CODE, TIME, envelope
+from tests.projections.moving import MovingHistory
 from tests.projections.request_history import RequestHistory
 
 ADMIN = Actor("A1", "admin")
@@ -129,6 +130,7 @@ class History:
         self.writer = Writer(bank.store, bank.zone)
         self.visits = 0
         self.visit_dice = Random(seed)  # noqa: S311 - of its own, so that visits change nothing else that happens
+        self._moving = MovingHistory(bank, seed)
         self.households = 0
         self.records = 0
         self.disputes = 0
@@ -154,7 +156,7 @@ class History:
         happening += [self._life() for _ in range(commands) if self.life_dice.random() < 0.02]
         happening += [self._place() for _ in range(commands) if self.life_dice.random() < 0.02]
         accepted = self.record_commands(happening)
-        return accepted + self._requests(commands) + self._attend()
+        return accepted + self._requests(commands) + self._attend() + self._moving.go(self.households)
 
     def _requests(self, commands: int) -> int:
         """What happens to service requests meanwhile; some of them expire."""
@@ -378,6 +380,7 @@ POLICIES: dict[str, dict[str, Any]] = {
 }
 for policy in POLICIES.values():
     policy["log_days_back_max"] = 400
+    policy |= {"transfer": "anyone", "starting_grant_minutes": 30, "expiry_months": 1, "expiry_notice_days": 1}
 
 
 @contextmanager

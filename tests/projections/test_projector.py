@@ -89,7 +89,7 @@ def test_folding_as_it_happens_equals_a_rebuild_and_equals_a_replay(
     granted = GrantMinutes(household="H1", minutes=60, need="other")
     assert history.record_commands([(fund_pool, funded), (grant_minutes, granted)]) == 2
     with projecting(bank) as projector:
-        for _ in range(30):
+        for _ in range(45):
             history.go(dice.randint(1, 15))
             monkeypatch.setattr(projector_module, "BATCH_FACTS", dice.choice([1, 2, 3, 7, 50]))
             assert projector.catch_up() == bank.store.head()
