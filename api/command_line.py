@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
-from api import problems
+from api import board_command, problems
 from api.app import create_app
 from api.due import run_due
 from api.policy_command import policy_app, preset_named
@@ -772,3 +772,6 @@ def database_status(as_json: Json = False) -> None:
             console.print(f"{key}: {value}")
 
     _answer(content, as_json, show)
+
+
+board_command.add_to(app, _answer)

@@ -4,7 +4,7 @@ import asyncio
 import gc
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import AsyncExitStack, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date
@@ -295,7 +295,8 @@ def public_figures(
     }
 
 
-Question = tuple[date, Basis, Dimension | None, int, Places]
+Question = Hashable
+"""What was asked, in full: two questions that are equal have the same answer at the same position."""
 
 
 class Counted(NamedTuple):
@@ -453,17 +454,24 @@ class Service:
         """The public figures as JSON; counted at most once a second for the same question, unless a fresher one is
         needed. Raises: Problem 503 where too much else is being counted."""
         question = (as_of, basis, by, level if by == "grid" else 1, places)
+        return await self.counted(question, lambda: self._count_figures(*question), min_position, FIGURES_SECONDS)
+
+    async def counted(
+        self, question: Question, count: Callable[[], Counted], min_position: int, seconds: float
+    ) -> bytes:
+        """The answer to a question that takes a while to count, counted once for all who ask it at once, and kept
+        for so many seconds unless a fresher one is needed. Raises: Problem 503 where too much else is being counted."""
         lock = self._asked.setdefault(question, asyncio.Lock())
         try:
             async with asyncio.timeout(FIGURES_WAIT_SECONDS_MAX) as waiting, lock:
                 kept = self._figures.get(question)
                 if kept is not None:
-                    stale = kept.counted_at < time.monotonic() - FIGURES_SECONDS
+                    stale = kept.counted_at < time.monotonic() - seconds
                     if kept.position >= max(min_position, self.position if stale else 0):
                         return kept.content
                 async with self._counts:
                     waiting.reschedule(None)
-                    counted = await asyncio.to_thread(self._count_figures, *question)
+                    counted = await asyncio.to_thread(count)
                 self._figures.keep(question, counted)
                 return counted.content
         except TimeoutError:
