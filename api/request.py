@@ -32,6 +32,7 @@ from domain.request import (
     CancelRequest,
     ExpireRequest,
     FulfilRequest,
+    FulfilWithRecord,
     MakeOffer,
     RequestAsked,
     RescheduleRequest,
@@ -43,6 +44,7 @@ from domain.request import (
     ask,
     cancel,
     fulfil,
+    fulfil_with_record,
     offer,
     reschedule,
     withdraw,
@@ -61,6 +63,7 @@ RULES: Final[dict[str, Callable[..., Any]]] = {
     "withdraw_offer": withdraw,
     "reschedule_request": reschedule,
     "fulfil_request": fulfil,
+    "fulfil_request_with_record": fulfil_with_record,
     "cancel_request": cancel,
 }
 READS_REFUSED: Final[dict[str, tuple[type[Refusal] | str, ...]]] = {
@@ -75,6 +78,7 @@ EXAMPLES: Final[dict[str, Any]] = {
     "accept_offer": {"volunteer": "V00001"},
     "withdraw_offer": {"volunteer": "V00001"},
     "reschedule_request": _TIMES,
+    "fulfil_request_with_record": {"record": "R-1"},
     "fulfil_request": {"started_at": "2026-10-31T09:00:00+08:00", "ended_at": "2026-10-31T10:30:00+08:00"},
 }
 
@@ -91,6 +95,14 @@ class WithVolunteer(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     volunteer: PersonId
+
+
+class WithRecord(BaseModel):
+    """Which record's hours were given for it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    record: RecordId
 
 
 class RequestPage(BaseModel):
@@ -202,6 +214,21 @@ async def fulfil_request(
     accepted = await service.execute(fulfil, done, caller, idempotency_key)
     logged = next(fact for fact in accepted.facts if isinstance(fact, HoursLogged))
     return written(accepted, request=number, record=logged.record)
+
+
+@router.post("/{number}/record", status_code=201, response_model=Written, summary="用已有记录完成 Name its record")
+async def fulfil_request_with_record(
+    request: Request,
+    caller: Writer,
+    number: RequestPath,
+    command: Annotated[WithRecord, Body()],
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
+    """Say which record holds the hours given for it, where they were logged otherwise, such as by checking out."""
+    service: Service = request.app.state.service
+    named = FulfilWithRecord(request=number, record=command.record)
+    accepted = await service.execute(fulfil_with_record, named, caller, idempotency_key)
+    return written(accepted, request=number, record=command.record)
 
 
 @router.post("/{number}/cancellation", status_code=201, response_model=Written, summary="取消 Cancel")

@@ -101,7 +101,7 @@ class HoursLogged(Fact, frozen=True, omit_defaults=True, gc=False):
 class RequestFulfilled(Fact, frozen=True, omit_defaults=True, gc=False):
     """A service request was done, and its hours are logged as this record. It is the record's fact too, so it is here.
 
-    ``held_minutes`` stay held on the account of the household that asked (0: none were) until the record is settled.
+    ``held_minutes`` stay held on the account of the household that asked until the record is settled (0: none are).
     """
 
     type = "request-fulfilled.v1"
@@ -212,7 +212,7 @@ RecordFact = (
 
 
 class ServiceRecord(msgspec.Struct, frozen=True, gc=False):
-    """Where one service record stands. ``fulfilled`` is known until it is settled; ``dispute`` is open now;
+    """Where one service record stands. ``fulfilled`` is the request that it was given for, ``dispute`` is open now;
     ``decided_dispute`` was upheld or dismissed."""
 
     record: str
@@ -257,11 +257,11 @@ def _evolve_record(state: ServiceRecord, fact: RecordFact) -> ServiceRecord:
         case HoursConfirmed():
             if state.status != "logged":  # a rejected record, after a dispute
                 return replace(state, status="confirmed", confirmed=fact)
-            return ServiceRecord(state.record, "confirmed", state.logged, fact)
+            return ServiceRecord(state.record, "confirmed", state.logged, fact, fulfilled=state.fulfilled)
         case MinutesCapped():
             return replace(state, capped=fact)
         case HoursRejected():
-            return ServiceRecord(state.record, "rejected", state.logged, rejected=fact)
+            return ServiceRecord(state.record, "rejected", state.logged, rejected=fact, fulfilled=state.fulfilled)
         case HoursReversed():
             return replace(state, status="reversed")
         case CappedMinutesReturned():

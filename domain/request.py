@@ -37,6 +37,7 @@ from domain.hours import (
     RecordTooLong,
     RecordTooShort,
     RequestFulfilled,
+    ServiceRecord,
     check_span,
     local,
     log,
@@ -365,6 +366,15 @@ class FulfilRequest(ServiceTimes):
     request: RecordId
 
 
+class FulfilWithRecord(BaseModel):
+    """Name the record of the hours that were given for a request; with that it is done."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    request: RecordId
+    record: RecordId
+
+
 class CancelRequest(BaseModel):
     """Take a request back."""
 
@@ -571,14 +581,9 @@ def fulfil(command: FulfilRequest, context: Context) -> Decision:
     RecordTooShort, RecordTooLong, DayTooLong, RecordOverlaps, UnknownHousehold, UnknownCommunity, UnknownGrid,
     NoPolicyInForce.
     """
-    actor = context.actor
-    request, caller = yield from read(ServiceRequest.of(command.request), Person.of(actor.id))
-    terms = request.require()
-    if actor.role != "volunteer" or actor.id != request.volunteer:
-        _asked_by(request, caller, context)
-    request.require_status(context.now, "accepted")
-    if command.started_at >= terms.latest_at or command.ended_at <= terms.earliest_at:
-        raise ServedOutsideWindow(command.request, terms.earliest_at.isoformat(), terms.latest_at.isoformat())
+    request, caller = yield from read(ServiceRequest.of(command.request), Person.of(context.actor.id))
+    terms = _accepted(request, caller, context)
+    _check_window(terms, command.started_at, command.ended_at)
     hours = LogHours(
         record=command.record,
         volunteer=request.volunteer or "",
@@ -598,6 +603,48 @@ def fulfil(command: FulfilRequest, context: Context) -> Decision:
             account = household_account(terms.household)
             facts.append(RequestFulfilled(command.request, fact.record, fact.volunteer, account, terms.held_minutes))
     return Decided(decided.policy, tuple(facts))
+
+
+def _accepted(request: ServiceRequest, caller: Person, context: Context) -> RequestAsked:
+    """What was asked for, told to the accepted volunteer, the household that asks, and staff.
+
+    Raises: UnknownRequest, RequestInOtherStatus where nobody is accepted now.
+    """
+    terms = request.require()
+    if context.actor.role != "volunteer" or context.actor.id != request.volunteer:
+        _asked_by(request, caller, context)
+    request.require_status(context.now, "accepted")
+    return terms
+
+
+def _check_window(terms: RequestAsked, started_at: datetime, ended_at: datetime) -> None:
+    """Whoever came a little early or stayed on served within the window all the same. Raises: ServedOutsideWindow."""
+    if started_at >= terms.latest_at or ended_at <= terms.earliest_at:
+        raise ServedOutsideWindow(terms.request, terms.earliest_at.isoformat(), terms.latest_at.isoformat())
+
+
+def fulfil_with_record(command: FulfilWithRecord, context: Context) -> Decision:
+    """What was logged otherwise, such as by checking in and out, fulfils the request: the accepted volunteer's hours
+    for the household that asked, given for no other request.
+
+    Raises: UnknownRequest (also to others), RequestInOtherStatus, RecordNotForRequest, ServedOutsideWindow.
+    """
+    request, caller, record = yield from read(
+        ServiceRequest.of(command.request), Person.of(context.actor.id), ServiceRecord.of(command.record)
+    )
+    terms, logged = _accepted(request, caller, context), record.logged
+    if logged is None or not record.counts or record.fulfilled is not None:
+        raise RecordNotForRequest(command.request, command.record)
+    if (logged.volunteer, logged.recipient_household) != (request.volunteer, terms.household):
+        raise RecordNotForRequest(command.request, command.record)
+    _check_window(terms, logged.started_at, logged.ended_at)
+    account = household_account(terms.household)
+    if record.status == "logged":
+        fulfilled = RequestFulfilled(command.request, command.record, logged.volunteer, account, terms.held_minutes)
+        return Decided(0, (fulfilled,))
+    return Decided(
+        0, (*_released(terms), RequestFulfilled(command.request, command.record, logged.volunteer, account, 0))
+    )
 
 
 def cancel(command: CancelRequest, context: Context) -> Decision:
@@ -703,6 +750,17 @@ class WindowOver(AgainstRule):
     minutes: int
     zh = "{latest_at} 之前已来不及完成 {minutes} 分钟的服务，请另选时间。"
     en = "{minutes} minutes of service don't fit before {latest_at} any more; choose another time."
+
+
+@dataclass(unsafe_hash=True)
+class RecordNotForRequest(AgainstRule):
+    request: str
+    record: str
+    zh = "服务记录“{record}”不是约定的志愿者为需求“{request}”的户所做的，或已用于别的需求，或已驳回、冲正。"
+    en = (
+        "The record “{record}” is not the accepted volunteer's for the household of “{request}”, or it fulfils another "
+        "request, or it doesn't count."
+    )
 
 
 @dataclass(unsafe_hash=True)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from pydantic import ValidationError
 
-from domain.account import Account, BalanceTooLow, HoursConfirmed, MinutesHeld, MinutesReleased
+from domain.account import Account, BalanceTooLow, HoursConfirmed, HoursReversed, MinutesHeld, MinutesReleased
 from domain.community import OutsideCommunity, UnknownCommunity, UnknownGrid
 from domain.decision import Actor, Context, Decided, LeftToTime, drive
 from domain.fact import Fact
@@ -26,7 +26,6 @@ from domain.hours import (
     RecordTooShort,
     RejectHours,
     RequestFulfilled,
-    ServiceRecord,
     confirm,
     import_hours,
     reject,
@@ -42,6 +41,7 @@ from domain.request import (
     CancelRequest,
     ExpireRequest,
     FulfilRequest,
+    FulfilWithRecord,
     MakeOffer,
     OfferAccepted,
     OfferAlreadyMade,
@@ -49,6 +49,7 @@ from domain.request import (
     OfferMade,
     OfferWithdrawn,
     OwnOfferAccepted,
+    RecordNotForRequest,
     RequestAlreadyAsked,
     RequestAsked,
     RequestCancelled,
@@ -70,6 +71,7 @@ from domain.request import (
     cancel,
     expire,
     fulfil,
+    fulfil_with_record,
     offer,
     reschedule,
     withdraw,
@@ -440,6 +442,7 @@ def test_rescheduling_is_the_households_and_staffs_and_into_the_future() -> None
 DONE = logged("R1", "11-22 09:00 - 10:00", service="陪诊", logged_by="V1")
 HOLDING_ASKED = replace(REQUEST_ASKED, held_minutes=60)
 HOLDING_ACCEPTED = (*district(**HOLDING), credited("H2", 60), HOLDING_ASKED, HELD, OFFER_MADE, OFFER_ACCEPTED)
+PAID = HoursConfirmed("household:H2", "household:H1", 60, "R1", "S2")
 HOLDING_DONE = (*HOLDING_ACCEPTED, DONE, REQUEST_FULFILLED)
 
 
@@ -486,16 +489,58 @@ def test_the_service_was_within_the_window_or_at_least_touched_it() -> None:
     given(ACCEPTED).when(fulfil, served("11-23 18:00 - 19:00"), actor=V1, now=now).refused(refusal)
 
 
+def test_a_record_that_was_logged_otherwise_fulfils_the_request() -> None:
+    command = FulfilWithRecord(request="Q1", record="R1")
+    fulfilled = replace(REQUEST_FULFILLED, held_minutes=0)
+    for actor in (V1, V3, STAFF):
+        given(ACCEPTED, DONE).when(fulfil_with_record, command, actor=actor).then(fulfilled)
+    holding = given(HOLDING_ACCEPTED, DONE).when(fulfil_with_record, command, actor=V1)
+    holding.then(REQUEST_FULFILLED)
+    given(HOLDING_ACCEPTED, DONE, holding.accepted).when(confirm, ConfirmHours(record="R1")).then(RELEASED, PAID)
+
+
+def test_a_record_that_is_confirmed_already_releases_what_was_held_at_once() -> None:
+    confirmed = (credited("H2", 60), DONE, PAID)
+    command = FulfilWithRecord(request="Q1", record="R1")
+    given(HOLDING_ACCEPTED, confirmed).when(fulfil_with_record, command, actor=V1).then(
+        RELEASED, replace(REQUEST_FULFILLED, held_minutes=0)
+    )
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        (),
+        (replace(DONE, volunteer="V2"),),
+        (replace(DONE, recipient_household="H3"),),
+        (replace(DONE, recipient_household=None),),
+        (DONE, HoursRejected("R1", "S2", "other")),
+        (DONE, replace(PAID, source="issuance"), HoursReversed("household:H1", "issuance", 60, "R1", "S2", "other")),
+        (DONE, replace(REQUEST_FULFILLED, request="Q2", held_minutes=0)),
+        (DONE, replace(REQUEST_FULFILLED, request="Q2", held_minutes=0), PAID),
+    ],
+)
+def test_another_record_does_not_fulfil_it(facts: tuple[Fact, ...]) -> None:
+    command = FulfilWithRecord(request="Q1", record="R1")
+    given(ACCEPTED, facts).when(fulfil_with_record, command, actor=V1).refused(RecordNotForRequest("Q1", "R1"))
+
+
+def test_naming_a_record_is_refused_as_logging_one_is() -> None:
+    command = FulfilWithRecord(request="Q1", record="R1")
+    given(ACCEPTED, DONE).when(fulfil_with_record, command, actor=V2).refused(UnknownRequest("Q1"))
+    given(OFFERED, DONE).when(fulfil_with_record, command).refused(RequestInOtherStatus("Q1", "open"))
+    early = logged("R1", "11-22 07:00 - 08:00")
+    assert isinstance(given(ACCEPTED, early).when(fulfil_with_record, command, actor=V1).refusal, ServedOutsideWindow)
+
+
 def test_what_is_held_stays_held_until_the_record_is_settled_and_then_pays_for_it() -> None:
     given(HOLDING_ACCEPTED).when(fulfil, served(), actor=V1).then(DONE, REQUEST_FULFILLED)
-    paid = HoursConfirmed("household:H2", "household:H1", 60, "R1", "S2")
     done = given(HOLDING_DONE)
     assert done.state(Account.of("household:H2")).available_minutes == 0
-    done.when(confirm, ConfirmHours(record="R1")).then(RELEASED, paid)
-    after = given(HOLDING_DONE, RELEASED, paid)
+    done.when(confirm, ConfirmHours(record="R1")).then(RELEASED, PAID)
+    after = given(HOLDING_DONE, RELEASED, PAID)
     assert after.state(Account.of("household:H2")) == Account("household:H2", 0, 0)
     after.when(confirm, ConfirmHours(record="R1")).refused(RecordAlreadySettled("R1", "confirmed"))
-    assert after.state(ServiceRecord.of("R1")).fulfilled is None
 
 
 def test_a_hold_for_another_request_does_not_pay() -> None:
