@@ -198,7 +198,6 @@ class DisputeWithdrawn(Fact, frozen=True, omit_defaults=True):
 Status = Literal["absent", "logged", "confirmed", "rejected", "reversed"]
 RecordFact = (
     HoursLogged
-    | RequestFulfilled
     | HoursConfirmed
     | MinutesCapped
     | HoursRejected
@@ -208,6 +207,7 @@ RecordFact = (
     | DisputeUpheld
     | DisputeDismissed
     | DisputeWithdrawn
+    | RequestFulfilled
 )
 
 
@@ -252,8 +252,6 @@ def _evolve_record(state: ServiceRecord, fact: RecordFact) -> ServiceRecord:
     match fact:
         case HoursLogged():
             return ServiceRecord(state.record, "logged", fact)
-        case RequestFulfilled():
-            return replace(state, fulfilled=fact)
         case HoursConfirmed():
             if state.status != "logged":  # a rejected record, after a dispute
                 return replace(state, status="confirmed", confirmed=fact)
@@ -272,6 +270,8 @@ def _evolve_record(state: ServiceRecord, fact: RecordFact) -> ServiceRecord:
             return replace(state, dispute=None, decided_dispute=fact.dispute)
         case DisputeWithdrawn():
             return replace(state, dispute=None)
+        case RequestFulfilled():
+            return replace(state, fulfilled=fact)
 
 
 _record = Fold[ServiceRecord](
