@@ -17,18 +17,21 @@ from starlette.responses import Response
 
 from api import (
     community,
+    community_life,
     desk,
     dispute,
     documentation,
     figures,
     hours,
     household,
+    household_life,
     partner,
     policy,
     problems,
     redemption,
     request,
     sheet,
+    statement,
     visit,
 )
 from api.answers import answer
@@ -56,6 +59,9 @@ CONCEPTS: Final[tuple[ModuleType, ...]] = (
     request,
     partner,
     redemption,
+    household_life,
+    statement,
+    community_life,
 )
 """Each concept's routes, with what the documentation must know of them: see the three tables that follow."""
 

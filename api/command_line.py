@@ -50,11 +50,13 @@ from domain.ledger import SYNTHETIC_NOTICE, OpenLedger
 from domain.partner import Partner
 from domain.policy import AdoptPolicy
 from domain.refusal import Refusal
+from domain.statement import NoSigningKey
 from infrastructure.codec import UnknownFactType, UnreadableFact
 from infrastructure.embedded import DatabaseUnavailable
 from infrastructure.projector import ProjectionsAreNewer, ProjectionsDamaged, Projector, RebuildRunning
 from infrastructure.schema import SchemaError, known_migrations, schema_version
 from infrastructure.settings import BadSetting, Settings, read_settings
+from infrastructure.signing import SigningKey, SigningKeyExists, SigningKeyUnusable, create_key, key_path, read_key
 from infrastructure.tokens import IssuedToken, issue_token, revoke_tokens
 from infrastructure.vault import remember
 from projections.account import balance, balances, balances_at
@@ -80,8 +82,10 @@ app = typer.Typer(
 )
 token_app = typer.Typer(help="访问令牌：谁可以做什么。 Tokens: who may do what.", no_args_is_help=True)
 database_app = typer.Typer(help="数据库与账本。 The database and the ledger.", no_args_is_help=True)
+key_app = typer.Typer(help="账本的签名密钥。 The ledger's signing key.", no_args_is_help=True)
 app.add_typer(token_app, name="token")
 app.add_typer(database_app, name="db")
+app.add_typer(key_app, name="keys")
 
 Json = Annotated[bool, typer.Option("--json", help="以一个 JSON 文档作答。 Answer with one JSON document.")]
 
@@ -97,6 +101,8 @@ EXPECTED: Final = (
     RebuildRunning,
     Refusal,
     SchemaError,
+    SigningKeyExists,
+    SigningKeyUnusable,
     StoreUnavailable,
     SyntheticFile,
     UnknownFactType,
@@ -727,6 +733,35 @@ def revoke_token(
         as_json,
         lambda console: console.print(f"已停用 revoked: {revoked}"),
     )
+
+
+@key_app.command("init")
+def init_key(as_json: Json = False) -> None:
+    """生成账本的签名密钥，每个账本一次；文件在数据目录的 keys 下。 Make the ledger's signing key, once a ledger.
+
+    请另存一份在安全的地方：它不在数据库里，也不在数据库的备份里。 Keep a copy in a safe place: it is in no database.
+    """
+    settings = read_settings()
+    _show_key(create_key(settings.data, settings.ledger), settings, as_json)
+
+
+@key_app.command("show")
+def show_key(as_json: Json = False) -> None:
+    """显示账本的公钥，供其他账本核对。 Show the ledger's public key, for other ledgers to trust."""
+    settings = read_settings()
+    key = read_key(settings.data, settings.ledger)
+    if key is None:
+        raise NoSigningKey(settings.ledger)
+    _show_key(key, settings, as_json)
+
+
+def _show_key(key: SigningKey, settings: Settings, as_json: bool) -> None:
+    content = {
+        "ledger": settings.ledger,
+        "key": str(key.verifier),
+        "file": str(key_path(settings.data, settings.ledger)),
+    }
+    _answer(content, as_json, lambda console: console.print(content["key"], soft_wrap=True))
 
 
 @database_app.command("open")

@@ -1,6 +1,7 @@
 """Communities, their grids and their pools."""
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Path, Request
@@ -81,11 +82,14 @@ async def add_grid(
 async def list_communities(
     request: Request, _: Anyone, after: After = "", limit: Limit = 100, min_position: MinPosition = None
 ) -> Response:
-    """The district's communities and how many grids each has. Public."""
+    """The district's communities, what they are called today, how many grids each has, and which of them become, or
+    became, a part of another one. Public."""
     service: Service = request.app.state.service
     position = await service.fresh(min_position)
     async with service.pool.connection() as connection:
-        rows = await community.communities(connection, after=after, limit=limit + 1)
+        rows = await community.communities(
+            connection, today=datetime.now(service.bank.zone).date(), after=after, limit=limit + 1
+        )
     return page(rows, limit, lambda row: row.community, position)
 
 

@@ -19,6 +19,8 @@ from api import request, visit
 from api.dispute import late_disputes, silent_records
 from api.wiring import Timebank, adopted_policies
 from application.write_loop import Accepted, Decide, Ticket, Writer, command_id
+from domain.community import Community, became
+from domain.community_life import CompleteMerger, FollowPlace, complete_merger, follow_place
 from domain.decision import BY_TIME, Actor
 from domain.dispute import escalate_dispute
 from domain.hours import settle_silence
@@ -28,6 +30,8 @@ from domain.redemption import COLLECTION_GRACE, ReleaseReservation, release
 from domain.refusal import Refusal
 from domain.request import expire
 from domain.visit import mark_overdue
+from projections.community import mergers_due, moving_places
+from projections.household import in_places
 from projections.redemption import ended_reservations
 
 logger = logging.getLogger(__name__)
@@ -56,12 +60,31 @@ def _ended_reservations(
         yield reservation, ReleaseReservation(reservation=reservation)
 
 
+def _mergers(connection: psycopg.Connection[Any], now: datetime, _: PolicyBook) -> Iterable[tuple[str, Any]]:
+    with connection.cursor() as cursor:
+        for name, position in mergers_due(cursor, now.date()):
+            yield f"{name} {position}", CompleteMerger(community=name)
+
+
+def _followers(connection: psycopg.Connection[Any], now: datetime, _: PolicyBook) -> Iterable[tuple[str, Any]]:
+    today = now.date()
+    with connection.cursor() as cursor:
+        moving = moving_places(cursor)
+    for row in in_places(connection, moving):
+        path = tuple(row.grid.split("/")) if row.grid else ()
+        place = became(lambda name: moving.get(name) or Community(name), row.community, path, today)
+        if place != (row.community, path):
+            yield f"{row.household} {row.community}/{row.grid}", FollowPlace(household=row.household)
+
+
 DUE: Final[tuple[Due, ...]] = (
     Due("overdue visits", visit.find_overdue, mark_overdue),
     Due("silence", silent_records, settle_silence),
     Due("escalation", late_disputes, escalate_dispute),
     Due("requests over", request.find_over, expire),
     Due("release reservations", _ended_reservations, release),
+    Due("community-merger", _mergers, complete_merger),
+    Due("household-follows", _followers, follow_place),
 )
 
 

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from api.answers import MinPosition, answer
 from api.identity import Anyone
 from api.wiring import Service
-from domain.figures import Basis, Dimension
+from domain.figures import Basis, Dimension, Places
 from domain.refusal import Refusal
 
 router = APIRouter(prefix="/v1", tags=["公开数字 figures"])
@@ -38,6 +38,7 @@ class Figures(BaseModel):
     service_minutes: int
     service_records: int
     by: Dimension | None
+    places: Places
     cells: list[Cell]
     definitions: dict[str, str]
     notice: str | None
@@ -57,10 +58,17 @@ async def read_figures(
     ] = "service",
     by: Annotated[Dimension | None, Query(description="Also by community, grid, service or month.")] = None,
     level: Annotated[int, Query(ge=1, le=3, description="For grids: 1 base, 2 meta, 3 building.")] = 1,
+    places: Annotated[
+        Places,
+        Query(
+            description="`then`: each service where it was recorded. `now`: where that place belongs on the day asked "
+            "for, after communities and grids were renamed, split and merged."
+        ),
+    ] = "then",
     min_position: MinPosition = None,
 ) -> Response:
     """Households served and hours of service, in total and by one dimension, as of any day. Public."""
     service: Service = request.app.state.service
     await service.fresh(min_position)
     today = datetime.now(service.bank.zone).date()
-    return answer(msgspec.Raw(await service.figures(as_of or today, basis, by, level, min_position or 0)))
+    return answer(msgspec.Raw(await service.figures(as_of or today, basis, by, level, places, min_position or 0)))

@@ -55,6 +55,7 @@ READS_REFUSED: Final[dict[str, tuple[type[Refusal] | str, ...]]] = {
     "read_statement": (UnknownHousehold,),
     "read_members": (UnknownHousehold,),
     "read_volunteer": (UnknownMember,),
+    "read_household": (UnknownHousehold,),
 }
 EXAMPLES: Final[dict[str, Any]] = {
     "add_household": {"household": "H00001", "community": "新竹社区", "grid": ["第3网格"]},
@@ -97,6 +98,19 @@ class Statement(BaseModel):
     items: list[dict[str, object]]
     next: int | None
     position: int
+
+
+class HouseholdAnswer(BaseModel):
+    """``heir`` is the account that stands in the place of a closed household."""
+
+    household: str
+    community: str
+    grid: str
+    status: str = Field(description="open, merged or closed.")
+    members: int
+    deserted_position: int | None = Field(description="Where its last member left or died, if nobody came since.")
+    heir: str | None
+    closed_position: int | None
 
 
 class People(BaseModel):
@@ -207,19 +221,40 @@ async def read_members(
 async def read_volunteer(
     request: Request, caller: Reader, volunteer: VolunteerPath, min_position: MinPosition = None
 ) -> Response:
-    """To which household a volunteer's hours go. Volunteers read themselves, staff their community's."""
+    """To which household a volunteer's hours go. Volunteers read themselves, staff their community's; who belongs to no
+    household any more is read by themselves and the district's own people."""
     service: Service = request.app.state.service
     await service.fresh(min_position)
     async with service.pool.connection() as connection:
         person = await household.person(connection, volunteer)
     if person is None or (caller.role == "volunteer" and caller.id != volunteer):
         raise UnknownMember(volunteer)
+    if person.household is None:
+        if caller.role == "staff" and caller.community is not None:
+            raise UnknownMember(volunteer)
+        return answer(person)
     try:
         await _readable(service, caller, person.household)
     except UnknownHousehold:
         # Whoever may not read of them isn't told either where they live.
         raise UnknownMember(volunteer) from None
     return answer(person)
+
+
+@router.get("/households/{household_id}", response_model=HouseholdAnswer, summary="户 Household")
+async def read_household(
+    request: Request, caller: Reader, household_id: Annotated[HouseholdId, Path()], min_position: MinPosition = None
+) -> Response:
+    """Where a household belongs now, and what stands in its place if it was closed. Read by those who read its
+    balance."""
+    service: Service = request.app.state.service
+    await service.fresh(min_position)
+    await _readable(service, caller, household_id)
+    async with service.pool.connection() as connection:
+        row = await household.household(connection, household_id)
+    if row is None:
+        raise UnknownHousehold(household_id)
+    return answer(row)
 
 
 async def _members(service: Service, number: str) -> list[household.PersonRow]:

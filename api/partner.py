@@ -193,7 +193,9 @@ async def list_rewards(
 async def _home(connection: AsyncConnection[Any], member: str) -> str | None:
     """The community of a member's household."""
     person = await household.person(connection, member)
-    home = await account.account(connection, household_account(person.household)) if person else None
+    home = (
+        await account.account(connection, household_account(person.household)) if person and person.household else None
+    )
     return home.community if home else None
 
 

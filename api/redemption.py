@@ -256,7 +256,7 @@ async def list_reservations(
             filters["partner"] = caller.id
         elif caller.role == "volunteer":
             person = await household.person(connection, caller.id)
-            filters["household"] = person.household if person else ""
+            filters["household"] = (person.household if person else None) or ""
         rows = await redemption.reservations(
             connection, community=_scope(caller, community), status=status, after=after, limit=limit + 1, **filters
         )

@@ -51,7 +51,6 @@ from domain.request import (
 )
 from projections import account, household
 from projections import request as projected
-from projections.household import PersonRow
 from projections.request import FIRST_RANK, OpenRow, RequestRow
 
 router = APIRouter(route_class=WritingRoute, prefix="/v1/requests", tags=["服务需求 requests"])
@@ -277,12 +276,12 @@ async def list_open_requests(
     service: Service = request.app.state.service
     position = await service.fresh(min_position)
     async with service.pool.connection() as connection:
-        person = await _enrolled(connection, caller.id)
-        home = await account.account(connection, household_account(person.household))
+        own = await _home_of(connection, caller.id)
+        home = await account.account(connection, household_account(own))
         rows = await projected.open_requests(
             connection,
-            volunteer=person.person,
-            household=person.household,
+            volunteer=caller.id,
+            household=own,
             home=Place((home and home.community) or "", tuple(home.grid.split("/")) if home and home.grid else ()),
             now_microseconds=time.time_ns() // 1000,
             after=_rank(after) if after else FIRST_RANK,
@@ -293,14 +292,14 @@ async def list_open_requests(
     return answer({"items": shown, "next": following, "position": position})
 
 
-async def _enrolled(connection: AsyncConnection[Any], number: str) -> PersonRow:
-    """Raises: UnknownMember, NotEnrolled."""
-    person = await household.person(connection, number)
-    if person is None:
-        raise UnknownMember(number)
+async def _home_of(connection: AsyncConnection[Any], volunteer: str) -> str:
+    """The household of an enrolled volunteer. Raises: UnknownMember, NotEnrolled."""
+    person = await household.person(connection, volunteer)
+    if person is None or person.household is None:
+        raise UnknownMember(volunteer)
     if not person.volunteer:
-        raise NotEnrolled(number)
-    return person
+        raise NotEnrolled(volunteer)
+    return person.household
 
 
 @router.get("/waiting", response_model=WaitingPage, summary="久无人响应的需求 Waiting too long")
@@ -367,7 +366,8 @@ async def _view(connection: AsyncConnection[Any], caller: Actor, row: RequestRow
     own = await projected.offer(connection, row.request, reader.person)
     if own is None:
         over = row.status != "open" or row.expires_at_microseconds <= time.time_ns() // 1000
-        return None if over or not reader.volunteer else _offered_view(row)
+        may_offer = reader.volunteer and reader.household is not None and not over
+        return _offered_view(row) if may_offer else None
     return _volunteers_view(row, own.status)
 
 
@@ -451,7 +451,7 @@ async def list_requests(
 async def _own_household(connection: AsyncConnection[Any], caller: Actor, asked: str | None) -> str:
     """Raises: Problem 403 where another household's are asked for."""
     person = await household.person(connection, caller.id)
-    own = "" if person is None else person.household
+    own = (person and person.household) or ""
     if asked not in (None, own):
         raise Problem("own-records-only")
     return own

@@ -21,7 +21,7 @@ from api.identity import Identity
 from api.problems import Problem
 from application.write_loop import Accepted, CommandIdReused, Decide, Ticket, WriteLoop, Writer, command_id, new_id
 from domain.decision import Actor, Reading, S, fold_facts
-from domain.figures import DEFINITIONS, Basis, Dimension, last_instant
+from domain.figures import DEFINITIONS, Basis, Dimension, Places, last_instant
 from domain.journal import StoreUnavailable
 from domain.ledger import SYNTHETIC_NOTICE, LedgerOpened, OpenLedger, ledger, open_ledger
 from domain.policy import AdoptPolicy, PolicyAdopted, adopt, policy_book
@@ -31,6 +31,7 @@ from infrastructure.journal import CHANNEL, PostgresJournal, open_datastore
 from infrastructure.projector import Projector, ProjectorThread, projections_version, schema_of
 from infrastructure.schema import SERVICE_ROLE, migrate
 from infrastructure.settings import Settings
+from infrastructure.tokens import revoke_tokens
 from infrastructure.vault import remember
 from projections.account import Accounts, recalled_accounts
 from projections.community import Communities
@@ -45,6 +46,7 @@ from projections.projection import Projection
 from projections.redemption import Reservations
 from projections.request import Requests
 from projections.sheet import Sheets
+from projections.statement import Statements
 from projections.visit import Visits
 
 READ_WAIT_SECONDS_MAX: Final = 5.0
@@ -96,6 +98,7 @@ def projections() -> Sequence[Projection]:
         Requests(),
         Partners(),
         Reservations(),
+        Statements(),
     )
 
 
@@ -250,7 +253,14 @@ def one_moment(connection: psycopg.Connection[Any]) -> Iterator[tuple[psycopg.Cu
 
 
 def public_figures(
-    bank: Timebank, connection: psycopg.Connection[Any], *, as_of: date, basis: Basis, by: Dimension | None, level: int
+    bank: Timebank,
+    connection: psycopg.Connection[Any],
+    *,
+    as_of: date,
+    basis: Basis,
+    by: Dimension | None,
+    level: int,
+    places: Places = "then",
 ) -> dict[str, Any]:
     """The district's figures with what they mean, counted in one snapshot that names its position."""
     with one_moment(connection) as (cursor, position):
@@ -258,7 +268,8 @@ def public_figures(
         if basis == "recorded":
             asked["position"] = min(position, bank.store.position_at(last_instant(as_of, bank.zone)))
         total = figures(cursor, **asked)[""]
-        cells = {} if by is None else figures(cursor, **asked, by=by, level=level)
+        places_on = as_of if places == "now" else None
+        cells = {} if by is None else figures(cursor, **asked, by=by, level=level, places_on=places_on)
     return {
         "ledger": bank.opened.name,
         "synthetic": bank.opened.synthetic,
@@ -267,13 +278,14 @@ def public_figures(
         "position": asked["position"],
         **msgspec.to_builtins(total),
         "by": by,
+        "places": places,
         "cells": [{"key": key, **msgspec.to_builtins(cell)} for key, cell in cells.items()],
         "definitions": {name: f"{zh} / {en}" for name, (zh, en) in DEFINITIONS.items()},
         "notice": SYNTHETIC_NOTICE if bank.opened.synthetic else None,
     }
 
 
-Question = tuple[date, Basis, Dimension | None, int]
+Question = tuple[date, Basis, Dimension | None, int, Places]
 
 
 class Counted(NamedTuple):
@@ -401,15 +413,26 @@ class Service:
 
         await asyncio.to_thread(keep)
 
+    async def revoke_tokens(self, person: str) -> None:
+        """End every token of a person."""
+
+        def revoke() -> None:
+            with psycopg.connect(self.bank.address) as connection:
+                revoke_tokens(connection, self.bank.name, person)
+
+        await asyncio.to_thread(revoke)
+
     async def policies(self) -> list[dict[str, object]]:
         """Every adopted version of the rules, oldest first."""
         versions = await asyncio.to_thread(adopted_policies, self.bank.store)
         return [msgspec.to_builtins(adopted) for adopted in versions]
 
-    async def figures(self, as_of: date, basis: Basis, by: Dimension | None, level: int, min_position: int) -> bytes:
+    async def figures(
+        self, as_of: date, basis: Basis, by: Dimension | None, level: int, places: Places, min_position: int
+    ) -> bytes:
         """The public figures as JSON; counted at most once a second for the same question, unless a fresher one is
         needed. Raises: Problem 503 where too much else is being counted."""
-        question = (as_of, basis, by, level if by == "grid" else 1)
+        question = (as_of, basis, by, level if by == "grid" else 1, places)
         lock = self._asked.setdefault(question, asyncio.Lock())
         try:
             async with asyncio.timeout(FIGURES_WAIT_SECONDS_MAX) as waiting, lock:
@@ -426,10 +449,10 @@ class Service:
         except TimeoutError:
             raise Problem("figures-busy", headers={"Retry-After": "1"}) from None
 
-    def _count_figures(self, as_of: date, basis: Basis, by: Dimension | None, level: int) -> Counted:
+    def _count_figures(self, as_of: date, basis: Basis, by: Dimension | None, level: int, places: Places) -> Counted:
         position = self.position  # of a day that is past, the answer itself names an earlier one
         with self.bank.reading() as connection:
-            counted = public_figures(self.bank, connection, as_of=as_of, basis=basis, by=by, level=level)
+            counted = public_figures(self.bank, connection, as_of=as_of, basis=basis, by=by, level=level, places=places)
         return Counted(time.monotonic(), max(position, counted["position"]), msgspec.json.encode(counted))
 
     def _deliver(self, tickets: list[Ticket]) -> None:

@@ -40,6 +40,7 @@ from domain.hours import (
     RecordTooShort,
     import_hours,
 )
+from domain.household import ClosedHousehold, MemberHasDied
 from domain.journal import Conflict, FactStore
 from domain.policy import NoPolicyInForce
 from domain.refusal import Refusal
@@ -53,11 +54,13 @@ ACTOR: Final = Actor("@import", "admin")
 
 _FIELDS: Final[dict[type[Refusal], str]] = {
     BalanceTooLow: "minutes",
+    ClosedHousehold: "household",
     ConfirmedByLogger: "confirmed_by",
     ConfirmedByOwnHousehold: "confirmed_by",
     DayTooLong: "minutes",
     InTheFuture: "date",
     MemberElsewhere: "household",
+    MemberHasDied: "volunteer",
     NoPolicyInForce: "date",
     OwnHouseholdServed: "recipient_household",
     RecordAboveCap: "minutes",

@@ -9,16 +9,17 @@ payer comes from, ``settled`` (redemptions that the partner was paid for) and ``
 A balance is a fold; it is stored in no fact. Minutes that are held stay in the balance and can't be spent.
 """
 
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from functools import lru_cache
-from typing import Annotated, Final, Literal, get_args
+from typing import Annotated, Any, Final, Literal, get_args
 
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field
 
 from domain.community import Community, require_reach, require_scope
-from domain.decision import READINGS_KEPT, Context, Decided, Decision, Fold, Reading, read
+from domain.decision import READINGS_KEPT, Context, Decided, Decision, Fold, Question, Reading, read, read_all
 from domain.fact import Fact, Movement
 from domain.household import Household, Person, UnknownHousehold
 from domain.identifiers import HouseholdId, PlaceName
@@ -58,7 +59,7 @@ def _account_tags(movement: Movement) -> tuple[str, ...]:
     source, target = movement.source, movement.target
     if source in UNDECIDED:
         return ("account:" + target,) if target not in UNDECIDED else ()
-    if target in UNDECIDED:
+    if target in UNDECIDED or source == target:
         return ("account:" + source,)
     return ("account:" + source, "account:" + target)
 
@@ -219,9 +220,10 @@ class BalanceTakenAlong(Movement, frozen=True, omit_defaults=True, gc=False):
     type = "balance-taken-along.v1"
     household: str
     statement: str
+    members: tuple[str, ...]
 
     def tags(self) -> tuple[str, ...]:
-        return ("statement:" + self.statement, *_account_tags(self))
+        return ("statement:" + self.statement, "statements:issued", *_account_tags(self))
 
 
 class BalancePaidIn(Movement, frozen=True, omit_defaults=True, gc=False):
@@ -385,7 +387,7 @@ class GrantMinutes(BaseModel):
 
 
 def fund_pool(command: FundPool, context: Context) -> Decision:
-    """Raises: UnknownCommunity, OutsideCommunity."""
+    """Raises: UnknownCommunity, DissolvedCommunity, OutsideCommunity."""
     require_scope(context, command.community)
     community = yield from read(Community.of(command.community))
     community.require()
@@ -412,6 +414,28 @@ def grant_minutes(command: GrantMinutes, context: Context) -> Decision:
         raise BalanceTooHigh(target, account.balance_minutes, command.minutes, balance_max)
     granted = MinutesGranted(pool.account, target, command.minutes, context.actor.id, command.need)
     return Decided(adopted.version, (granted,))
+
+
+def standing_accounts(names: Sequence[str]) -> Generator[Question, Any, list[str]]:
+    """The accounts that stand now in the place of some: a closed household's heir, the pool that a merged one went to.
+
+    Asks for all of them in one round, and once more for each that has an heir.
+    """
+    readings: list[Reading[Any]] = []
+    for name in names:
+        kind, _, subject = name.partition(":")
+        if kind in ("household", "pool"):
+            readings.append(Household.of(subject) if kind == "household" else Community.of(subject))
+    states = iter((yield from read_all(readings)))
+    standing: list[str] = []
+    for name in names:
+        heir = None
+        if name.startswith("household:"):
+            heir = next(states).heir
+        elif name.startswith("pool:") and (community := next(states).heir) is not None:
+            heir = pool_account(community)
+        standing += [name] if heir is None else (yield from standing_accounts((heir,)))
+    return standing
 
 
 def require_cover(payer: Account, minutes: int, balance_minutes_min: int) -> None:

@@ -1,16 +1,24 @@
-"""Communities and their grids: base grid > meta grid > building grid (基础网格、元网格、楼栋网格)."""
+"""Communities and their grids: base grid > meta grid > building grid (基础网格、元网格、楼栋网格).
 
+Places change, each from a day on: communities are renamed and merged, grids move to another path or community. A fact
+keeps the place that it was recorded at; what that place has become by a day is followed from there (`became`). No place
+is used again for another one, so what it was is never in doubt. What is decided about it is in `community_life`.
+"""
+
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from datetime import date
 from functools import lru_cache
-from typing import Annotated
+from typing import Annotated, Any, get_args
 
 import msgspec
+from msgspec.structs import replace
 from pydantic import BaseModel, ConfigDict, Field
 
-from domain.decision import READINGS_KEPT, Context, Decided, Decision, Fold, Reading, read
+from domain.decision import READINGS_KEPT, Context, Decided, Decision, Fold, Question, Reading, read
 from domain.fact import Fact
 from domain.identifiers import PlaceName
-from domain.refusal import AlreadyDone, NotAllowed, Unknown
+from domain.refusal import AgainstRule, AlreadyDone, NotAllowed, Unknown
 
 GridPath = tuple[str, ...]
 
@@ -37,15 +45,74 @@ class GridRegistered(Fact, frozen=True, omit_defaults=True):
         return ("community:" + self.community,)
 
 
-CommunityFact = CommunityRegistered | GridRegistered
+class CommunityRenamed(Fact, frozen=True, omit_defaults=True):
+    """A community bears another name from a day on; its id, by which everything finds it, stays."""
+
+    type = "community-renamed.v1"
+    community: str
+    name: str
+    effective_on: date
+
+    def tags(self) -> tuple[str, ...]:
+        return ("community:" + self.community,)
+
+
+class CommunityMerged(Fact, frozen=True, omit_defaults=True):
+    """A community becomes a part of another one on a day; its grids keep their paths there."""
+
+    type = "community-merged.v1"
+    community: str
+    into: str
+    effective_on: date
+
+    def tags(self) -> tuple[str, ...]:
+        return ("community:" + self.community,)
+
+
+class CommunityDissolved(Fact, frozen=True, omit_defaults=True):
+    """The day of a merger came: nothing is registered in the community any more, and its pool is the other one's."""
+
+    type = "community-dissolved.v1"
+    community: str
+    into: str
+
+    def tags(self) -> tuple[str, ...]:
+        return ("community:" + self.community,)
+
+
+class GridMoved(Fact, frozen=True, omit_defaults=True):
+    """A grid and all below it becomes another path on a day: renamed, merged with that grid, or another community's."""
+
+    type = "grid-moved.v1"
+    community: str
+    grid: GridPath
+    into_community: str
+    into_grid: GridPath
+    effective_on: date
+
+    def tags(self) -> tuple[str, ...]:
+        return ("community:" + self.community,)
+
+
+CommunityFact = (
+    CommunityRegistered | GridRegistered | CommunityRenamed | CommunityMerged | CommunityDissolved | GridMoved
+)
+Move = CommunityMerged | GridMoved
+Place = tuple[str, GridPath]
 
 
 class Community(msgspec.Struct, frozen=True):
-    """``name`` is None while the community is not registered."""
+    """``name`` is None while the community is not registered; ``heir`` is the one that it is a part of by now.
+
+    ``merged`` and ``moves`` are what it and its grids become, on days that may be to come.
+    """
 
     community: str
     name: str | None = None
     grids: frozenset[GridPath] = frozenset()
+    heir: str | None = None
+    merged: CommunityMerged | None = None
+    moves: tuple[GridMoved, ...] = ()
 
     @staticmethod
     @lru_cache(READINGS_KEPT)
@@ -53,22 +120,78 @@ class Community(msgspec.Struct, frozen=True):
         return _fold.of(community)
 
     def require(self, grid: GridPath = ()) -> None:
-        """Raises: UnknownCommunity, UnknownGrid."""
+        """Raises: UnknownCommunity, UnknownGrid, DissolvedCommunity."""
         if self.name is None:
             raise UnknownCommunity(self.community)
+        if self.heir is not None:
+            raise DissolvedCommunity(self.community, self.heir)
         if grid and grid not in self.grids:
             raise UnknownGrid(self.community, "/".join(grid))
 
+    def move_of(self, grid: GridPath, day: date | None = None) -> Move | None:
+        """What a place of this community becomes by a day (None: ever), in one step: the closest grid above it that
+        moves, else the merger of the whole."""
+        moves = [m for m in self.moves if grid[: len(m.grid)] == m.grid and (day is None or m.effective_on <= day)]
+        if moves:
+            return max(moves, key=lambda move: len(move.grid))
+        return self.merged if self.merged and (day is None or self.merged.effective_on <= day) else None
 
-def _evolve(state: Community, fact: CommunityFact) -> Community:
+
+def evolve(state: Community, fact: CommunityFact) -> Community:
+    """The community after one fact of its own."""
     match fact:
-        case CommunityRegistered():
-            return Community(state.community, fact.name, state.grids)
+        case CommunityRegistered() | CommunityRenamed():
+            return replace(state, name=fact.name)
         case GridRegistered():
-            return Community(state.community, state.name, state.grids | {fact.grid})
+            return replace(state, grids=state.grids | {fact.grid})
+        case CommunityMerged():
+            return replace(state, merged=fact)
+        case CommunityDissolved():
+            return replace(state, heir=fact.into)
+        case GridMoved():
+            return replace(state, moves=(*state.moves, fact))
 
 
-_fold = Fold[Community]("community", Community, _evolve, (CommunityRegistered, GridRegistered))
+_fold = Fold[Community]("community", Community, evolve, get_args(CommunityFact))
+
+
+def _follow(community: str, grid: GridPath, day: date) -> Generator[str, Community, Place]:
+    """Ask for communities by id until a place doesn't move on. Each move leads on once, so that a place which came back
+    where it was stays there."""
+    done: list[Move] = []
+    while True:
+        move = (yield community).move_of(grid, day)
+        if move is None or move in done:
+            return community, grid
+        done.append(move)
+        if isinstance(move, GridMoved):
+            community, grid = move.into_community, (*move.into_grid, *grid[len(move.grid) :])
+        else:
+            community = move.into
+
+
+def became(known: Callable[[str], Community], community: str, grid: GridPath, day: date) -> Place:
+    """What a place has become by a day."""
+    following = _follow(community, grid, day)
+    try:
+        wanted = next(following)
+        while True:
+            wanted = following.send(known(wanted))
+    except StopIteration as stop:
+        place: Place = stop.value
+        return place
+
+
+def place_on(community: str, grid: GridPath, day: date) -> Generator[Question, Any, Place]:
+    """As `became`, for a decision."""
+    following = _follow(community, grid, day)
+    try:
+        wanted = next(following)
+        while True:
+            wanted = following.send((yield from read(Community.of(wanted))))
+    except StopIteration as stop:
+        place: Place = stop.value
+        return place
 
 
 class RegisterCommunity(BaseModel):
@@ -99,7 +222,8 @@ def register_community(command: RegisterCommunity, context: Context) -> Decision
 
 
 def register_grid(command: RegisterGrid, context: Context) -> Decision:
-    """Raises: UnknownCommunity, UnknownGrid (the one above), GridAlreadyRegistered, OutsideCommunity."""
+    """Raises: UnknownCommunity, UnknownGrid (the one above), DissolvedCommunity, GridAlreadyRegistered,
+    OutsideCommunity."""
     require_scope(context, command.community)
     state = yield from read(Community.of(command.community))
     state.require(command.grid[:-1])
@@ -138,6 +262,14 @@ class UnknownGrid(Unknown):
     grid: str
     zh = "社区“{community}”没有登记网格“{grid}”。"
     en = "The community “{community}” has no registered grid “{grid}”."
+
+
+@dataclass(unsafe_hash=True)
+class DissolvedCommunity(AgainstRule):
+    community: str
+    into: str
+    zh = "社区“{community}”已经并入“{into}”，请在那里登记。"
+    en = "The community “{community}” is a part of “{into}” now; register it there."
 
 
 @dataclass(unsafe_hash=True)

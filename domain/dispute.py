@@ -40,6 +40,7 @@ from domain.hours import (
     days_of,
     local,
     new_number,
+    with_heirs,
 )
 from domain.household import Person
 from domain.identifiers import RecordId, has_control
@@ -320,7 +321,7 @@ def decide_dispute(command: DecideDispute, context: Context) -> Decision:
     upheld = DisputeUpheld(command.dispute, opened.record, decider.person, command.text_digest)
     if opened.ground != "served" and record.confirmed is not None:
         undone = _reversed(record.confirmed, record.capped, decider.person, opened.ground)
-        return Decided(0, (upheld, *_released(opened, record), *undone))
+        return Decided(0, (upheld, *_released(opened, record), *(yield from with_heirs(undone))))
     book = yield from read(policy_book)
     adopted = book.in_force(logged.started_at.date())
     first, last = days_of(logged.started_at, logged.ended_at)

@@ -17,6 +17,7 @@ from domain import (
     redemption,
     request,
     sheet,
+    statement,
     visit,
 )
 from domain.fact import Fact, Movement
@@ -36,6 +37,7 @@ CONCEPTS: Final[tuple[ModuleType, ...]] = (
     dispute,
     partner,
     redemption,
+    statement,
 )
 
 

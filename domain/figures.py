@@ -6,6 +6,7 @@ from typing import Final, Literal
 import msgspec
 
 from domain.account import HoursConfirmed, HoursReversed
+from domain.community import Community, CommunityMerged, GridMoved, Place, became, evolve
 from domain.fact import Fact
 from domain.hours import HoursLogged
 
@@ -13,6 +14,9 @@ Basis = Literal["service", "recorded"]
 """``service``: by the day of service, as the books stand at the position. ``recorded``: as the books stood then."""
 
 Dimension = Literal["community", "grid", "service", "month"]
+
+Places = Literal["then", "now"]
+"""``then``: services count where they were recorded. ``now``: where that place belongs by the day asked for."""
 
 DEFINITIONS: Final = {
     "households_served": (
@@ -52,6 +56,7 @@ class Tally:
     def __init__(self) -> None:
         self._logged: dict[str, HoursLogged] = {}
         self._counting: dict[str, HoursLogged] = {}
+        self._communities: dict[str, Community] = {}
 
     def fold(self, fact: Fact) -> None:
         match fact:
@@ -63,28 +68,42 @@ class Tally:
                     self._counting[fact.record] = logged
             case HoursReversed():
                 self._counting.pop(fact.record, None)
+            case CommunityMerged() | GridMoved():
+                self._communities[fact.community] = evolve(self._community(fact.community), fact)
             case _:
                 pass
+
+    def _community(self, community: str) -> Community:
+        """What is known of where a community's places move; nothing else of it."""
+        return self._communities.get(community) or Community(community)
 
     def figures(self, *, until: date | None = None) -> Figure:
         """The district's figures over services that began on or before a day (None: all)."""
         return _count([x for x in self._counting.values() if until is None or x.started_at.date() <= until])
 
-    def cells(self, by: Dimension, *, level: int = 1, until: date | None = None) -> dict[str, Figure]:
-        """The figures by community, grid (to a level, prefixed with its community), service or month."""
+    def cells(
+        self, by: Dimension, *, level: int = 1, until: date | None = None, places_on: date | None = None
+    ) -> dict[str, Figure]:
+        """The figures by community, grid (to a level, prefixed with its community), service or month.
+
+        With ``places_on`` places are rolled up into what they have become by that day.
+        """
         groups: dict[str, list[HoursLogged]] = {}
         for logged in self._counting.values():
             if until is None or logged.started_at.date() <= until:
-                groups.setdefault(_key(logged, by, level), []).append(logged)
+                place = logged.community, logged.grid
+                if places_on is not None and self._communities:
+                    place = became(self._community, *place, places_on)
+                groups.setdefault(_key(logged, place, by, level), []).append(logged)
         return {key: _count(group) for key, group in groups.items()}
 
 
-def _key(logged: HoursLogged, by: Dimension, level: int) -> str:
+def _key(logged: HoursLogged, place: Place, by: Dimension, level: int) -> str:
     match by:
         case "community":
-            return logged.community
+            return place[0]
         case "grid":
-            return "/".join((logged.community, *logged.grid[:level]))
+            return "/".join((place[0], *place[1][:level]))
         case "service":
             return logged.service
         case "month":

@@ -30,6 +30,7 @@ from domain.account import (
     household_account,
     pool_account,
     require_cover,
+    standing_accounts,
 )
 from domain.community import Community, CommunityRegistered, GridPath, GridRegistered, require_reach, require_scope
 from domain.decision import (
@@ -48,13 +49,16 @@ from domain.decision import (
 from domain.evidence import Evidence, require_evidence, stronger
 from domain.fact import Fact, Movement
 from domain.household import (
+    ClosedHousehold,
     Household,
     HouseholdRegistered,
+    MemberHasDied,
     MemberRegistered,
     NotEnrolled,
     Person,
     UnknownMember,
     VolunteerEnrolled,
+    successor,
 )
 from domain.identifiers import HouseholdId, PersonId, PlaceName, RecordId, ServiceName
 from domain.policy import Policy, PolicyAdopted, PolicyBook, policy_book
@@ -477,9 +481,9 @@ CLAIMED: Final = Grounds()
 
 
 def log(command: LogHours, context: Context, grounds: Grounds = CLAIMED) -> Decision:
-    """Raises: RecordAlreadyLogged, UnknownMember, NotEnrolled, NotYourself, OwnHouseholdServed, InTheFuture,
-    TooLongAgo, RecordTooShort, RecordTooLong, DayTooLong, RecordOverlaps, UnknownHousehold, UnknownCommunity,
-    UnknownGrid, OutsideCommunity, NoPolicyInForce."""
+    """Raises: RecordAlreadyLogged, UnknownMember, MemberHasDied, NotEnrolled, NotYourself, OwnHouseholdServed,
+    InTheFuture, TooLongAgo, RecordTooShort, RecordTooLong, DayTooLong, RecordOverlaps, UnknownHousehold,
+    ClosedHousehold, UnknownCommunity, UnknownGrid, DissolvedCommunity, OutsideCommunity, NoPolicyInForce."""
     actor = context.actor
     if actor.role == "volunteer" and actor.id != command.volunteer and not grounds.for_others:
         raise NotYourself(command.volunteer)
@@ -496,7 +500,7 @@ def log(command: LogHours, context: Context, grounds: Grounds = CLAIMED) -> Deci
     if record.status != "absent":
         raise RecordAlreadyLogged(record_id)
     if person.household is None:
-        raise UnknownMember(command.volunteer)
+        raise MemberHasDied(command.volunteer) if person.died else UnknownMember(command.volunteer)
     if not person.volunteer:
         raise NotEnrolled(command.volunteer)
     adopted = book.in_force(first)
@@ -589,9 +593,12 @@ def _check_claim(
 def confirm(command: ConfirmHours, context: Context) -> Decision:
     """By staff, or by a member of the household that was served.
 
+    Where the household that earned was merged since, its successor is credited; where it was closed without one, the
+    record can only be rejected.
+
     Raises: UnknownRecord (also to a member of neither household), RecordAlreadySettled, ConfirmedByLogger,
-    ConfirmedByOwnHousehold, BalanceTooLow (the payer's), RecordAboveCap (where the policy refuses at the cap),
-    EvidenceTooWeak.
+    ConfirmedByOwnHousehold, ClosedHousehold, BalanceTooLow (the payer's), RecordAboveCap (where the policy refuses at
+    the cap), EvidenceTooWeak.
     """
     record, book, confirmer = yield from read(
         ServiceRecord.of(command.record), policy_book, Person.of(context.actor.id)
@@ -663,23 +670,23 @@ def _confirmed(
         raise ConfirmedByOwnHousehold(logged.record, logged.household)
     policy = adopted.policy
     minutes = logged.service_minutes
-    source = _payer(policy, logged)
-    target = _earner(policy, logged)
+    target, account, household = yield from _earner(logged, policy, confirmer)
+    balance_max = policy.balance_minutes_max
+    source = ISSUANCE if policy.payer == "issuance" else (yield from _payer(policy, logged, target))
     if source != ISSUANCE:
         payer = yield from read(Account.of(source))
         for release in released:
             payer = account_fold.evolve(payer, release)
         floor = policy.balance_minutes_min if source.startswith("household:") else 0
         require_cover(payer, minutes, floor)
-    if policy.balance_minutes_max is None or target.startswith("group:"):
+    if account is None or household is None or balance_max is None:
         return HoursConfirmed(source, target, minutes, logged.record, confirmer.person), None
-    account, household = yield from read(Account.of(target), Household.of(logged.household))
-    excess = min(minutes, max(0, account.balance_minutes + minutes - policy.balance_minutes_max))
+    excess = min(minutes, max(0, account.balance_minutes + minutes - balance_max))
     if not excess:
         return HoursConfirmed(source, target, minutes, logged.record, confirmer.person), None
     match policy.above_balance_max:
         case "refuse":
-            raise RecordAboveCap(logged.record, account.balance_minutes, minutes, policy.balance_minutes_max)
+            raise RecordAboveCap(logged.record, account.balance_minutes, minutes, balance_max)
         case "honour":
             return HoursConfirmed(source, target, minutes - excess, logged.record, confirmer.person, excess), None
         case "pool":
@@ -690,22 +697,52 @@ def _confirmed(
             )
 
 
-def _earner(policy: Policy, logged: HoursLogged) -> str:
-    """Which account is credited: the volunteer's household, or the group whose hours are its own to donate. The cap is
-    on households alone."""
+def _earner(
+    logged: HoursLogged, policy: Policy, confirmer: Person
+) -> Generator[Question, Any, tuple[str, Account | None, Household | None]]:
+    """Which account is credited: the volunteer's household, its successor if it was merged since, or the group whose
+    hours are its own to donate. With the account itself where a cap makes its balance matter (on households alone).
+
+    Raises: ClosedHousehold, ConfirmedByOwnHousehold (of the successor's member).
+    """
     if logged.group is not None and policy.group_hours == "donate-only":
-        return group_account(logged.group)
-    return household_account(logged.household)
+        return group_account(logged.group), None, None
+    target = household_account(logged.household)
+    if policy.balance_minutes_max is None:
+        # Only what is needed: credits to one account never conflict where no cap makes them look at its balance.
+        account, household = None, (yield from read(Household.of(logged.household)))
+    else:
+        account, household = yield from read(Account.of(target), Household.of(logged.household))
+    if household.heir is not None:
+        household = yield from successor(household)
+        if household.heir is not None:
+            raise ClosedHousehold(logged.household)
+        if confirmer.household == household.household:
+            raise ConfirmedByOwnHousehold(logged.record, household.household)
+        target = household_account(household.household)
+        if account is not None:
+            account = yield from read(Account.of(target))
+    return target, account, household
 
 
-def _payer(policy: Policy, logged: HoursLogged) -> str:
-    """Which account pays: the recipient's household, the community's pool, or issuance."""
+def _payer(policy: Policy, logged: HoursLogged, target: str) -> Generator[Question, Any, str]:
+    """Which account pays: the recipient's household, the community's pool, or issuance.
+
+    A household that was merged since is paid for by its successor; one that is closed, or that became one with the
+    household that earned, counts as no recipient.
+    """
     payer = policy.payer
     if payer == "recipient":
         if logged.recipient_household is not None:
-            return household_account(logged.recipient_household)
+            recipient = yield from successor((yield from read(Household.of(logged.recipient_household))))
+            account = household_account(recipient.household)
+            if recipient.heir is None and account != target:
+                return account
         payer = policy.payer_without_recipient
-    return pool_account(logged.community) if payer == "pool" else ISSUANCE
+    if payer == "issuance":
+        return ISSUANCE
+    (pool,) = yield from standing_accounts((pool_account(logged.community),))
+    return pool
 
 
 def reject(command: RejectHours, context: Context) -> Decision:
@@ -720,7 +757,8 @@ def reject(command: RejectHours, context: Context) -> Decision:
 def reverse(command: ReverseHours, context: Context) -> Decision:
     """An exact reversal is never refused for what was spent since: it may leave a balance below the floor.
 
-    What is in dispute is left to the dispute's decision.
+    What is in dispute is left to the dispute's decision. Where a household was closed since, its heir gives back, and
+    is given back, what it would have.
 
     Raises: UnknownRecord, RecordNotConfirmed, RecordAlreadyReversed, RecordInDispute.
     """
@@ -732,7 +770,17 @@ def reverse(command: ReverseHours, context: Context) -> Decision:
         raise RecordNotConfirmed(command.record, record.status)
     if record.dispute is not None:
         raise RecordInDispute(command.record, record.dispute)
-    return Decided(0, _reversed(record.confirmed, record.capped, context.actor.id, command.reason))
+    undone = _reversed(record.confirmed, record.capped, context.actor.id, command.reason)
+    return Decided(0, (yield from with_heirs(undone)))
+
+
+def with_heirs(movements: tuple[Movement, ...]) -> Generator[Question, Any, tuple[Fact, ...]]:
+    """The movements between the accounts that stand now in the place of those they name."""
+    names = sorted({name for movement in movements for name in (movement.source, movement.target)})
+    standing = dict(zip(names, (yield from standing_accounts(names)), strict=True))
+    if all(name == account for name, account in standing.items()):
+        return movements
+    return tuple(replace(m, source=standing[m.source], target=standing[m.target]) for m in movements)
 
 
 def _reversed(
@@ -751,6 +799,8 @@ def import_hours(command: ImportHours, context: Context) -> Decision:
 
     All rules hold but one: how far back a record may be logged. Nobody knows who kept the old books, so the
     volunteer counts as having logged the hours; a row that the volunteer confirmed is refused.
+
+    A household that was closed since may have been served, and can't earn any more; nobody who left or died does.
 
     Raises: as `log` and `confirm`, and MemberElsewhere.
     """
@@ -774,11 +824,15 @@ def import_hours(command: ImportHours, context: Context) -> Decision:
     )
     if record.logged is not None:
         return (yield from _import_again(command, record, record.logged, started_at, ended_at, book, confirmer))
-    if person.household not in (None, command.household):
+    if person.died:
+        raise MemberHasDied(command.volunteer)
+    if person.left or person.household not in (None, command.household):
         raise MemberElsewhere(command.volunteer, command.household)
     if ended_at > context.now:
         raise InTheFuture(ended_at.isoformat())
     adopted = book.in_force(first)
+    if household.heir is not None:
+        raise ClosedHousehold(command.household)
     facts: list[Fact] = []
     if community.name is None or command.grid not in community.grids:
         facts += _new_places(community, command.grid)
@@ -874,7 +928,7 @@ def _import_again(
         if record.dispute is not None:
             raise RecordInDispute(command.record, record.dispute)
         actor = command.confirmed_by or command.volunteer
-        return Decided(0, _reversed(record.confirmed, record.capped, actor, "imported"))
+        return Decided(0, (yield from with_heirs(_reversed(record.confirmed, record.capped, actor, "imported"))))
     raise RecordAlreadySettled(command.record, record.status)
 
 

@@ -1,18 +1,24 @@
-"""Households and the people in them. The household holds the balance; names and addresses are in the vault."""
+"""Households and the people in them. The household holds the balance; names and addresses are in the vault.
 
+Households live: members come, leave and die, households move, are split, merged and closed. What is decided about that,
+and what becomes of the balance, is in `household_life`; here is what it leaves behind, since everybody asks for it.
+"""
+
+from collections.abc import Generator
 from dataclasses import dataclass
+from datetime import date
 from functools import lru_cache
-from typing import Annotated, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 from msgspec.structs import replace
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from domain.community import Community, GridPath, require_reach, require_scope
-from domain.decision import READINGS_KEPT, Context, Decided, Decision, Fold, Reading, read
+from domain.decision import READINGS_KEPT, Context, Decided, Decision, Fold, Question, Reading, read
 from domain.fact import Fact
 from domain.identifiers import HouseholdId, PersonId, PlaceName, has_control
-from domain.refusal import AlreadyDone, NotAllowed, Unknown
+from domain.refusal import AgainstRule, AlreadyDone, NotAllowed, Unknown
 
 
 class HouseholdRegistered(Fact, frozen=True, omit_defaults=True):
@@ -30,12 +36,14 @@ class HouseholdRegistered(Fact, frozen=True, omit_defaults=True):
 class MemberRegistered(Fact, frozen=True, omit_defaults=True):
     """A person was registered as a member of a household, for whose account they earn."""
 
+    """Somebody new, or somebody who had left a household, who keeps number, age and enrolment."""
+
     type = "member-registered.v1"
     member: str
     household: str
 
     def tags(self) -> tuple[str, ...]:
-        return ("person:" + self.member,)
+        return ("person:" + self.member, "members:" + self.household)
 
 
 class VolunteerEnrolled(Fact, frozen=True, omit_defaults=True):
@@ -60,12 +68,116 @@ class AgeAttested(Fact, frozen=True, omit_defaults=True):
         return ("person:" + self.person,)
 
 
+class MemberLeft(Fact, frozen=True, omit_defaults=True):
+    """A member left the household and belongs to none now. What they earned stays with the household."""
+
+    type = "member-left.v1"
+    member: str
+    household: str
+
+    def tags(self) -> tuple[str, ...]:
+        return ("person:" + self.member, "members:" + self.household)
+
+
+class MemberMoved(Fact, frozen=True, omit_defaults=True):
+    """A member left one household for another. What they earned stays with the one they left."""
+
+    type = "member-moved.v1"
+    member: str
+    household: str
+    into: str
+
+    def tags(self) -> tuple[str, ...]:
+        return ("person:" + self.member, "members:" + self.household, "members:" + self.into)
+
+
+class MemberDied(Fact, frozen=True, omit_defaults=True):
+    """A member died. The household keeps its balance; when and of what is recorded nowhere."""
+
+    type = "member-died.v1"
+    member: str
+    household: str
+
+    def tags(self) -> tuple[str, ...]:
+        return ("person:" + self.member, "members:" + self.household)
+
+
+class HouseholdMoved(Fact, frozen=True, omit_defaults=True):
+    """A household belongs to another community or grid since a day. Its records and movements stay where they were."""
+
+    type = "household-moved.v1"
+    household: str
+    community: str
+    grid: GridPath
+    moved_on: date
+
+    def tags(self) -> tuple[str, ...]:
+        return ("household:" + self.household,)
+
+
+class HouseholdSplit(Fact, frozen=True, omit_defaults=True):
+    """Some members of a household are a household of their own from now on: ``into``, which is new."""
+
+    type = "household-split.v1"
+    household: str
+    into: str
+    community: str
+    grid: GridPath
+    members: tuple[str, ...]
+
+    def tags(self) -> tuple[str, ...]:
+        return _tags_of_all(
+            ("household:" + self.into, "members:" + self.household, "members:" + self.into), self.members
+        )
+
+
+class HouseholdMerged(Fact, frozen=True, omit_defaults=True):
+    """A household was closed, and all its members belong to another one, which stands in its place from now on."""
+
+    type = "household-merged.v1"
+    household: str
+    into: str
+    members: tuple[str, ...]
+
+    def tags(self) -> tuple[str, ...]:
+        own = ("household:" + self.household, "members:" + self.household, "members:" + self.into)
+        return _tags_of_all(own, self.members)
+
+
+class HouseholdClosed(Fact, frozen=True, omit_defaults=True):
+    """A household was closed, and who was left in it belongs to none now.
+
+    ``heir`` is the account that its balance went to, and that bears what may still be undone of its past.
+    """
+
+    type = "household-closed.v1"
+    household: str
+    cause: Literal["moved-away", "died", "left-for-ledger", "other"]
+    heir: str
+    members: tuple[str, ...]
+
+    def tags(self) -> tuple[str, ...]:
+        return _tags_of_all(("household:" + self.household, "members:" + self.household), self.members)
+
+
+def _tags_of_all(own: tuple[str, ...], members: tuple[str, ...]) -> tuple[str, ...]:
+    return (*own, *("person:" + member for member in members))
+
+
+HouseholdFact = HouseholdRegistered | HouseholdMoved | HouseholdSplit | HouseholdMerged | HouseholdClosed
+
+
 class Household(msgspec.Struct, frozen=True):
-    """``community`` is None while the household is not registered."""
+    """``community`` is None while the household is not registered.
+
+    ``heir`` is the account that stands in its place since it was closed: the household that it was merged into, or
+    where its balance went.
+    """
 
     household: str
     community: str | None = None
     grid: GridPath = ()
+    heir: str | None = None
 
     @staticmethod
     @lru_cache(READINGS_KEPT)
@@ -73,31 +185,72 @@ class Household(msgspec.Struct, frozen=True):
         return _household.of(household)
 
     def require(self) -> str:
-        """The household's community. Raises: UnknownHousehold."""
+        """The household's community. Raises: UnknownHousehold, ClosedHousehold."""
         if self.community is None:
             raise UnknownHousehold(self.household)
+        if self.heir is not None:
+            raise ClosedHousehold(self.household)
         return self.community
 
+    def require_within(self, context: Context) -> str:
+        """As `require`, for who may reach it: a closed one of another community is as unknown as an open one.
 
-def _evolve_household(state: Household, fact: HouseholdRegistered) -> Household:
-    return Household(state.household, fact.community, fact.grid)
+        Raises: UnknownHousehold, ClosedHousehold.
+        """
+        if self.community is not None:
+            require_reach(context, self.community, UnknownHousehold(self.household))
+        return self.require()
 
 
-_household = Fold[Household]("household", Household, _evolve_household, (HouseholdRegistered,))
+def _evolve_household(state: Household, fact: HouseholdFact) -> Household:
+    match fact:
+        case HouseholdRegistered() | HouseholdMoved() | HouseholdSplit():
+            return Household(state.household, fact.community, fact.grid, state.heir)
+        case HouseholdMerged():
+            return replace(state, heir="household:" + fact.into)
+        case HouseholdClosed():
+            return replace(state, heir=fact.heir)
 
-PersonFact = MemberRegistered | VolunteerEnrolled | AgeAttested
+
+_household = Fold[Household]("household", Household, _evolve_household, get_args(HouseholdFact))
+
+
+def successor(household: Household) -> Generator[Question, Any, Household]:
+    """Who stands in a household's place now: itself while it is open, else the household that took it over.
+
+    Where nobody did, the answer is a closed one: the last whose balance went elsewhere.
+    """
+    while household.heir is not None and household.heir.startswith("household:"):
+        household = yield from read(Household.of(household.heir.removeprefix("household:")))
+    return household
+
+
+PersonFact = (
+    MemberRegistered
+    | VolunteerEnrolled
+    | AgeAttested
+    | MemberLeft
+    | MemberMoved
+    | MemberDied
+    | HouseholdSplit
+    | HouseholdMerged
+    | HouseholdClosed
+)
 
 
 class Person(msgspec.Struct, frozen=True):
     """Someone with a number. ``household`` is None for a person who is no registered member, such as most staff.
 
-    ``age_years_min`` is the age that the person is known to have reached; 0: none was attested.
+    ``age_years_min`` is the age that the person is known to have reached; 0: none was attested. Who has left or died
+    is no member and no volunteer, and only who has left can become one again.
     """
 
     person: str
     household: str | None = None
     volunteer: bool = False
     age_years_min: int = 0
+    left: bool = False
+    died: bool = False
 
     @staticmethod
     @lru_cache(READINGS_KEPT)
@@ -108,14 +261,53 @@ class Person(msgspec.Struct, frozen=True):
 def _evolve_person(state: Person, fact: PersonFact) -> Person:
     match fact:
         case MemberRegistered():
-            return replace(state, household=fact.household)
+            return replace(state, household=fact.household, left=False)
         case VolunteerEnrolled():
             return replace(state, volunteer=True)
         case AgeAttested():
             return replace(state, age_years_min=max(state.age_years_min, fact.age_years_min))
+        case MemberMoved() | HouseholdSplit() | HouseholdMerged():
+            return replace(state, household=fact.into)
+        case MemberLeft() | HouseholdClosed():
+            return replace(state, household=None, left=True)
+        case MemberDied():
+            return replace(state, household=None, volunteer=False, died=True)
 
 
 _person = Fold[Person]("person", Person, _evolve_person, get_args(PersonFact))
+
+RosterFact = (
+    MemberRegistered | MemberLeft | MemberMoved | MemberDied | HouseholdSplit | HouseholdMerged | HouseholdClosed
+)
+
+
+class Roster(msgspec.Struct, frozen=True):
+    """Who belongs to a household, for what concerns all of them at once; most decisions ask for one `Person`."""
+
+    household: str
+    members: frozenset[str] = frozenset()
+
+    @staticmethod
+    def of(household: str) -> "Reading[Roster]":
+        return _roster.of(household)
+
+
+def _evolve_roster(state: Roster, fact: RosterFact) -> Roster:
+    match fact:
+        case MemberRegistered():
+            return Roster(state.household, state.members | {fact.member})
+        case MemberLeft() | MemberDied():
+            return Roster(state.household, state.members - {fact.member})
+        case MemberMoved():
+            moved = frozenset({fact.member})
+        case HouseholdSplit() | HouseholdMerged():
+            moved = frozenset(fact.members)
+        case HouseholdClosed():
+            return Roster(state.household)
+    return Roster(state.household, state.members | moved if fact.into == state.household else state.members - moved)
+
+
+_roster = Fold[Roster]("members", Roster, _evolve_roster, get_args(RosterFact))
 
 
 def _fit_name(text: str) -> str:
@@ -140,7 +332,7 @@ class RegisterHousehold(BaseModel):
 
 
 class RegisterMember(BaseModel):
-    """Register a person as member of a household."""
+    """Register a person as member of a household: somebody new, or somebody who had left one."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -167,7 +359,7 @@ class AttestAge(BaseModel):
 
 
 def register_household(command: RegisterHousehold, context: Context) -> Decision:
-    """Raises: UnknownCommunity, UnknownGrid, HouseholdAlreadyRegistered, OutsideCommunity."""
+    """Raises: UnknownCommunity, UnknownGrid, DissolvedCommunity, HouseholdAlreadyRegistered, OutsideCommunity."""
     require_scope(context, command.community)
     household, community = yield from read(Household.of(command.household), Community.of(command.community))
     if household.community is not None:
@@ -177,11 +369,14 @@ def register_household(command: RegisterHousehold, context: Context) -> Decision
 
 
 def register_member(command: RegisterMember, context: Context) -> Decision:
-    """Raises: UnknownHousehold (also where it is outside the staff's community), MemberAlreadyRegistered."""
+    """Raises: UnknownHousehold (also where it is outside the staff's community), ClosedHousehold,
+    MemberAlreadyRegistered, MemberHasDied."""
     person, household = yield from read(Person.of(command.member), Household.of(command.household))
-    require_reach(context, household.require(), UnknownHousehold(command.household))
+    household.require_within(context)
     if person.household is not None:
         raise MemberAlreadyRegistered(command.member)
+    if person.died:
+        raise MemberHasDied(command.member)
     return Decided(0, (MemberRegistered(command.member, command.household),))
 
 
@@ -232,6 +427,20 @@ class UnknownHousehold(Unknown):
     household: str
     zh = "户“{household}”没有登记。"
     en = "The household “{household}” is not registered."
+
+
+@dataclass(unsafe_hash=True)
+class ClosedHousehold(AgainstRule):
+    household: str
+    zh = "户“{household}”已经销户，不能再登记、接受服务或收付时间。"
+    en = "The household “{household}” is closed: it can't be served, earn, receive or spend any more."
+
+
+@dataclass(unsafe_hash=True)
+class MemberHasDied(AgainstRule):
+    member: str
+    zh = "“{member}”已登记去世。"
+    en = "“{member}” is recorded as having died."
 
 
 @dataclass(unsafe_hash=True)

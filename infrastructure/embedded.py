@@ -523,6 +523,13 @@ def _claim_directory(directory: Path) -> None:
     (directory / "locks").mkdir(mode=0o700, exist_ok=True)
 
 
+def make_data_directory(directory: Path) -> None:
+    """Make a data directory, for what is kept there before a database is: an empty one is marked as ours."""
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not set(os.listdir(directory)) - {"lost+found"}:
+        (directory / _MARK).touch()
+
+
 def _require_room(directory: Path) -> None:
     room = os.statvfs(directory)
     if room.f_bavail * room.f_frsize < _ROOM_BYTES_MIN:

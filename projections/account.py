@@ -29,7 +29,7 @@ from domain.account import (
 )
 from domain.community import CommunityRegistered
 from domain.fact import Movement, Recorded
-from domain.household import HouseholdRegistered
+from domain.household import HouseholdMoved, HouseholdRegistered, HouseholdSplit
 from projections.projection import CopyValue, Projection, Write, copy_rows, upsert_rows
 
 
@@ -73,7 +73,7 @@ class Accounts(Projection):
     """All accounts, held in memory while the projector runs (a district has some thousand)."""
 
     name = "accounts"
-    version = 2
+    version = 3
     tables = """
         CREATE TABLE accounts (
             account text COLLATE "C" PRIMARY KEY,
@@ -107,7 +107,7 @@ class Accounts(Projection):
         CREATE INDEX movements_by_target ON movements (target, position) WHERE target <> 'issuance';
         CREATE INDEX accounts_by_community ON accounts (community, account);
     """
-    fact_types = (HouseholdRegistered, CommunityRegistered, *get_args(AccountFact))
+    fact_types = (HouseholdRegistered, HouseholdMoved, HouseholdSplit, CommunityRegistered, *get_args(AccountFact))
 
     def __init__(self) -> None:
         self.rows: dict[str, AccountRow] = {}
@@ -128,8 +128,9 @@ class Accounts(Projection):
             self._row(fact.account).held_minutes += fact.minutes
         elif isinstance(fact, MinutesReleased):
             self._row(fact.account).held_minutes -= fact.minutes
-        elif isinstance(fact, HouseholdRegistered):
-            row = self._row(household_account(fact.household))
+        elif isinstance(fact, HouseholdRegistered | HouseholdMoved | HouseholdSplit):
+            number = fact.into if isinstance(fact, HouseholdSplit) else fact.household
+            row = self._row(household_account(number))
             row.community, row.grid = fact.community, "/".join(fact.grid)
         elif isinstance(fact, CommunityRegistered):
             self._row(pool_account(fact.community)).community = fact.community
@@ -246,12 +247,14 @@ async def statement(connection: AsyncConnection[Any], name: str, *, after: int, 
     cursor = connection.cursor(row_factory=class_row(StatementRow))
     await cursor.execute(
         """
-        SELECT position, kind, target AS other_account, -minutes AS change_minutes,
+        SELECT position, kind, target AS other_account,
+               CASE WHEN source = target THEN 0 ELSE -minutes END AS change_minutes,
                source_balance_minutes AS balance_minutes, record, recorded_at_microseconds
         FROM movements WHERE source = %(name)s AND source <> 'issuance' AND position > %(after)s
         UNION ALL
         SELECT position, kind, source, minutes, target_balance_minutes, record, recorded_at_microseconds
-        FROM movements WHERE target = %(name)s AND target <> 'issuance' AND position > %(after)s
+        FROM movements
+        WHERE target = %(name)s AND target <> 'issuance' AND source <> target AND position > %(after)s
         ORDER BY position LIMIT %(limit)s
         """,
         {"name": name, "after": after, "limit": limit},

@@ -5,7 +5,9 @@ from typing import Any, Final
 
 from psycopg import Cursor
 
+from domain.community import Community, became
 from domain.figures import Basis, Dimension, Figure
+from projections.community import moving_places
 
 _KEYS: Final[dict[Dimension, str]] = {
     "community": "community",
@@ -21,6 +23,30 @@ _WHERE: Final[dict[Basis, str]] = {
     ),
 }
 
+_ROLLED_UP: Final = """
+    (
+        SELECT coalesce(m.into_c, h.community) AS community, coalesce(m.into_g, h.grid) AS grid, recipient_household,
+               service_minutes, status, worked_on, settled_position, reversed_position
+        FROM hours h
+        LEFT JOIN unnest(%(c)s::text[], %(g)s::text[], %(into_c)s::text[], %(into_g)s::text[]) m (c, g, into_c, into_g)
+            ON m.c = h.community AND m.g = h.grid
+    ) AS rolled_up
+"""
+
+
+def _moved(cursor: Cursor[Any], moving: dict[str, Community], day: date) -> list[tuple[str, str, str, str]]:
+    """The places of service that have become others by a day, and which."""
+    if not moving:
+        return []
+    cursor.execute("SELECT DISTINCT community, grid FROM hours WHERE community = ANY(%s)", ([*moving],))
+    found: list[tuple[str, str, str, str]] = []
+    for community, grid in cursor.fetchall():
+        path = tuple(grid.split("/")) if grid else ()
+        place = became(lambda name: moving.get(name) or Community(name), community, path, day)
+        if place != (community, path):
+            found.append((community, grid, place[0], "/".join(place[1])))
+    return found
+
 
 def figures(
     cursor: Cursor[Any],
@@ -30,12 +56,20 @@ def figures(
     position: int = 0,
     by: Dimension | None = None,
     level: int = 1,
+    places_on: date | None = None,
 ) -> dict[str, Figure]:
     """Figures by key of a dimension; for the whole district (``by`` None) under the one key ``""``.
 
     ``until`` bounds the day of service for basis ``service``; ``position`` bounds what the journal held for basis
-    ``recorded``.
+    ``recorded``. With ``places_on`` places are rolled up into what they have become by that day.
     """
+    asked: dict[str, Any] = {"until": until, "position": position, "level": level}
+    source = "hours"
+    if places_on is not None and by in ("community", "grid"):
+        moved = _moved(cursor, moving_places(cursor, position if basis == "recorded" else None), places_on)
+        if moved:
+            asked |= zip(("c", "g", "into_c", "into_g"), map(list, zip(*moved, strict=True)), strict=True)
+            source = _ROLLED_UP
     key = "''" if by is None else _KEYS[by]
     # Two plain aggregations, since count(DISTINCT …) sorts every row.
     cursor.execute(
@@ -43,11 +77,11 @@ def figures(
         SELECT key, count(recipient_household), sum(minutes)::bigint, sum(records)::bigint
         FROM (
             SELECT {key} AS key, recipient_household, sum(service_minutes) AS minutes, count(*) AS records
-            FROM hours WHERE {_WHERE[basis]} GROUP BY 1, 2
+            FROM {source} WHERE {_WHERE[basis]} GROUP BY 1, 2
         ) AS per_household
         GROUP BY key ORDER BY key
         """,
-        {"until": until, "position": position, "level": level},
+        asked,
     )
     cells = {key: Figure(households, minutes, records) for key, households, minutes, records in cursor.fetchall()}
     return cells or ({"": Figure(0, 0, 0)} if by is None else {})

@@ -1,65 +1,171 @@
-"""The people of the households: who belongs where, and who gives service. Numbers only; names are in the vault."""
+"""The households, where each one is and whether it is open, and their people: who belongs where, and who gives service.
 
-from typing import Any, Final
+Numbers only; names are in the vault.
+"""
+
+from collections.abc import Collection
+from typing import Any, Final, get_args
 
 import msgspec
 from msgspec.structs import astuple
-from psycopg import AsyncConnection, Cursor
+from psycopg import AsyncConnection, Connection, Cursor
 from psycopg.rows import class_row
 
+from domain.account import household_account
 from domain.fact import Recorded
-from domain.household import MemberRegistered, VolunteerEnrolled
-from projections.projection import Projection, Write, copy_rows
+from domain.household import (
+    HouseholdClosed,
+    HouseholdFact,
+    HouseholdMerged,
+    HouseholdMoved,
+    HouseholdRegistered,
+    HouseholdSplit,
+    MemberDied,
+    MemberLeft,
+    MemberMoved,
+    MemberRegistered,
+    VolunteerEnrolled,
+)
+from projections.projection import Projection, Write, upsert_rows
 
 
 class PersonRow(msgspec.Struct):
+    """``household`` is None, and ``status`` says why, for somebody who is no member any more."""
+
     person: str
-    household: str
+    household: str | None
     volunteer: bool = False
+    status: str = "member"
 
 
-COLUMNS: Final = PersonRow.__struct_fields__
+class HouseholdRow(msgspec.Struct):
+    """``grid`` is the path joined by ``/``; ``heir`` the account that stands in the place of a closed one.
+
+    ``deserted_position`` is where the last of its members left or died, while nobody has come since.
+    """
+
+    household: str
+    community: str
+    grid: str
+    status: str = "open"
+    members: int = 0
+    deserted_position: int | None = None
+    heir: str | None = None
+    closed_position: int | None = None
+
+
+PERSON_COLUMNS: Final = PersonRow.__struct_fields__
+HOUSEHOLD_COLUMNS: Final = HouseholdRow.__struct_fields__
 
 
 class People(Projection):
+    """Held in memory while the projector runs, as accounts are: a district has some thousand of each."""
+
     name = "people"
-    version = 1
+    version = 2
     tables = """
         CREATE TABLE people (
-            person text COLLATE "C" PRIMARY KEY, household text COLLATE "C" NOT NULL, volunteer boolean NOT NULL
+            person text COLLATE "C" PRIMARY KEY, household text COLLATE "C", volunteer boolean NOT NULL,
+            status text NOT NULL
+        );
+        CREATE TABLE households (
+            household text COLLATE "C" PRIMARY KEY, community text COLLATE "C" NOT NULL, grid text NOT NULL,
+            status text NOT NULL, members integer NOT NULL, deserted_position bigint, heir text, closed_position bigint
         );
     """
-    indexes = "CREATE INDEX people_by_household ON people (household, person);"
-    fact_types = (MemberRegistered, VolunteerEnrolled)
+    indexes = """
+        CREATE INDEX people_by_household ON people (household, person);
+        CREATE INDEX households_deserted ON households (household)
+            WHERE status = 'open' AND deserted_position IS NOT NULL;
+    """
+    fact_types = (
+        *get_args(HouseholdFact),
+        MemberRegistered,
+        VolunteerEnrolled,
+        MemberLeft,
+        MemberMoved,
+        MemberDied,
+    )
 
     def __init__(self) -> None:
-        self._new: dict[str, PersonRow] = {}
-        self._enrolled: list[str] = []
+        self._people: dict[str, PersonRow] = {}
+        self._households: dict[str, HouseholdRow] = {}
+        self._changed_people: dict[str, PersonRow] = {}
+        self._changed_households: dict[str, HouseholdRow] = {}
 
     def load(self, cursor: Cursor[Any]) -> None:
-        del cursor
-        self._new.clear()
-        self._enrolled.clear()
+        cursor.execute(f"SELECT {', '.join(PERSON_COLUMNS)} FROM people")
+        self._people = {row[0]: PersonRow(*row) for row in cursor}
+        cursor.execute(f"SELECT {', '.join(HOUSEHOLD_COLUMNS)} FROM households")
+        self._households = {row[0]: HouseholdRow(*row) for row in cursor}
+        self._changed_people.clear()
+        self._changed_households.clear()
 
     def fold(self, recorded: Recorded[Any]) -> None:
         fact = recorded.envelope.fact
-        if isinstance(fact, MemberRegistered):
-            self._new[fact.member] = PersonRow(fact.member, fact.household)
-        elif isinstance(fact, VolunteerEnrolled):
-            if fact.volunteer in self._new:
-                self._new[fact.volunteer].volunteer = True
-            else:
-                self._enrolled.append(fact.volunteer)
+        match fact:
+            case MemberRegistered():
+                self._person(fact.member, fact.household, recorded.position)
+            case VolunteerEnrolled():
+                person = self._people.get(fact.volunteer)
+                if person is not None:
+                    person.volunteer = True
+                    self._changed_people[person.person] = person
+            case MemberMoved():
+                self._person(fact.member, fact.into, recorded.position)
+            case MemberLeft():
+                self._person(fact.member, None, recorded.position, "left")
+            case MemberDied():
+                self._person(fact.member, None, recorded.position, "died").volunteer = False
+            case HouseholdRegistered() | HouseholdMoved():
+                self._place(fact.household, fact.community, fact.grid)
+            case HouseholdSplit():
+                self._place(fact.into, fact.community, fact.grid)
+                for member in fact.members:
+                    self._person(member, fact.into, recorded.position)
+            case HouseholdMerged():
+                self._close(fact.household, "merged", household_account(fact.into), recorded.position)
+                for member in fact.members:
+                    self._person(member, fact.into, recorded.position)
+            case HouseholdClosed():
+                self._close(fact.household, "closed", fact.heir, recorded.position)
+                for member in fact.members:
+                    self._person(member, None, recorded.position, "left")
+
+    def _person(self, number: str, household: str | None, position: int, status: str = "member") -> PersonRow:
+        row = self._people.get(number)
+        if row is None:
+            row = self._people[number] = PersonRow(number, None)
+        for home, change in ((row.household, -1), (household, 1)):
+            if home is not None and (left := self._households.get(home)) is not None:
+                left.members += change
+                left.deserted_position = None if left.members else position
+                self._changed_households[home] = left
+        row.household, row.status = household, status
+        self._changed_people[number] = row
+        return row
+
+    def _place(self, number: str, community: str, grid: tuple[str, ...]) -> None:
+        row = self._households.get(number)
+        if row is None:
+            row = self._households[number] = HouseholdRow(number, community, "")
+        row.community, row.grid = community, "/".join(grid)
+        self._changed_households[number] = row
+
+    def _close(self, number: str, status: str, heir: str, position: int) -> None:
+        row = self._households.get(number)
+        if row is not None:
+            row.status, row.heir, row.closed_position = status, heir, position
+            self._changed_households[number] = row
 
     def take(self, *, more: bool = False) -> Write:
         del more
-        new, self._new = self._new, {}
-        enrolled, self._enrolled = self._enrolled, []
+        people, self._changed_people = [astuple(row) for row in self._changed_people.values()], {}
+        households, self._changed_households = [astuple(row) for row in self._changed_households.values()], {}
 
         def write(cursor: Cursor[Any]) -> None:
-            copy_rows(cursor, "people", COLUMNS, [astuple(row) for row in new.values()])
-            if enrolled:
-                cursor.execute("UPDATE people SET volunteer = true WHERE person = ANY(%s)", (enrolled,))
+            upsert_rows(cursor, "people", PERSON_COLUMNS, "person", people)
+            upsert_rows(cursor, "households", HOUSEHOLD_COLUMNS, "household", households)
 
         return write
 
@@ -67,12 +173,45 @@ class People(Projection):
 async def person(connection: AsyncConnection[Any], number: str) -> PersonRow | None:
     """One person, or None."""
     cursor = connection.cursor(row_factory=class_row(PersonRow))
-    await cursor.execute(f"SELECT {', '.join(COLUMNS)} FROM people WHERE person = %s", (number,))
+    await cursor.execute(f"SELECT {', '.join(PERSON_COLUMNS)} FROM people WHERE person = %s", (number,))
     return await cursor.fetchone()
 
 
 async def members(connection: AsyncConnection[Any], household: str) -> list[PersonRow]:
     """All members of one household, by number."""
     cursor = connection.cursor(row_factory=class_row(PersonRow))
-    await cursor.execute(f"SELECT {', '.join(COLUMNS)} FROM people WHERE household = %s ORDER BY person", (household,))
+    await cursor.execute(
+        f"SELECT {', '.join(PERSON_COLUMNS)} FROM people WHERE household = %s ORDER BY person", (household,)
+    )
+    return await cursor.fetchall()
+
+
+async def household(connection: AsyncConnection[Any], number: str) -> HouseholdRow | None:
+    """One household, or None."""
+    cursor = connection.cursor(row_factory=class_row(HouseholdRow))
+    await cursor.execute(f"SELECT {', '.join(HOUSEHOLD_COLUMNS)} FROM households WHERE household = %s", (number,))
+    return await cursor.fetchone()
+
+
+def in_places(connection: Connection[Any], communities: Collection[str]) -> list[HouseholdRow]:
+    """The open households of some communities, by number."""
+    cursor = connection.cursor(row_factory=class_row(HouseholdRow))
+    cursor.execute(
+        f"SELECT {', '.join(HOUSEHOLD_COLUMNS)} FROM households"
+        " WHERE status = 'open' AND community = ANY(%s) ORDER BY household",
+        ([*communities],),
+    )
+    return cursor.fetchall()
+
+
+async def deserted(
+    connection: AsyncConnection[Any], *, community: str | None, after: str, limit: int
+) -> list[HouseholdRow]:
+    """Open households that somebody once belonged to and nobody does any more: they are to be closed."""
+    cursor = connection.cursor(row_factory=class_row(HouseholdRow))
+    await cursor.execute(
+        f"SELECT {', '.join(HOUSEHOLD_COLUMNS)} FROM households WHERE status = 'open' AND deserted_position IS NOT NULL"
+        " AND household > %s AND (%s::text IS NULL OR community = %s) ORDER BY household LIMIT %s",
+        (after, community, community, limit),
+    )
     return await cursor.fetchall()

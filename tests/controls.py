@@ -39,12 +39,30 @@ from domain.account import (
     grant_minutes,
 )
 from domain.community import (
+    CommunityDissolved,
+    CommunityMerged,
     CommunityRegistered,
+    CommunityRenamed,
+    GridMoved,
     GridRegistered,
     RegisterCommunity,
     RegisterGrid,
     register_community,
     register_grid,
+)
+from domain.community_life import (
+    CompleteMerger,
+    FollowPlace,
+    MergeCommunities,
+    MoveGrid,
+    RenameCommunity,
+    SplitCommunity,
+    complete_merger,
+    follow_place,
+    merge_communities,
+    move_grid,
+    rename_community,
+    split_community,
 )
 from domain.decision import BY_TIME, Actor, Context, Decided, Decision, Reading, drive, fold_facts
 from domain.desk import KeyingDifference, KeyPaper, PaperAgreed, PaperKeyed, PaperRow, key_paper
@@ -92,7 +110,14 @@ from domain.household import (
     AgeAttested,
     AttestAge,
     EnrolVolunteer,
+    HouseholdClosed,
+    HouseholdMerged,
+    HouseholdMoved,
     HouseholdRegistered,
+    HouseholdSplit,
+    MemberDied,
+    MemberLeft,
+    MemberMoved,
     MemberRegistered,
     RegisterHousehold,
     RegisterMember,
@@ -101,6 +126,22 @@ from domain.household import (
     enrol_volunteer,
     register_household,
     register_member,
+)
+from domain.household_life import (
+    CloseHousehold,
+    LeaveHousehold,
+    MergeHouseholds,
+    MoveHousehold,
+    MoveMember,
+    RecordDeath,
+    SplitHousehold,
+    close_household,
+    leave_household,
+    merge_households,
+    move_household,
+    move_member,
+    record_death,
+    split_household,
 )
 from domain.ledger import LedgerOpened, OpenLedger, open_ledger
 from domain.partner import (
@@ -165,6 +206,17 @@ from domain.request import (
     withdraw,
 )
 from domain.sheet import LogSheet, SheetLogged, SheetRow, log_sheet
+from domain.statement import (
+    BalanceStatement,
+    LedgerTrusted,
+    PayIn,
+    TakeAlong,
+    TrustLedger,
+    VerifierKey,
+    pay_in,
+    take_balance_along,
+    trust_ledger,
+)
 from domain.visit import (
     AttachEvidence,
     CheckedIn,
@@ -207,6 +259,7 @@ def at(text: str) -> datetime:
 
 NOW: Final = at("11-22 12:00")
 
+XINGNING_KEY: Final = str(VerifierKey.of("xingning", bytes(range(1, 33))))
 XINZHU, JINHU, GRID = "新竹社区", "金湖社区", ("第3网格",)
 ADMIN: Final = Actor("A1", "admin")
 LOGGER: Final = Actor("S1", "staff", XINZHU)
@@ -248,7 +301,7 @@ MINUTES_TRANSFERRED = MinutesTransferred("household:H1", "household:H2", 60, "V1
 MINUTES_DONATED = MinutesDonated("household:H1", "pool:" + XINZHU, 60, "V1")
 MINUTES_EXPIRED = MinutesExpired("household:H1", "expired", 60, "H1", "X1")
 BALANCE_CARRIED = BalanceCarried("household:H1", "household:H2", 60, "household-merged")
-BALANCE_TAKEN_ALONG = BalanceTakenAlong("household:H1", "ledger:xingning", 60, "H1", "qingxiu-1")
+BALANCE_TAKEN_ALONG = BalanceTakenAlong("household:H1", "ledger:xingning", 60, "H1", "qingxiu-1", ("V1", "V2"))
 BALANCE_PAID_IN = BalancePaidIn("ledger:xingning", "household:H2", 60, "H2", "xingning-1", "ab" * 32, "S2")
 REWARD_COLLECTED = RewardCollected("household:H2", "partner:P1", 60, "RV1", "RW1", at("11-21 16:00"))
 REQUEST_ASKED = RequestAsked(
@@ -294,8 +347,6 @@ DISPUTE_ESCALATED = DisputeEscalated("D1")
 DISPUTE_UPHELD = DisputeUpheld("D1", "R3", "A1")
 DISPUTE_DISMISSED = DisputeDismissed("D1", "R3", "A1")
 DISPUTE_WITHDRAWN = DisputeWithdrawn("D1", "R3")
-REDEMPTION_REVERSED = RedemptionReversed("partner:P1", "household:H2", 60, "RV1", "RW1", "S2", "other", True)
-PARTNER_SETTLED = PartnerSettled("partner:P1", "settled", 60, "P1", 1, "A1")
 CODE = "ABCDEFGHIJKLMNOP"
 PARTNER_REGISTERED = PartnerRegistered("P1", "新竹食堂", XINZHU, "S2")
 REWARD_OFFERED = RewardOffered("RW1", "P1", "午餐", 60, 5, (XINZHU,), 60, 90, 2, "S2")
@@ -307,6 +358,20 @@ REWARD_RESERVED = RewardReserved(
 )
 RESERVATION_GIVEN_UP = ReservationGivenUp("RV1", "V3", at("11-22 10:00"))
 RESERVATION_RELEASED = ReservationReleased("RV1", "RW1", "S2", "by-staff")
+REDEMPTION_REVERSED = RedemptionReversed("partner:P1", "household:H2", 60, "RV1", "RW1", "S2", "other", True)
+PARTNER_SETTLED = PartnerSettled("partner:P1", "settled", 60, "P1", 1, "A1")
+MEMBER_LEFT = MemberLeft("V1", "H1")
+MEMBER_MOVED = MemberMoved("V1", "H1", "H2")
+MEMBER_DIED = MemberDied("V1", "H1")
+HOUSEHOLD_MOVED = HouseholdMoved("H2", JINHU, (), date(2026, 11, 1))
+HOUSEHOLD_SPLIT = HouseholdSplit("H1", "H8", XINZHU, (), ("V2",))
+HOUSEHOLD_MERGED = HouseholdMerged("H1", "H2", ("V1", "V2"))
+HOUSEHOLD_CLOSED = HouseholdClosed("H1", "moved-away", "pool:" + XINZHU, ("V1", "V2"))
+LEDGER_TRUSTED = LedgerTrusted("xingning", XINGNING_KEY, "A1")
+COMMUNITY_RENAMED = CommunityRenamed(XINZHU, "新竹一社区", date(2026, 12, 1))
+COMMUNITY_MERGED = CommunityMerged(XINZHU, JINHU, date(2026, 12, 1))
+COMMUNITY_DISSOLVED = CommunityDissolved(XINZHU, JINHU)
+GRID_MOVED = GridMoved(XINZHU, GRID, JINHU, ("第1网格",), date(2026, 12, 1))
 
 FACT_EXAMPLES: Final[tuple[Fact, ...]] = (
     LEDGER_OPENED,
@@ -370,6 +435,18 @@ FACT_EXAMPLES: Final[tuple[Fact, ...]] = (
     REWARD_RESERVED,
     RESERVATION_GIVEN_UP,
     RESERVATION_RELEASED,
+    MEMBER_LEFT,
+    MEMBER_MOVED,
+    MEMBER_DIED,
+    HOUSEHOLD_MOVED,
+    HOUSEHOLD_SPLIT,
+    HOUSEHOLD_MERGED,
+    HOUSEHOLD_CLOSED,
+    LEDGER_TRUSTED,
+    COMMUNITY_RENAMED,
+    COMMUNITY_MERGED,
+    COMMUNITY_DISSOLVED,
+    GRID_MOVED,
 )
 
 
@@ -380,6 +457,21 @@ def envelope(fact: Fact) -> Envelope[Any]:
         "01900000-0000-7000-8000-000000000001", "S2", "staff", COMMAND_ID, COMMAND_ID[::-1], 1, decided_at, fact
     )
 
+
+STATEMENT: Final = BalanceStatement(
+    ledger="xingning",
+    number=1,
+    household="K1",
+    members=("W1", "W2"),
+    minutes=60,
+    earned_minutes=90,
+    spent_minutes=30,
+    receiving_ledger="qingxiu",
+    issued_at=at("11-01 09:00"),
+    valid_until=date(2027, 1, 30),
+    policy=1,
+)
+"""What a household of the ledger next door brought along."""
 
 # ── One example per command ──────────────────────────────────────────────────────────────────────────────────
 
@@ -480,6 +572,26 @@ COMMAND_EXAMPLES: Final[dict[Callable[[Any, Context], Decision], Any]] = {
     ),
     release: ReleaseReservation(reservation="RV1"),
     reverse_redemption: ReverseRedemption(reservation="RV2", reason="other", restocked=True),
+    leave_household: LeaveHousehold(member="V1"),
+    move_member: MoveMember(member="V1", into="H2"),
+    record_death: RecordDeath(member="V1"),
+    move_household: MoveHousehold(household="H2", community=JINHU, moved_on=date(2026, 11, 1)),
+    split_household: SplitHousehold(household="H1", into="H8", members=("V2",), minutes=0),
+    merge_households: MergeHouseholds(household="H1", into="H2"),
+    close_household: CloseHousehold(household="H1", cause="moved-away"),
+    trust_ledger: TrustLedger(ledger="xingning", key=XINGNING_KEY),
+    take_balance_along: TakeAlong(household="H1", receiving_ledger="xingning", ledger="qingxiu"),
+    pay_in: PayIn(household="H2", ledger="qingxiu", statement=STATEMENT, key=XINGNING_KEY),
+    rename_community: RenameCommunity(community=XINZHU, name="新竹一社区", effective_on=date(2026, 12, 1)),
+    merge_communities: MergeCommunities(community=XINZHU, into=JINHU, effective_on=date(2026, 12, 1)),
+    move_grid: MoveGrid(
+        community=XINZHU, grid=GRID, into_community=JINHU, into_grid=("第1网格",), effective_on=date(2026, 12, 1)
+    ),
+    split_community: SplitCommunity(
+        community=XINZHU, into="新竹东社区", grids=GRID, minutes=60, effective_on=date(2026, 12, 1)
+    ),
+    complete_merger: CompleteMerger(community=XINZHU),
+    follow_place: FollowPlace(household="H2"),
 }
 COMMANDS_OF_TIME: Final = frozenset({settle_silence, escalate_dispute, mark_overdue, expire})
 """Those that time alone gives."""
@@ -592,6 +704,11 @@ COMMAND_PASTS: Final[dict[Callable[[Any, Context], Decision], tuple[Fact, ...]]]
         for decide in COMMAND_EXAMPLES
         if decide.__module__ in ("domain.partner", "domain.redemption")
     },
+    take_balance_along: (replace(POLICY_ADOPTED, version=2, policy=Policy(take_along=True)), HOURS_CONFIRMED),
+    pay_in: (LEDGER_TRUSTED,),
+    move_grid: (GridRegistered(JINHU, ("第1网格",)),),
+    complete_merger: (replace(COMMUNITY_MERGED, effective_on=date(2026, 11, 22)),),
+    follow_place: (replace(COMMUNITY_MERGED, effective_on=date(2026, 11, 22)),),
 }
 """What must have happened beside the ordinary for an example command to be accepted."""
 

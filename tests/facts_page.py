@@ -7,7 +7,6 @@ command and a context) that make one, themselves or through the functions of the
 """
 
 import ast
-import inspect
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -19,6 +18,7 @@ from domain.fact import Fact, Movement
 from domain.facts import CONCEPTS, FACTS
 
 PAGE: Final = Path(__file__).parents[1] / "docs" / "facts.md"
+SOURCES: Final = Path(__file__).parents[1] / "domain"
 
 
 def folds() -> list[Fold[Any]]:
@@ -37,8 +37,8 @@ def deciders() -> dict[str, list[str]]:
     facts = {fact.__name__ for fact in FACTS.values()}
     makes: dict[str, set[str]] = {}
     decisions: list[str] = []
-    for module in CONCEPTS:
-        for node in ast.parse(inspect.getsource(module)).body:
+    for source in sorted(SOURCES.glob("*.py")):
+        for node in ast.parse(source.read_text()).body:
             if isinstance(node, ast.FunctionDef):
                 inside = list(ast.walk(node))
                 made = {

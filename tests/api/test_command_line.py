@@ -61,6 +61,23 @@ def test_every_command_explains_itself_in_chinese_and_english_and_starts_nothing
     assert not (tmp_path / "data").exists()
 
 
+def test_a_signing_key_is_made_once_outside_the_database_and_only_its_public_part_is_shown(tmp_path: Path) -> None:
+    data = {"TIMEBANK_DATA": tmp_path / "data"}
+    assert "timebank keys init" in run("keys", "show", **data).stderr
+    made = answer("keys", "init", **data)
+    assert made["key"].startswith("qingxiu+")
+    stored = Path(made["file"])
+    assert stored.stat().st_mode & 0o777 == 0o600
+    assert answer("keys", "show", **data) == made
+    shown = run("keys", "show", **data)
+    assert shown.stdout == made["key"] + "\n"
+    assert stored.read_text().strip().rpartition("+")[2] not in shown.stdout + shown.stderr
+    again = run("keys", "init", **data)
+    assert (again.returncode, again.stdout) == (1, "")
+    assert str(stored) in again.stderr
+    assert answer("db", "open", "--name", "新开", "--policy-from", "2026-01-01", **data)["ledger"] == "qingxiu"
+
+
 def test_each_answer_is_one_json_document(sample_set: dict[str, str], sample: tuple[Path, SampleSummary]) -> None:
     _, summary = sample
     figures = answer("figures", "--by", "grid", "--level", 2, **sample_set)
@@ -282,6 +299,7 @@ EDITS = {
         f"INSERT INTO movements SELECT * FROM movements {ONE_MOVEMENT}",
     ),
     "people": ("DELETE FROM people",),
+    "households": ("DELETE FROM households",),
     "grids": ("DELETE FROM grids",),
     "communities": ("DELETE FROM communities",),
 }

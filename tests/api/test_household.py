@@ -17,7 +17,7 @@ def test_staff_register_a_household_its_member_and_a_volunteer(api: Api) -> None
     ]
     assert api.wrote("/v1/volunteers", {"volunteer": "V-NEW"}, "S1")["facts"] == ["volunteer-enrolled.v1"]
     assert api.read("/v1/households/H-NEW/members", "S1")["items"] == [
-        {"person": "V-NEW", "household": "H-NEW", "volunteer": True}
+        {"person": "V-NEW", "household": "H-NEW", "volunteer": True, "status": "member"}
     ]
     assert api.read("/v1/volunteers/V-NEW", "S1")["household"] == "H-NEW"
     balance = api.read("/v1/households/H-NEW/balance", "S1")

@@ -53,6 +53,7 @@ from domain.household import (
     MemberRegistered,
     Person,
     RegisterMember,
+    Roster,
     VolunteerEnrolled,
     enrol_volunteer,
     register_member,
@@ -63,6 +64,7 @@ from domain.policy import Policy, PolicyAdopted, policy_book
 from domain.redemption import HouseholdMonth, Reservation
 from domain.request import ServiceRequest
 from domain.sheet import Sheet
+from domain.statement import StatementState, Trust, issued_statements
 from domain.visit import Attendance, DoorCode, Visit
 from tests.controls import (
     ADMIN,
@@ -114,6 +116,10 @@ FOLDS = [
         Reward.of(""),
         Reservation.of(""),
         HouseholdMonth.of("", "", NOW),
+        Roster.of(""),
+        Trust.of(""),
+        StatementState.of(""),
+        issued_statements,
     )
 ]
 

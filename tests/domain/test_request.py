@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from pydantic import ValidationError
 
 from domain.account import Account, BalanceTooLow, HoursConfirmed, HoursReversed, MinutesHeld, MinutesReleased
-from domain.community import OutsideCommunity, UnknownCommunity, UnknownGrid
+from domain.community import CommunityDissolved, OutsideCommunity, UnknownCommunity, UnknownGrid
 from domain.decision import Actor, Context, Decided, LeftToTime, drive
 from domain.fact import Fact
 from domain.hours import (
@@ -30,7 +30,18 @@ from domain.hours import (
     import_hours,
     reject,
 )
-from domain.household import HouseholdRegistered, MemberRegistered, NotEnrolled, UnknownHousehold, UnknownMember
+from domain.household import (
+    ClosedHousehold,
+    HouseholdClosed,
+    HouseholdMoved,
+    HouseholdRegistered,
+    MemberHasDied,
+    MemberLeft,
+    MemberRegistered,
+    NotEnrolled,
+    UnknownHousehold,
+    UnknownMember,
+)
 from domain.policy import NoPolicyInForce
 from domain.refusal import Refusal
 from domain.request import (
@@ -86,6 +97,7 @@ from tests.controls import (
     HOURS_LOGGED,
     JINHU,
     LEDGER_OPENED,
+    MEMBER_DIED,
     NOW,
     OFFER_ACCEPTED,
     OFFER_MADE,
@@ -573,6 +585,37 @@ def test_books_that_settle_a_record_release_what_was_held_for_it(status: Any) ->
 
 def test_a_record_that_fulfils_no_request_is_settled_as_ever() -> None:
     given(DISTRICT, HOURS_LOGGED).when(confirm, ConfirmHours(record="R1")).then(HOURS_CONFIRMED)
+
+
+# ── When households and places change meanwhile ──────────────────────────────────────────────────────────────────
+
+CLOSED = HouseholdClosed("H2", "moved-away", "pool:" + XINZHU, ())
+
+
+def test_a_household_that_is_closed_by_now_asks_for_nothing_and_is_offered_nothing() -> None:
+    given(DISTRICT, CLOSED).when(ask, asking()).refused(ClosedHousehold("H2"))
+    closed = ClosedHousehold("H2")
+    given(OFFERED, CLOSED).when(offer, MakeOffer(request="Q1", volunteer="V2"), actor=V2).refused(closed)
+    given(OFFERED, CLOSED).when(accept, AcceptOffer(request="Q1", volunteer="V1")).refused(closed)
+    given(ACCEPTED, CLOSED).when(fulfil, served(), actor=V1).refused(closed)
+    given(ACCEPTED, CLOSED).when(cancel, CancelRequest(request="Q1")).then(RequestCancelled("Q1", "S2"))
+
+
+def test_who_left_or_died_gives_no_service() -> None:
+    for gone, refusal in ((MEMBER_DIED, MemberHasDied("V1")), (MemberLeft("V1", "H1"), UnknownMember("V1"))):
+        given(DISTRICT, REQUEST_ASKED, gone).when(offer, MakeOffer(request="Q1", volunteer="V1")).refused(refusal)
+        given(OFFERED, gone).when(accept, AcceptOffer(request="Q1", volunteer="V1"), actor=V3).refused(refusal)
+        given(ACCEPTED, gone).when(fulfil, served()).refused(refusal)
+
+
+def test_where_the_place_is_part_of_another_by_now_the_household_is_served_where_it_lives() -> None:
+    moved = HouseholdMoved("H2", JINHU, (), NOW.date())
+    facts = given(ACCEPTED, CommunityDissolved(XINZHU, JINHU), moved)
+    facts.when(fulfil, served(), actor=V1).then(
+        replace(DONE, community=JINHU, grid=()), replace(REQUEST_FULFILLED, held_minutes=0)
+    )
+    elsewhere = (*DISTRICT, replace(REQUEST_ASKED, grid=("第9网格",)), OFFER_MADE, OFFER_ACCEPTED)
+    given(elsewhere).when(fulfil, served(), actor=V1).then(DONE, replace(REQUEST_FULFILLED, held_minutes=0))
 
 
 # ── Cancelled and expired ────────────────────────────────────────────────────────────────────────────────────────

@@ -14,6 +14,16 @@ from api.wiring import Timebank
 from application.write_loop import Ticket, Writer
 from domain.account import FundPool, GrantMinutes, fund_pool, grant_minutes
 from domain.community import RegisterCommunity, RegisterGrid, register_community, register_grid
+from domain.community_life import (
+    MergeCommunities,
+    MoveGrid,
+    RenameCommunity,
+    SplitCommunity,
+    merge_communities,
+    move_grid,
+    rename_community,
+    split_community,
+)
 from domain.decision import BY_TIME, Actor
 from domain.desk import KeyPaper, key_paper
 from domain.dispute import (
@@ -35,6 +45,22 @@ from domain.household import (
     enrol_volunteer,
     register_household,
     register_member,
+)
+from domain.household_life import (
+    CloseHousehold,
+    LeaveHousehold,
+    MergeHouseholds,
+    MoveHousehold,
+    MoveMember,
+    RecordDeath,
+    SplitHousehold,
+    close_household,
+    leave_household,
+    merge_households,
+    move_household,
+    move_member,
+    record_death,
+    split_household,
 )
 from domain.partner import (
     OfferReward,
@@ -97,6 +123,7 @@ class History:
     def __init__(self, bank: Timebank, seed: int) -> None:
         self.bank = bank
         self.dice = Random(seed)  # noqa: S311 - reproducible
+        self.life_dice = Random(seed)  # noqa: S311 - likewise
         self.writer = Writer(bank.store, bank.zone)
         self.visits = 0
         self.visit_dice = Random(seed)  # noqa: S311 - of its own, so that visits change nothing else that happens
@@ -104,6 +131,7 @@ class History:
         self.records = 0
         self.disputes = 0
         self.reservations = 0
+        self.splits = 0
         self.today = datetime.now(bank.zone).replace(hour=0, minute=0, second=0, microsecond=0)
         self.requests = RequestHistory(seed, self.today, SERVICES)
         self.record_commands([(register_community, RegisterCommunity(community=name)) for name in COMMUNITIES])
@@ -119,8 +147,11 @@ class History:
 
     def go(self, commands: int) -> int:
         """How many of the commands were accepted."""
-        accepted = self.record_commands([command for _ in range(commands) for command in self._something()])
-        return accepted + self._requests(commands) + self._attend()
+        happening = [command for _ in range(commands) for command in self._something()]
+        # With dice of their own, so that what else happens stays the same whatever is added here.
+        happening += [self._life() for _ in range(commands) if self.life_dice.random() < 0.02]
+        happening += [self._place() for _ in range(commands) if self.life_dice.random() < 0.02]
+        return self.record_commands(happening) + self._requests(commands) + self._attend()
 
     def _requests(self, commands: int) -> int:
         """What happens to service requests meanwhile; some of them expire."""
@@ -255,6 +286,62 @@ class History:
                 return settle_partner, SettlePartner(partner="P1")
             case _:
                 return withdraw_reward, WithdrawReward(reward="RW2")
+
+    def _place(self) -> tuple[Any, Any]:
+        """Something that becomes of a community or a grid. The two communities themselves stay."""
+        dice, effective_on = self.life_dice, self.today.date() + timedelta(days=self.life_dice.randint(0, 40))
+        new, grid = f"新社区{dice.randint(1, 6)}", dice.choice(GRIDS)
+        match dice.choices("nrmgs", (3, 1, 2, 3, 2))[0]:
+            case "n":
+                return register_community, RegisterCommunity(community=new)
+            case "r":
+                return rename_community, RenameCommunity(community=new, name=new + "（新）", effective_on=effective_on)
+            case "m":
+                into = dice.choice([*COMMUNITIES, "新社区1"])
+                return merge_communities, MergeCommunities(community=new, into=into, effective_on=effective_on)
+            case "g":
+                return move_grid, MoveGrid(
+                    community=COMMUNITIES[0],
+                    grid=grid,
+                    into_community=dice.choice([COMMUNITIES[0], new]),
+                    into_grid=dice.choice(GRIDS),
+                    effective_on=effective_on,
+                )
+            case _:
+                return split_community, SplitCommunity(
+                    community=COMMUNITIES[0],
+                    into=new,
+                    grids=(grid[0],),
+                    minutes=dice.choice([0, 30]),
+                    effective_on=effective_on,
+                )
+
+    def _life(self) -> tuple[Any, Any]:
+        """Something that befalls a household or one of its people."""
+        dice = self.life_dice
+        member = f"V{dice.randint(1, self.households)}"
+        household, other = (f"H{dice.randint(1, self.households)}" for _ in range(2))
+        match dice.choices("lmdMsgcr", (2, 4, 1, 4, 4, 2, 1, 4))[0]:
+            case "l":
+                return leave_household, LeaveHousehold(member=member)
+            case "m":
+                return move_member, MoveMember(member=member, into=other)
+            case "d":
+                return record_death, RecordDeath(member=member)
+            case "M":
+                moved_on, community = self.today.date(), dice.choice(COMMUNITIES)
+                return move_household, MoveHousehold(household=household, community=community, moved_on=moved_on)
+            case "s":
+                self.splits += 1
+                return split_household, SplitHousehold(
+                    household=household, into=f"N{self.splits}", members=(member,), minutes=dice.randint(0, 60)
+                )
+            case "g":
+                return merge_households, MergeHouseholds(household=household, into=other)
+            case "c":
+                return close_household, CloseHousehold(household=household, cause="other")
+            case _:
+                return register_member, RegisterMember(member=member, household=household)
 
     def _log(self) -> tuple[Any, Any]:
         dice = self.dice

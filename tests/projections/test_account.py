@@ -85,12 +85,12 @@ def test_every_kind_of_movement_changes_what_the_balance_is_made_of(open_bank: O
     assert row(bank, ISSUANCE).balance_minutes == -600
 
 
-def test_a_balance_is_what_was_earned_spent_granted_and_capped(bank: Timebank) -> None:
+def test_a_balance_is_what_was_earned_spent_granted_capped_received_and_given(bank: Timebank) -> None:
     households = ask(bank, lambda c: household_accounts(c, community=None, after="", limit=500))
     assert any(one.capped_minutes or one.spent_minutes or one.granted_minutes for one in households)
     for one in households:
         made_of = one.earned_minutes - one.spent_minutes + one.granted_minutes - one.capped_minutes
-        assert one.balance_minutes == made_of
+        assert one.balance_minutes == made_of + one.received_minutes - one.given_minutes
 
 
 def test_a_statement_runs_in_order_up_to_the_balance_whatever_the_size_of_its_pages(bank: Timebank) -> None:

@@ -10,11 +10,12 @@ from msgspec.structs import replace
 
 from api.wiring import Timebank, public_figures
 from domain.account import HoursConfirmed, HoursReversed
+from domain.community_life import MergeCommunities, MoveGrid, merge_communities, move_grid
 from domain.figures import Basis, Dimension, Figure, Tally
 from domain.hours import HoursLogged, HoursRejected
 from projections.figures import figures
 from tests.controls import JINHU, XINZHU, logged
-from tests.projections.history import POLICIES, History, projecting, record
+from tests.projections.history import COMMUNITIES, POLICIES, History, projecting, record
 
 OpenBank = Callable[..., Timebank]
 
@@ -151,6 +152,46 @@ def test_figures_equal_those_counted_from_the_facts_as_of_any_day_and_position(o
         assert asked(bank, basis="recorded", position=position) == {"": then.figures()}
         for by, level in questions:
             assert asked(bank, basis="recorded", position=position, by=by, level=level) == then.cells(by, level=level)
+
+
+@pytest.mark.parametrize("seed", [13, 15])
+def test_places_are_rolled_up_the_same_from_the_facts_and_in_the_tables(open_bank: OpenBank, seed: int) -> None:
+    bank = open_bank(**POLICIES["issuance pays, what is above the cap goes to the pool"])
+    history = History(bank, seed)
+    with projecting(bank) as projector:
+        for _ in range(6):
+            history.go(80)
+            projector.catch_up()
+        in_a_week = history.today.date() + timedelta(days=7)
+        home, other = COMMUNITIES
+        moves = (
+            MergeCommunities(community=other, into=home, effective_on=in_a_week + timedelta(days=13)),
+            *(
+                MoveGrid(community=home, grid=grid, into_community=home, into_grid=("第2网格",), effective_on=in_a_week)
+                for grid in (("第1网格", "甲"), ("第1网格",))
+            ),
+        )
+        # Some of it may have come about by chance already.
+        history.record_commands(
+            [(merge_communities if isinstance(move, MergeCommunities) else move_grid, move) for move in moves]
+        )
+        projector.catch_up()
+    facts = [recorded.envelope.fact for batch in bank.store.scan() for recorded in batch]
+    now, head = tally(facts), bank.store.head()
+    differing = 0
+    for days in (0, 7, 20, 40):
+        day = history.today.date() + timedelta(days=days)
+        for by, level in (("community", 1), ("grid", 1), ("grid", 2), ("grid", 3), ("service", 1)):
+            rolled_up = asked(bank, by=by, level=level, places_on=day)
+            assert rolled_up == now.cells(by, level=level, places_on=day)  # type: ignore[arg-type]
+            differing += rolled_up != asked(bank, by=by, level=level)
+            total = sum(cell.service_minutes for cell in rolled_up.values())
+            assert total == now.figures().service_minutes
+            for position in (head // 2, head - 5):
+                then = tally(facts[:position]).cells(by, level=level, places_on=day)  # type: ignore[arg-type]
+                question = {"basis": "recorded", "position": position, "by": by, "level": level, "places_on": day}
+                assert asked(bank, **question) == then
+    assert differing
 
 
 def tally(facts: list[Any]) -> Tally:
