@@ -151,7 +151,8 @@ class History:
         # With dice of their own, so that what else happens stays the same whatever is added here.
         happening += [self._life() for _ in range(commands) if self.life_dice.random() < 0.02]
         happening += [self._place() for _ in range(commands) if self.life_dice.random() < 0.02]
-        return self.record_commands(happening) + self._requests(commands) + self._attend()
+        accepted = self.record_commands(happening)
+        return accepted + self._requests(commands) + self._attend()
 
     def _requests(self, commands: int) -> int:
         """What happens to service requests meanwhile; some of them expire."""

@@ -13,6 +13,7 @@ from eventsourcing.persistence import OperationalError
 
 from api.wiring import Timebank, one_moment, public_figures
 from application.replay import CELLS, Counted, differences, replay
+from domain.account import FundPool, GrantMinutes, fund_pool, grant_minutes
 from domain.fact import Movement
 from infrastructure import projector as projector_module
 from infrastructure.projector import (
@@ -26,7 +27,7 @@ from infrastructure.projector import (
 from projections.account import Accounts, balances, balances_at
 from projections.figures import figures
 from projections.hours import Hours
-from tests.projections.history import POLICIES, History, projecting, rows
+from tests.projections.history import COMMUNITIES, POLICIES, History, projecting, rows
 
 DEADLINE_SECONDS = 60
 OpenBank = Callable[..., Timebank]
@@ -84,6 +85,9 @@ def test_folding_as_it_happens_equals_a_rebuild_and_equals_a_replay(
     bank = open_bank(**policy)
     dice = Random(seed)  # noqa: S311 - reproducible
     history = History(bank, seed)
+    funded = FundPool(community=COMMUNITIES[0], minutes=600)
+    granted = GrantMinutes(household="H1", minutes=60, need="other")
+    assert history.record_commands([(fund_pool, funded), (grant_minutes, granted)]) == 2
     with projecting(bank) as projector:
         for _ in range(30):
             history.go(dice.randint(1, 15))
