@@ -52,6 +52,7 @@ class Written(BaseModel):
     records: list[str] | None = Field(None, description="The service records' numbers, in the order of the rows.")
     request: str | None = Field(None, description="The service request's number.")
     dispute: str | None = Field(None, description="The dispute's number.")
+    proposal: str | None = Field(None, description="The proposed policy's number.")
 
 
 def written(accepted: Accepted, **members: object) -> Response:

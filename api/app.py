@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from api import (
+    board,
     community,
     community_life,
     desk,
@@ -64,6 +65,7 @@ CONCEPTS: Final[tuple[ModuleType, ...]] = (
     request,
     partner,
     redemption,
+    board,
     household_life,
     statement,
     community_life,

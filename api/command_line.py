@@ -7,11 +7,10 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any, Final, NoReturn
+from typing import Annotated, Any, Final
 
 import msgspec
 import psycopg
@@ -19,12 +18,18 @@ import typer
 import uvicorn
 from pydantic import ValidationError
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from api import problems
+from api import board_command, problems
 from api.app import create_app
 from api.due import run_due
+from api.policy_command import policy_app, preset_named
+from api.terminal import Json, hours_of
+from api.terminal import answer as _answer
+from api.terminal import day as _day
+from api.terminal import fail as _fail
+from api.terminal import progress as _progress
+from api.terminal import say as _say
 from api.wiring import (
     LedgerNotOpen,
     Timebank,
@@ -48,7 +53,8 @@ from domain.identifiers import check_id, masked, normal_id, normal_name
 from domain.journal import Conflict, StoreUnavailable
 from domain.ledger import SYNTHETIC_NOTICE, OpenLedger
 from domain.partner import Partner
-from domain.policy import AdoptPolicy
+from domain.policy import AdoptPolicy, Policy
+from domain.presets import PRESETS
 from domain.refusal import Refusal
 from domain.statement import NoSigningKey
 from infrastructure.codec import UnknownFactType, UnreadableFact
@@ -64,7 +70,7 @@ from projections.figures import figures as count_figures
 
 DEMO_NAME: Final = "青秀区时间银行（合成示例 synthetic sample）"
 BASES: Final[tuple[Basis, ...]] = ("recorded", "service")
-DEMO_FIRST_DAY: Final = date(2022, 1, 1)
+DEMO_POLICY: Final = AdoptPolicy(effective_on=date(2022, 1, 1), policy=PRESETS["qingxiu"].policy)
 DEMO_PEOPLE: Final[dict[Role, tuple[str, str | None]]] = {
     "volunteer": ("V00001", None),
     "staff": ("S0101", "新竹社区"),
@@ -86,8 +92,7 @@ key_app = typer.Typer(help="账本的签名密钥。 The ledger's signing key.",
 app.add_typer(token_app, name="token")
 app.add_typer(database_app, name="db")
 app.add_typer(key_app, name="keys")
-
-Json = Annotated[bool, typer.Option("--json", help="以一个 JSON 文档作答。 Answer with one JSON document.")]
+app.add_typer(policy_app, name="policy")
 
 EXPECTED: Final = (
     BadSetting,
@@ -149,41 +154,6 @@ def _leave(signal_number: int, _: FrameType | None) -> None:
     raise SystemExit(128 + signal_number)
 
 
-def _fail(message: str) -> NoReturn:
-    print(f"timebank: {message}", file=sys.stderr)  # noqa: T201
-    sys.exit(1)
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)  # noqa: T201
-
-
-def _answer(content: Any, as_json: bool, show: Callable[[Console], None]) -> None:
-    if as_json:
-        typer.echo(msgspec.json.format(msgspec.json.encode(content), indent=2).decode())
-    else:
-        show(Console(highlight=False, markup=False, emoji=False, soft_wrap=not sys.stdout.isatty()))
-
-
-@contextlib.contextmanager
-def _progress(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
-    """A bar on stderr where that is a terminal; a line before the work otherwise."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        _say(what + " …")
-        yield lambda _: None
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=False) as bar:
-        task = bar.add_task(what, total=total)
-        yield lambda done: bar.update(task, completed=done)
-
-
-def hours_of(minutes: int) -> str:
-    """Minutes as hours for people: ``1,234.5``."""
-    return f"{minutes / 60:,.1f}"
-
-
 # ── The demo and the service ─────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -202,7 +172,7 @@ def demo(
     if serve_it:
         _require_free_port(settings)
     opening = OpenLedger(name=DEMO_NAME, synthetic=True)
-    with timebank(settings, opening, AdoptPolicy(effective_on=DEMO_FIRST_DAY)) as bank:
+    with timebank(settings, opening, DEMO_POLICY) as bank:
         if not bank.opened.synthetic:
             _fail(
                 f"账本“{bank.name}”是真实账本，示例不会写入；请另设 TIMEBANK_DATA 或 TIMEBANK_LEDGER。 / "
@@ -439,13 +409,6 @@ def figures(
             projector.prepare()
             projector.catch_up()
         _figures(bank, as_json, _day(as_of), basis, by, level)
-
-
-def _day(text: str | None) -> date | None:
-    try:
-        return None if text is None else date.fromisoformat(text)
-    except ValueError:
-        _fail(f"日期应写作 2026-10-31，不是“{text}”。 / A day is written 2026-10-31, not “{text}”.")
 
 
 def _figures(bank: Timebank, as_json: bool, as_of: date | None, basis: Basis, by: Dimension | None, level: int) -> None:
@@ -772,6 +735,7 @@ def open_database(
     ],
     zone: Annotated[str, typer.Option(help="时区。 Time zone.")] = "Asia/Shanghai",
     synthetic: Annotated[bool, typer.Option("--synthetic", help="只放合成数据。 For synthetic data only.")] = False,
+    preset: Annotated[str | None, typer.Option(help="以一地的规则为首版。 Another place's rules as the first.")] = None,
     as_json: Json = False,
 ) -> None:
     """开立账本并采用首版规则。 Open the ledger and adopt the first policy.
@@ -782,7 +746,8 @@ def open_database(
     if day is None:
         raise typer.BadParameter("--policy-from")
     opening = OpenLedger(name=name, zone=zone, synthetic=synthetic)
-    with timebank(read_settings(), opening, AdoptPolicy(effective_on=day)) as bank:
+    policy = Policy() if preset is None else preset_named(preset).policy
+    with timebank(read_settings(), opening, AdoptPolicy(effective_on=day, policy=policy)) as bank:
         content = {"ledger": bank.name, "name": bank.opened.name, "position": bank.store.head()}
     _answer(content, as_json, lambda console: console.print(f"账本已开立 open: {content['name']}"))
 
@@ -807,3 +772,6 @@ def database_status(as_json: Json = False) -> None:
             console.print(f"{key}: {value}")
 
     _answer(content, as_json, show)
+
+
+board_command.add_to(app, _answer)

@@ -4,7 +4,7 @@ import asyncio
 import gc
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import AsyncExitStack, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date
@@ -24,7 +24,7 @@ from domain.decision import Actor, Reading, S, fold_facts
 from domain.figures import DEFINITIONS, Basis, Dimension, Places, last_instant
 from domain.journal import StoreUnavailable
 from domain.ledger import SYNTHETIC_NOTICE, LedgerOpened, OpenLedger, ledger, open_ledger
-from domain.policy import AdoptPolicy, PolicyAdopted, adopt, policy_book
+from domain.policy import AdoptPolicy, PolicyAdopted, adopt, policy_book, policy_proposals
 from infrastructure.embedded import EmbeddedPostgres
 from infrastructure.fact_store import PostgresFactStore
 from infrastructure.journal import CHANNEL, PostgresJournal, open_datastore
@@ -295,7 +295,8 @@ def public_figures(
     }
 
 
-Question = tuple[date, Basis, Dimension | None, int, Places]
+Question = Hashable
+"""What was asked, in full: two questions that are equal have the same answer at the same position."""
 
 
 class Counted(NamedTuple):
@@ -437,23 +438,40 @@ class Service:
         versions = await asyncio.to_thread(adopted_policies, self.bank.store)
         return [msgspec.to_builtins(adopted) for adopted in versions]
 
+    async def policy_proposals(self) -> list[dict[str, object]]:
+        """Every version of the rules that was ever proposed, and where it stands, oldest first."""
+        proposals, book = await asyncio.to_thread(
+            lambda: (known(self.bank.store, policy_proposals), known(self.bank.store, policy_book))
+        )
+        return [
+            {**msgspec.to_builtins(proposal.proposed), "status": proposal.status}
+            for proposal in proposals.standing(book)
+        ]
+
     async def figures(
         self, as_of: date, basis: Basis, by: Dimension | None, level: int, places: Places, min_position: int
     ) -> bytes:
         """The public figures as JSON; counted at most once a second for the same question, unless a fresher one is
         needed. Raises: Problem 503 where too much else is being counted."""
         question = (as_of, basis, by, level if by == "grid" else 1, places)
+        return await self.counted(question, lambda: self._count_figures(*question), min_position, FIGURES_SECONDS)
+
+    async def counted(
+        self, question: Question, count: Callable[[], Counted], min_position: int, seconds: float
+    ) -> bytes:
+        """The answer to a question that takes a while to count, counted once for all who ask it at once, and kept
+        for so many seconds unless a fresher one is needed. Raises: Problem 503 where too much else is being counted."""
         lock = self._asked.setdefault(question, asyncio.Lock())
         try:
             async with asyncio.timeout(FIGURES_WAIT_SECONDS_MAX) as waiting, lock:
                 kept = self._figures.get(question)
                 if kept is not None:
-                    stale = kept.counted_at < time.monotonic() - FIGURES_SECONDS
+                    stale = kept.counted_at < time.monotonic() - seconds
                     if kept.position >= max(min_position, self.position if stale else 0):
                         return kept.content
                 async with self._counts:
                     waiting.reschedule(None)
-                    counted = await asyncio.to_thread(self._count_figures, *question)
+                    counted = await asyncio.to_thread(count)
                 self._figures.keep(question, counted)
                 return counted.content
         except TimeoutError:

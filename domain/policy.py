@@ -3,18 +3,23 @@
 A service lives under the rules that were in force when it began, whenever it is logged or confirmed. So a new
 version takes effect on a later day than the one it is adopted on; only the first may reach back, to the day
 from which a district's history is brought in.
+
+The first version opens the ledger and is adopted alone. Every later one is proposed by one person and approved by
+another: nobody changes the rules of everybody's time by themselves.
 """
 
 from dataclasses import dataclass
 from datetime import date
-from typing import Annotated, Literal, assert_never
+from typing import Annotated, Final, Literal, assert_never, get_args
 
 import msgspec
+from msgspec.structs import replace
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from domain.decision import Context, Decided, Decision, Fold, read
 from domain.fact import Fact
-from domain.refusal import AgainstRule
+from domain.identifiers import RecordId
+from domain.refusal import AgainstRule, AlreadyDone, NotAllowed, Unknown
 
 Minutes = Annotated[int, Field(ge=0, le=60_000_000)]
 
@@ -96,16 +101,59 @@ class Policy:
                 assert_never(self.rounding)
 
 
+ProposalReason = Literal["not-agreed", "superseded", "mistake", "other"]
+
+
 class PolicyAdopted(Fact, frozen=True, omit_defaults=True):
-    """A version of the rules was adopted; it is in force from ``effective_on`` until the next one's day."""
+    """A version of the rules was adopted; it is in force from ``effective_on`` until the next one's day.
+
+    ``proposal`` is what a second person approved with it; the first version has none.
+    """
 
     type = "policy-adopted.v2"
     version: int
     effective_on: date
     policy: Policy
+    proposal: str = ""
 
     def tags(self) -> tuple[str, ...]:
         return ("policy:book",)
+
+
+class PolicyProposed(Fact, frozen=True, omit_defaults=True):
+    """A new version of the rules was proposed; it binds nobody before another person approves it."""
+
+    type = "policy-proposed.v1"
+    proposal: str
+    effective_on: date
+    policy: Policy
+    proposed_by: str
+
+    def tags(self) -> tuple[str, ...]:
+        return ("proposal:book",)
+
+
+class PolicyProposalRejected(Fact, frozen=True, omit_defaults=True):
+    """A second person refused a proposed version of the rules."""
+
+    type = "policy-proposal-rejected.v1"
+    proposal: str
+    rejected_by: str
+    reason: ProposalReason
+
+    def tags(self) -> tuple[str, ...]:
+        return ("proposal:book",)
+
+
+class PolicyProposalWithdrawn(Fact, frozen=True, omit_defaults=True):
+    """Whoever proposed a version of the rules took it back."""
+
+    type = "policy-proposal-withdrawn.v1"
+    proposal: str
+    withdrawn_by: str
+
+    def tags(self) -> tuple[str, ...]:
+        return ("proposal:book",)
 
 
 class PolicyBook(msgspec.Struct, frozen=True):
@@ -127,9 +175,55 @@ def _evolve(book: PolicyBook, fact: PolicyAdopted) -> PolicyBook:
 
 policy_book = Fold[PolicyBook]("policy", lambda _: PolicyBook(), _evolve, (PolicyAdopted,)).of("book")
 
+ProposalFact = PolicyProposed | PolicyProposalRejected | PolicyProposalWithdrawn
+ProposalStatus = Literal["open", "rejected", "withdrawn", "adopted"]
+
+
+class PolicyProposal(msgspec.Struct, frozen=True):
+    """A proposed version of the rules, and whether it was rejected or withdrawn. That it was adopted says the book."""
+
+    proposed: PolicyProposed
+    status: ProposalStatus = "open"
+
+
+class PolicyProposals(msgspec.Struct, frozen=True):
+    """All versions ever proposed, oldest first: they are so few that one state holds them."""
+
+    proposals: tuple[PolicyProposal, ...] = ()
+
+    def find(self, proposal: str, book: PolicyBook) -> PolicyProposal | None:
+        """One proposal and where it stands; None where there is none of that number."""
+        return next((found for found in self.standing(book) if found.proposed.proposal == proposal), None)
+
+    def standing(self, book: PolicyBook) -> tuple[PolicyProposal, ...]:
+        """All proposals and where they stand, oldest first."""
+        adopted = {version.proposal for version in book.versions}
+        return tuple(replace(p, status="adopted") if p.proposed.proposal in adopted else p for p in self.proposals)
+
+
+def _evolve_proposals(state: PolicyProposals, fact: ProposalFact) -> PolicyProposals:
+    match fact:
+        case PolicyProposed():
+            return PolicyProposals((*state.proposals, PolicyProposal(fact)))
+        case PolicyProposalRejected():
+            return _settled(state, fact.proposal, "rejected")
+        case PolicyProposalWithdrawn():
+            return _settled(state, fact.proposal, "withdrawn")
+
+
+def _settled(state: PolicyProposals, proposal: str, status: ProposalStatus) -> PolicyProposals:
+    return PolicyProposals(
+        tuple(replace(p, status=status) if p.proposed.proposal == proposal else p for p in state.proposals)
+    )
+
+
+policy_proposals = Fold[PolicyProposals](
+    "proposal", lambda _: PolicyProposals(), _evolve_proposals, get_args(ProposalFact)
+).of("book")
+
 
 class AdoptPolicy(BaseModel):
-    """Adopt a new version of the rules from a day on."""
+    """Adopt the first version of the rules, from a day on. Settings that are left out take their defaults."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -145,16 +239,102 @@ class AdoptPolicy(BaseModel):
         return self
 
 
-def adopt(command: AdoptPolicy, context: Context) -> Decision:
-    """Raises: PolicyTooEarly."""
+class ProposePolicy(AdoptPolicy):
+    """Propose a new version of the rules, from a later day on. Settings that are left out take their defaults."""
+
+    proposal: RecordId | None = None
+
+
+class ApprovePolicy(BaseModel):
+    """Approve a version of the rules that somebody else proposed: it is adopted."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    proposal: RecordId
+
+
+class RejectPolicy(BaseModel):
+    """Refuse a version of the rules that somebody else proposed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    proposal: RecordId
+    reason: ProposalReason
+
+
+class WithdrawPolicy(BaseModel):
+    """Take back a version of the rules that one proposed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    proposal: RecordId
+
+
+def adopt(command: AdoptPolicy, _: Context) -> Decision:
+    """Raises: PolicyNeedsApproval."""
     book = yield from read(policy_book)
     if book.versions:
-        today = context.now.astimezone(context.zone).date()
-        earliest = max(today, book.versions[-1].effective_on)
-        if command.effective_on <= earliest:
-            raise PolicyTooEarly(command.effective_on.isoformat(), earliest.isoformat())
+        raise PolicyNeedsApproval(book.versions[-1].version)
+    return Decided(0, (PolicyAdopted(1, command.effective_on, command.policy),))
+
+
+def propose_policy(command: ProposePolicy, context: Context) -> Decision:
+    """Raises: PolicyProposalExists, PolicyTooEarly."""
+    book, proposals = yield from read(policy_book, policy_proposals)
+    # In groups, because 32 hex digits may hold a mobile number by chance.
+    number = command.proposal or "-".join(context.command_id[start : start + 8] for start in range(0, 32, 8))
+    if proposals.find(number, book) is not None:
+        raise PolicyProposalExists(number)
+    _require_later(book, command.effective_on, context)
+    return Decided(0, (PolicyProposed(number, command.effective_on, command.policy, context.actor.id),))
+
+
+def approve_policy(command: ApprovePolicy, context: Context) -> Decision:
+    """The day must still be to come: what was proposed in time may be approved too late.
+
+    Raises: UnknownPolicyProposal, PolicyProposalSettled, DecidedByProposer, PolicyTooEarly.
+    """
+    book, proposals = yield from read(policy_book, policy_proposals)
+    proposed = _open(proposals, book, command.proposal)
+    if proposed.proposed_by == context.actor.id:
+        raise DecidedByProposer(command.proposal)
+    _require_later(book, proposed.effective_on, context)
     version = len(book.versions) + 1
-    return Decided(0, (PolicyAdopted(version, command.effective_on, command.policy),))
+    return Decided(0, (PolicyAdopted(version, proposed.effective_on, proposed.policy, command.proposal),))
+
+
+def reject_policy(command: RejectPolicy, context: Context) -> Decision:
+    """Raises: UnknownPolicyProposal, PolicyProposalSettled, DecidedByProposer."""
+    book, proposals = yield from read(policy_book, policy_proposals)
+    if _open(proposals, book, command.proposal).proposed_by == context.actor.id:
+        raise DecidedByProposer(command.proposal)
+    return Decided(0, (PolicyProposalRejected(command.proposal, context.actor.id, command.reason),))
+
+
+def withdraw_policy(command: WithdrawPolicy, context: Context) -> Decision:
+    """Raises: UnknownPolicyProposal, PolicyProposalSettled, PolicyWithdrawnByAnother."""
+    book, proposals = yield from read(policy_book, policy_proposals)
+    if _open(proposals, book, command.proposal).proposed_by != context.actor.id:
+        raise PolicyWithdrawnByAnother(command.proposal)
+    return Decided(0, (PolicyProposalWithdrawn(command.proposal, context.actor.id),))
+
+
+def _open(proposals: PolicyProposals, book: PolicyBook, proposal: str) -> PolicyProposed:
+    """What waits for a second person. Raises: UnknownPolicyProposal, PolicyProposalSettled."""
+    found = proposals.find(proposal, book)
+    if found is None:
+        raise UnknownPolicyProposal(proposal)
+    if found.status != "open":
+        raise PolicyProposalSettled(proposal, found.status)
+    return found.proposed
+
+
+def _require_later(book: PolicyBook, effective_on: date, context: Context) -> None:
+    """Raises: PolicyTooEarly, unless it is the ledger's first version."""
+    if book.versions:
+        earliest = max(context.now.astimezone(context.zone).date(), book.versions[-1].effective_on)
+        if effective_on <= earliest:
+            raise PolicyTooEarly(effective_on.isoformat(), earliest.isoformat())
 
 
 @dataclass(unsafe_hash=True)
@@ -170,3 +350,53 @@ class PolicyTooEarly(AgainstRule):
     after: str
     zh = "新规则的生效日 {effective_on} 必须晚于 {after}：已经开始的服务不受新规则影响。"
     en = "A new policy must take effect after {after}, not on {effective_on}: services begun keep their rules."
+
+
+@dataclass(unsafe_hash=True)
+class PolicyNeedsApproval(NotAllowed):
+    version: int
+    zh = "已有第 {version} 版规则；新的一版须先提案，再由另一人批准。"
+    en = "Version {version} of the rules is adopted; a new one must be proposed, and approved by another person."
+
+
+@dataclass(unsafe_hash=True)
+class UnknownPolicyProposal(Unknown):
+    proposal: str
+    zh = "没有编号为“{proposal}”的规则提案。"
+    en = "There is no proposed policy “{proposal}”."
+
+
+@dataclass(unsafe_hash=True)
+class PolicyProposalExists(AlreadyDone):
+    proposal: str
+    zh = "规则提案“{proposal}”已经存在，新的提案请用新编号。"
+    en = "The proposed policy “{proposal}” exists already; another proposal needs a number of its own."
+
+
+PROPOSAL_STATUS_ZH: Final = {"rejected": "已否决", "withdrawn": "已撤回", "adopted": "已采用"}
+
+
+@dataclass(unsafe_hash=True)
+class PolicyProposalSettled(AlreadyDone):
+    proposal: str
+    outcome: str
+    zh = "规则提案“{proposal}”{outcome}，不能再处理。"
+    en = "The proposed policy “{proposal}” is {outcome} already."
+
+    @property
+    def message_zh(self) -> str:
+        return self.zh.format(proposal=self.proposal, outcome=PROPOSAL_STATUS_ZH.get(self.outcome, self.outcome))
+
+
+@dataclass(unsafe_hash=True)
+class DecidedByProposer(NotAllowed):
+    proposal: str
+    zh = "规则提案“{proposal}”由您提出，须由另一人批准或否决；您可以撤回。"
+    en = "You proposed the policy “{proposal}”; another person approves or rejects it. You may withdraw it."
+
+
+@dataclass(unsafe_hash=True)
+class PolicyWithdrawnByAnother(NotAllowed):
+    proposal: str
+    zh = "规则提案“{proposal}”只能由提案人撤回。"
+    en = "Only whoever proposed the policy “{proposal}” may withdraw it."

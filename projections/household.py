@@ -14,6 +14,7 @@ from psycopg.rows import class_row
 from domain.account import household_account
 from domain.fact import Recorded
 from domain.household import (
+    AgeAttested,
     HouseholdClosed,
     HouseholdFact,
     HouseholdMerged,
@@ -59,14 +60,17 @@ HOUSEHOLD_COLUMNS: Final = HouseholdRow.__struct_fields__
 
 
 class People(Projection):
-    """Held in memory while the projector runs, as accounts are: a district has some thousand of each."""
+    """Held in memory while the projector runs, as accounts are: a district has some thousand of each.
+
+    ``age_years_min`` is the age that a person is attested to have reached, 0 where none was: for figures alone.
+    """
 
     name = "people"
-    version = 2
+    version = 3
     tables = """
         CREATE TABLE people (
             person text COLLATE "C" PRIMARY KEY, household text COLLATE "C", volunteer boolean NOT NULL,
-            status text NOT NULL
+            status text NOT NULL, age_years_min integer NOT NULL DEFAULT 0
         );
         CREATE TABLE households (
             household text COLLATE "C" PRIMARY KEY, community text COLLATE "C" NOT NULL, grid text NOT NULL,
@@ -75,6 +79,7 @@ class People(Projection):
     """
     indexes = """
         CREATE INDEX people_by_household ON people (household, person);
+        CREATE INDEX people_of_age ON people (age_years_min) WHERE age_years_min > 0;
         CREATE INDEX households_deserted ON households (household)
             WHERE status = 'open' AND deserted_position IS NOT NULL;
     """
@@ -82,6 +87,7 @@ class People(Projection):
         *get_args(HouseholdFact),
         MemberRegistered,
         VolunteerEnrolled,
+        AgeAttested,
         MemberLeft,
         MemberMoved,
         MemberDied,
@@ -92,6 +98,7 @@ class People(Projection):
         self._households: dict[str, HouseholdRow] = {}
         self._changed_people: dict[str, PersonRow] = {}
         self._changed_households: dict[str, HouseholdRow] = {}
+        self._ages: dict[str, int] = {}
 
     def load(self, cursor: Cursor[Any]) -> None:
         cursor.execute(f"SELECT {', '.join(PERSON_COLUMNS)} FROM people")
@@ -100,6 +107,7 @@ class People(Projection):
         self._households = {row[0]: HouseholdRow(*row) for row in cursor}
         self._changed_people.clear()
         self._changed_households.clear()
+        self._ages.clear()
 
     def fold(self, recorded: Recorded[Any]) -> None:
         fact = recorded.envelope.fact
@@ -111,6 +119,8 @@ class People(Projection):
                 if person is not None:
                     person.volunteer = True
                     self._changed_people[person.person] = person
+            case AgeAttested():
+                self._ages[fact.person] = max(fact.age_years_min, self._ages.get(fact.person, 0))
             case MemberMoved():
                 self._person(fact.member, fact.into, recorded.position)
             case MemberLeft():
@@ -162,9 +172,16 @@ class People(Projection):
         del more
         people, self._changed_people = [astuple(row) for row in self._changed_people.values()], {}
         households, self._changed_households = [astuple(row) for row in self._changed_households.values()], {}
+        ages, self._ages = self._ages, {}
 
         def write(cursor: Cursor[Any]) -> None:
             upsert_rows(cursor, "people", PERSON_COLUMNS, "person", people)
+            if ages:
+                cursor.execute(
+                    "UPDATE people p SET age_years_min = greatest(p.age_years_min, a.age_years_min)"
+                    " FROM unnest(%s::text[], %s::int[]) AS a (person, age_years_min) WHERE p.person = a.person",
+                    (list(ages), list(ages.values())),
+                )
             upsert_rows(cursor, "households", HOUSEHOLD_COLUMNS, "household", households)
 
         return write

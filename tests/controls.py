@@ -214,7 +214,23 @@ from domain.partner import (
     settle_partner,
     withdraw_reward,
 )
-from domain.policy import AdoptPolicy, Policy, PolicyAdopted, adopt
+from domain.policy import (
+    AdoptPolicy,
+    ApprovePolicy,
+    Policy,
+    PolicyAdopted,
+    PolicyProposalRejected,
+    PolicyProposalWithdrawn,
+    PolicyProposed,
+    ProposePolicy,
+    RejectPolicy,
+    WithdrawPolicy,
+    adopt,
+    approve_policy,
+    propose_policy,
+    reject_policy,
+    withdraw_policy,
+)
 from domain.redemption import (
     CollectManyRewards,
     CollectReward,
@@ -236,6 +252,7 @@ from domain.request import (
     CancelRequest,
     ExpireRequest,
     FulfilRequest,
+    FulfilWithRecord,
     MakeOffer,
     OfferAccepted,
     OfferMade,
@@ -251,6 +268,7 @@ from domain.request import (
     cancel,
     expire,
     fulfil,
+    fulfil_with_record,
     offer,
     reschedule,
     withdraw,
@@ -434,6 +452,9 @@ COMMUNITY_RENAMED = CommunityRenamed(XINZHU, "新竹一社区", date(2026, 12, 1
 COMMUNITY_MERGED = CommunityMerged(XINZHU, JINHU, date(2026, 12, 1))
 COMMUNITY_DISSOLVED = CommunityDissolved(XINZHU, JINHU)
 GRID_MOVED = GridMoved(XINZHU, GRID, JINHU, ("第1网格",), date(2026, 12, 1))
+POLICY_PROPOSED = PolicyProposed("P1", date(2026, 12, 1), Policy(record_minutes_min=30), "A2")
+POLICY_PROPOSAL_REJECTED = PolicyProposalRejected("P1", "A1", "not-agreed")
+POLICY_PROPOSAL_WITHDRAWN = PolicyProposalWithdrawn("P1", "A2")
 
 FAMILY_TIE_REGISTERED = FamilyTieRegistered("H1", "H2", "S2")
 FAMILY_TIE_ENDED = FamilyTieEnded("H2", "H1", "S2")
@@ -524,6 +545,9 @@ FACT_EXAMPLES: Final[tuple[Fact, ...]] = (
     COMMUNITY_MERGED,
     COMMUNITY_DISSOLVED,
     GRID_MOVED,
+    POLICY_PROPOSED,
+    POLICY_PROPOSAL_REJECTED,
+    POLICY_PROPOSAL_WITHDRAWN,
     FAMILY_TIE_REGISTERED,
     FAMILY_TIE_ENDED,
     GROUP_REGISTERED,
@@ -621,6 +645,7 @@ COMMAND_EXAMPLES: Final[dict[Callable[[Any, Context], Decision], Any]] = {
     withdraw: WithdrawOffer(request="Q1", volunteer="V1"),
     reschedule: RescheduleRequest(request="Q1", earliest_at=at("11-24 08:00"), latest_at=at("11-24 18:00")),
     fulfil: FulfilRequest(request="Q2", started_at=at("11-22 09:00"), ended_at=at("11-22 10:00")),
+    fulfil_with_record: FulfilWithRecord(request="Q2", record="R9"),
     cancel: CancelRequest(request="Q1"),
     expire: ExpireRequest(request="Q3"),
     attach_evidence: AttachEvidence(record="R1", kind="sheet", sha256="cd" * 32),
@@ -682,6 +707,10 @@ COMMAND_EXAMPLES: Final[dict[Callable[[Any, Context], Decision], Any]] = {
     ),
     complete_merger: CompleteMerger(community=XINZHU),
     follow_place: FollowPlace(household="H2"),
+    propose_policy: ProposePolicy(proposal="P9", effective_on=date(2026, 12, 1), policy=Policy(record_minutes_min=30)),
+    approve_policy: ApprovePolicy(proposal="P1"),
+    reject_policy: RejectPolicy(proposal="P1", reason="not-agreed"),
+    withdraw_policy: WithdrawPolicy(proposal="P2"),
     register_family_tie: RegisterFamilyTie(household="H1", other_household="H3"),
     end_family_tie: EndFamilyTie(household="H2", other_household="H1"),
     transfer: TransferMinutes(household="H1", recipient_household="H2", minutes=30),
@@ -804,7 +833,8 @@ VISITED = (
     CheckedIn("C2", "V2", XINZHU, "助餐", at("11-22 10:00"), "V2", "self", "H2"),
     CheckedIn("C3", "V2", XINZHU, "助餐", at("11-21 09:00"), "V2", "self", "H2"),
 )
-FIRST_COMMANDS: Final = frozenset({open_ledger})
+PROPOSALS = (POLICY_PROPOSED, replace(POLICY_PROPOSED, proposal="P2", proposed_by="A1"))
+FIRST_COMMANDS: Final = frozenset({open_ledger, adopt})
 """Those that are given before anything else."""
 MOVING_PAST: Final[tuple[Fact, ...]] = (
     PolicyAdopted(2, date(2026, 11, 1), Policy(transfer="anyone", starting_grant_minutes=60, expiry_months=1)),
@@ -830,6 +860,7 @@ COMMAND_PASTS: Final[dict[Callable[[Any, Context], Decision], tuple[Fact, ...]]]
     **dict.fromkeys((state_case, decide_dispute, withdraw_dispute, escalate_dispute), IN_DISPUTE),
     **dict.fromkeys((check_out, close_visit, void_visit, mark_overdue), VISITED),
     **dict.fromkeys((offer, accept, withdraw, reschedule, fulfil, cancel, expire), REQUESTS),
+    fulfil_with_record: (*REQUESTS, logged("R9", "11-22 09:00 - 10:00", volunteer="V2")),
     **{
         decide: REDEMPTIONS
         for decide in COMMAND_EXAMPLES
@@ -840,6 +871,7 @@ COMMAND_PASTS: Final[dict[Callable[[Any, Context], Decision], tuple[Fact, ...]]]
     move_grid: (GridRegistered(JINHU, ("第1网格",)),),
     complete_merger: (replace(COMMUNITY_MERGED, effective_on=date(2026, 11, 22)),),
     follow_place: (replace(COMMUNITY_MERGED, effective_on=date(2026, 11, 22)),),
+    **dict.fromkeys((approve_policy, reject_policy, withdraw_policy), PROPOSALS),
     **dict.fromkeys(MOVING_COMMANDS, MOVING_PAST),
 }
 """What must have happened beside the ordinary for an example command to be accepted."""

@@ -113,6 +113,10 @@ READS = (
     "/v1/reservations",
     "/v1/reservations/RV1",
     "/v1/open-reservations",
+    "/v1/queues",
+    "/v1/queues/to-confirm",
+    "/v1/solvency",
+    "/v1/signals",
 )
 
 

@@ -64,7 +64,7 @@ from domain.household import (
 from domain.ledger import ledger
 from domain.opening import Opening
 from domain.partner import Partner, Reward
-from domain.policy import Policy, PolicyAdopted, policy_book
+from domain.policy import Policy, PolicyAdopted, policy_book, policy_proposals
 from domain.redemption import HouseholdMonth, Reservation
 from domain.request import ServiceRequest
 from domain.sheet import Sheet
@@ -125,6 +125,7 @@ FOLDS = [
         Trust.of(""),
         StatementState.of(""),
         issued_statements,
+        policy_proposals,
         FamilyTies.of(""),
         TransferMonth.of("", NOW.date()),
         Group.of(""),

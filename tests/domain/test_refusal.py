@@ -87,6 +87,7 @@ CODES = {
     "offer-already-made": AlreadyDone,
     "offer-for-somebody-else": NotAllowed,
     "own-offer-accepted": NotAllowed,
+    "record-not-for-request": AgainstRule,
     "request-already-asked": AlreadyDone,
     "request-in-other-status": AlreadyDone,
     "request-not-over": AgainstRule,
@@ -176,6 +177,12 @@ CODES = {
     "effective-too-early": AgainstRule,
     "moved-into-itself": AgainstRule,
     "place-already-moved": AlreadyDone,
+    "decided-by-proposer": NotAllowed,
+    "policy-needs-approval": NotAllowed,
+    "policy-proposal-exists": AlreadyDone,
+    "policy-proposal-settled": AlreadyDone,
+    "unknown-policy-proposal": Unknown,
+    "policy-withdrawn-by-another": NotAllowed,
 }
 """Clients and printed guides name these codes, so a code is added here and never changed."""
 

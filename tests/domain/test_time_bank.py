@@ -76,7 +76,23 @@ from domain.household import (
     register_household,
     register_member,
 )
-from domain.policy import AdoptPolicy, Policy, PolicyAdopted, adopt
+from domain.policy import (
+    AdoptPolicy,
+    ApprovePolicy,
+    Policy,
+    PolicyAdopted,
+    PolicyProposalRejected,
+    PolicyProposalWithdrawn,
+    PolicyProposed,
+    ProposePolicy,
+    RejectPolicy,
+    WithdrawPolicy,
+    adopt,
+    approve_policy,
+    propose_policy,
+    reject_policy,
+    withdraw_policy,
+)
 from domain.refusal import Refusal
 from infrastructure.codec import decode, encode
 from tests.controls import COMMAND_ID, JINHU, OFFSET, TIME, XINZHU, ZONE, envelope
@@ -140,6 +156,8 @@ class TimeBank(MovingRules, RuleBasedStateMachine):
         # The model
         self.balances: Counter[str] = Counter()
         self.policies: list[PolicyAdopted] = []
+        self.proposals: dict[str, PolicyProposed] = {}
+        self.open_proposals: set[str] = set()
         self.home: dict[str, str] = {}
         self.records: dict[str, HoursLogged] = {}
         self.status: dict[str, str] = {}
@@ -174,9 +192,30 @@ class TimeBank(MovingRules, RuleBasedStateMachine):
         self.now += timedelta(hours=hours)
 
     @rule(policy=POLICIES, days=st.integers(0, 2))
-    def adopt(self, policy: Policy, days: int) -> None:
+    def adopt_alone(self, policy: Policy, days: int) -> None:
         effective_on = self.now.date() + timedelta(days=days)
         self.command(adopt, AdoptPolicy(effective_on=effective_on, policy=policy), ADMIN)
+
+    @rule(policy=POLICIES, days=st.integers(0, 2), fresh=FRESH, at_once=FRESH)
+    def propose(self, policy: Policy, days: int, fresh: bool, at_once: bool) -> None:
+        effective_on = self.now.date() + timedelta(days=days)
+        number = f"P{len(self.proposals) - (not fresh)}"
+        self.command(
+            propose_policy, ProposePolicy(proposal=number, effective_on=effective_on, policy=policy), OTHER_ADMIN
+        )
+        if at_once:
+            self.command(approve_policy, ApprovePolicy(proposal=number), ADMIN)
+
+    @rule(back=st.integers(0, 3), admin=st.sampled_from([ADMIN, OTHER_ADMIN]), what=st.sampled_from("arw"))
+    def settle_proposal(self, back: int, admin: Actor, what: str) -> None:
+        number = f"P{len(self.proposals) - 1 - back}"
+        match what:
+            case "a":
+                self.command(approve_policy, ApprovePolicy(proposal=number), admin)
+            case "r":
+                self.command(reject_policy, RejectPolicy(proposal=number, reason="not-agreed"), admin)
+            case _:
+                self.command(withdraw_policy, WithdrawPolicy(proposal=number), admin)
 
     @rule(community=COMMUNITIES, household=HOUSEHOLDS, actor=ACTORS)
     def register(self, community: str, household: str, actor: Actor) -> None:
@@ -362,6 +401,7 @@ class TimeBank(MovingRules, RuleBasedStateMachine):
         from_stored = drive(decide(command, context), self.stored_state)
         assert stored(from_stored) == stored(decided)  # nothing depends on what storing changes
         before = dict(self.balances)
+        self.actor = actor
         self.claimed = decide is not import_hours or command.status in ("logged", "confirmed")
         for policy, fact in decided.each():
             self.record([fact], policy)
@@ -394,7 +434,19 @@ class TimeBank(MovingRules, RuleBasedStateMachine):
         match fact:
             case PolicyAdopted():
                 assert fact.version == len(self.policies) + 1
+                if self.policies:
+                    self.check_adoption(fact)
                 self.policies.append(fact)
+            case PolicyProposed():
+                assert fact.proposal not in self.proposals
+                self.proposals[fact.proposal] = fact
+                self.open_proposals.add(fact.proposal)
+            case PolicyProposalRejected():
+                assert fact.rejected_by != self.proposals[fact.proposal].proposed_by
+                self.open_proposals.remove(fact.proposal)
+            case PolicyProposalWithdrawn():
+                assert fact.withdrawn_by == self.proposals[fact.proposal].proposed_by
+                self.open_proposals.remove(fact.proposal)
             case MemberRegistered():
                 assert fact.member not in self.home
                 self.home[fact.member] = fact.household
@@ -470,6 +522,14 @@ class TimeBank(MovingRules, RuleBasedStateMachine):
             assert fact.minutes > 0
             confirmed = self.last(HoursConfirmed, fact.record)
             assert self.balances[fact.source] == max(cap, self.balances[fact.source] + fact.minutes - confirmed.minutes)
+
+    def check_adoption(self, adopted: PolicyAdopted) -> None:
+        """A later version is what was proposed, is approved by another, and changes no day that has begun."""
+        proposed = self.proposals[adopted.proposal]
+        self.open_proposals.remove(adopted.proposal)
+        assert (adopted.effective_on, adopted.policy) == (proposed.effective_on, proposed.policy)
+        assert proposed.proposed_by != self.actor.id
+        assert adopted.effective_on > max(self.now.date(), self.policies[-1].effective_on)
 
     def check_claim(self, logged: HoursLogged, policy: int) -> None:
         in_force = [p for p in self.policies if p.effective_on <= logged.started_at.date()][-1]

@@ -39,9 +39,11 @@ from domain.dispute import (
 from domain.fact import Fact
 from domain.hours import ConfirmHours, LogHours, RejectHours, ReverseHours, confirm, log, reject, reverse
 from domain.household import (
+    AttestAge,
     EnrolVolunteer,
     RegisterHousehold,
     RegisterMember,
+    attest_age,
     enrol_volunteer,
     register_household,
     register_member,
@@ -181,6 +183,7 @@ class History:
             (register_household, RegisterHousehold(household=f"H{number}", community=community, grid=grid)),
             (register_member, RegisterMember(member=f"V{number}", household=f"H{number}")),
             (enrol_volunteer, EnrolVolunteer(volunteer=f"V{number}")),
+            (attest_age, AttestAge(person=f"V{number - number % 2}", age_years_min=60 + number)),
         ]
 
     def _something(self) -> list[tuple[Any, Any]]:

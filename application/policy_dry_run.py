@@ -1,0 +1,550 @@
+"""What a policy would have done: history decided again under it, and who would be affected and by how much.
+
+Two histories are folded side by side, fact by fact in the journal's order: the one that happened, and the one that is
+supposed. Every logging, confirmation, rejection and reversal of hours is decided again with the functions that decided
+it, against the states of the supposed history. Where that comes to something else, it is decided once more against
+what happened, under the policies that were in force: only if that gives the very facts of the journal is the
+difference the new policy's doing. So the rules that are in force make no difference to their own history.
+
+All other facts stand in both histories as they happened, and the report counts those that a policy had a say in. What
+was refused at the time left no fact: a laxer policy shows none of the service that it would have let in.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict
+from datetime import date, timedelta, tzinfo
+from itertools import chain, groupby
+from typing import Any, Final, NamedTuple
+
+import msgspec
+from msgspec.structs import replace
+
+from domain.account import (
+    UNDECIDED,
+    Account,
+    CappedMinutesReturned,
+    HoursConfirmed,
+    HoursReversed,
+    MinutesCapped,
+)
+from domain.decision import Actor, Context, Decided, Decision, Fold, Reading, drive, read_all
+from domain.fact import Envelope, Fact, Movement, Recorded
+from domain.facts import CONCEPTS
+from domain.hours import (
+    ConfirmHours,
+    HoursLogged,
+    HoursRejected,
+    ImportHours,
+    LogHours,
+    RejectHours,
+    ReverseHours,
+    ServiceRecord,
+    confirm,
+    import_hours,
+    log,
+    reject,
+    reverse,
+)
+from domain.household import Household
+from domain.journal import FactStore
+from domain.policy import Policy, PolicyAdopted, PolicyBook, policy_book
+from domain.refusal import Refusal
+
+DECIDED_AGAIN: Final = (HoursLogged, HoursConfirmed, MinutesCapped, HoursRejected, HoursReversed, CappedMinutesReturned)
+ROUNDED, CAPPED, HONOURED, PAID = "rounded", "above-cap", "honour", "payer"
+"""Effects beside refusals, which have their rule's code: other minutes, more or less to the pool or as an honour, and
+another account that pays."""
+
+
+class Effect(msgspec.Struct):
+    """What the policy would have done to records for one reason: ``code`` is a refusal's, or one of the four above.
+
+    Minutes are those of the service; for ``above-cap`` and ``honour`` those that were not left to the household.
+    """
+
+    code: str
+    records: int = 0
+    minutes_before: int = 0
+    minutes_after: int = 0
+
+
+class AffectedRecord(msgspec.Struct, frozen=True, gc=False):
+    """One record and one effect on it."""
+
+    record: str
+    volunteer: str
+    account: str
+    day: date
+    code: str
+    minutes_before: int
+    minutes_after: int
+
+
+class Sums(msgspec.Struct):
+    """What service came to in one history, in minutes: for one account, or all of them."""
+
+    credited_minutes: int = 0
+    capped_minutes: int = 0
+    honour_minutes: int = 0
+    paid_minutes: int = 0
+    balance_minutes: int = 0
+
+
+class AffectedAccount(msgspec.Struct):
+    """A household (or a group, or a pool) as it is, and as it would be."""
+
+    account: str
+    records: int
+    before: Sums
+    after: Sums
+
+    @property
+    def change_minutes(self) -> int:
+        """The larger of the changes to what it was credited and to what it holds."""
+        return max(
+            abs(self.after.credited_minutes - self.before.credited_minutes),
+            abs(self.after.balance_minutes - self.before.balance_minutes),
+        )
+
+
+class Uncovered(msgspec.Struct):
+    """Facts of one type that would have overdrawn an account."""
+
+    facts: int = 0
+    minutes: int = 0
+
+
+class Setting(msgspec.Struct, frozen=True):
+    setting: str
+    adopted: Any
+    supposed: Any
+
+
+class DryRunReport(msgspec.Struct):
+    """Who would be affected and by how much, the largest changes first."""
+
+    position: int
+    facts: int
+    settings: list[Setting]
+    """Where the policy differs from the last one that is adopted."""
+    records: int
+    """Records whose logging was decided again."""
+    records_affected: int
+    volunteers_affected: int
+    households_affected: int
+    effects: list[Effect]
+    total_before: Sums
+    total_after: Sums
+    accounts: list[AffectedAccount]
+    affected: list[AffectedRecord]
+    uncovered: dict[str, Uncovered]
+    """Movements, by type, that stand in both histories and would have overdrawn an account in the supposed one."""
+    not_decided_again: dict[str, int]
+    """Facts, by type, that a policy had a say in and that stand as they happened."""
+    kept: dict[str, int]
+    """Facts on hours, by type, that stand as they happened since other rules than those of hours decided them."""
+
+
+class _Step(NamedTuple):
+    """One decision that was made on a record, and the facts that followed."""
+
+    decide: Callable[[Any, Context], Decision]
+    command: Any
+    actor: str
+    facts: tuple[Fact, ...]
+
+
+class DryRun:
+    """A fold over the facts of whole commands in their order; days (of service) bound where the policy is supposed."""
+
+    def __init__(self, policy: Policy, zone: tzinfo, since: date | None = None, until: date | None = None) -> None:
+        self._policy, self._zone, self._since, self._until = policy, zone, since, until
+        self._folds: dict[str, Fold[Any]] = {fold.prefix: fold for fold in _all_folds()}
+        self._states: dict[str, Any] = {}
+        self._supposed: dict[str, Any] = {}
+        """States by tag, of the supposed history only where it went another way."""
+        self._book = self._supposed_book(PolicyBook())
+        self._unlogged: set[str] = set()
+        self._before: dict[str, Sums] = {}
+        self._after: dict[str, Sums] = {}
+        self._effects: dict[str, Effect] = {}
+        self._affected: list[AffectedRecord] = []
+        self._uncovered: dict[str, Uncovered] = {}
+        self._not_decided_again: Counter[str] = Counter()
+        self._kept: Counter[str] = Counter()
+        self._records = 0
+        self.position = 0
+
+    def fold(self, command: Sequence[Recorded[Any]]) -> None:
+        """Everything that one command recorded."""
+        self.position = command[-1].position
+        records: dict[str, list[Fact]] = {}
+        for recorded in command:
+            if isinstance(fact := recorded.envelope.fact, DECIDED_AGAIN):
+                records.setdefault(fact.record, []).append(fact)
+        for recorded in command:
+            envelope, fact = recorded.envelope, recorded.envelope.fact
+            if not isinstance(fact, DECIDED_AGAIN):
+                self._stands(envelope)
+            elif facts := records.pop(fact.record, None):
+                self._decide_again(envelope, fact.record, facts)
+
+    def report(self) -> DryRunReport:
+        accounts = [
+            AffectedAccount(name, records, before, after)
+            for name, records, before, after in self._accounts()
+            if records or before != after
+        ]
+        accounts.sort(key=lambda each: (-each.change_minutes, -each.records, each.account))
+        book: PolicyBook = self._states.get(policy_book.tag, PolicyBook())
+        total_before, total_after = self._totals()
+        return DryRunReport(
+            position=self.position,
+            facts=self.position,
+            settings=_changed(book.versions[-1].policy if book.versions else Policy(), self._policy),
+            records=self._records,
+            records_affected=len({each.record for each in self._affected}),
+            volunteers_affected=len({each.volunteer for each in self._affected}),
+            households_affected=sum(each.account.startswith("household:") for each in accounts),
+            effects=sorted(self._effects.values(), key=lambda each: (-each.records, each.code)),
+            total_before=total_before,
+            total_after=total_after,
+            accounts=accounts,
+            affected=sorted(
+                self._affected, key=lambda each: (-abs(each.minutes_after - each.minutes_before), each.record)
+            ),
+            uncovered=self._uncovered,
+            not_decided_again=dict(sorted(self._not_decided_again.items())),
+            kept=dict(sorted(self._kept.items())),
+        )
+
+    def _accounts(self) -> Iterator[tuple[str, int, Sums, Sums]]:
+        """Every account that minutes came to or left, with how many of its records are affected."""
+        records = Counter(each.account for each in {each.record: each for each in self._affected}.values())
+        names = {tag for tag in chain(self._states, self._supposed) if tag.startswith("account:")}
+        for name in {tag.removeprefix("account:") for tag in names} | records.keys():
+            before, after = self._before.get(name, Sums()), self._after.get(name, Sums())
+            now: Account = self._state(Account.of(name))
+            supposed: Account = self._supposed_state(Account.of(name))
+            yield (
+                name,
+                records[name],
+                replace(before, balance_minutes=now.balance_minutes),
+                replace(after, balance_minutes=supposed.balance_minutes),
+            )
+
+    def _totals(self) -> tuple[Sums, Sums]:
+        """What all service came to, and what all households hold."""
+        totals = Sums(), Sums()
+        for name, _, *both in self._accounts():
+            for total, sums in zip(totals, both, strict=True):
+                total.credited_minutes += sums.credited_minutes
+                total.capped_minutes += sums.capped_minutes
+                total.honour_minutes += sums.honour_minutes
+                total.paid_minutes += sums.paid_minutes
+                total.balance_minutes += sums.balance_minutes if name.startswith("household:") else 0
+        return totals
+
+    # ── Both histories ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _state(self, reading: Reading[Any]) -> Any:
+        state = self._states.get(reading.tag)
+        return reading.fold.start(reading.tag) if state is None else state
+
+    def _supposed_state(self, reading: Reading[Any]) -> Any:
+        if reading.tag == policy_book.tag:
+            return self._book
+        state = self._supposed.get(reading.tag)
+        return self._state(reading) if state is None else state
+
+    def _happened_and_would(self, facts: Iterable[Fact]) -> None:
+        for fact in facts:
+            for reading in self._readings(fact):
+                if (supposed := self._supposed.get(reading.tag)) is not None:
+                    self._supposed[reading.tag] = reading.fold.evolve(supposed, fact)
+                self._states[reading.tag] = reading.fold.evolve(self._state(reading), fact)
+            _sum(self._before, fact, self._state)
+            _sum(self._after, fact, self._supposed_state)
+
+    def _happened(self, facts: Iterable[Fact]) -> None:
+        for fact in facts:
+            for reading in self._readings(fact):
+                state = self._state(reading)
+                self._supposed.setdefault(reading.tag, state)
+                self._states[reading.tag] = reading.fold.evolve(state, fact)
+            _sum(self._before, fact, self._state)
+
+    def _would(self, facts: Iterable[Fact]) -> None:
+        for fact in facts:
+            for reading in self._readings(fact):
+                self._supposed[reading.tag] = reading.fold.evolve(self._supposed_state(reading), fact)
+            _sum(self._after, fact, self._supposed_state)
+
+    def _readings(self, fact: Fact) -> Iterator[Reading[Any]]:
+        for tag in fact.tags():
+            if (fold := self._folds.get(tag[: tag.index(":")])) is not None:
+                yield Reading(fold, tag)
+
+    def _supposed_book(self, book: PolicyBook) -> PolicyBook:
+        """The versions that were adopted, and in their place between the bounds the one that is supposed."""
+        first = self._since or date.min
+        versions = [adopted for adopted in book.versions if adopted.effective_on < first]
+        versions.append(PolicyAdopted(0, first, self._policy))
+        if self._until is not None:
+            end = self._until + timedelta(days=1)
+            later = [adopted for adopted in book.versions if adopted.effective_on > end]
+            in_force = [adopted for adopted in book.versions if adopted.effective_on <= end][-1:]
+            versions += [*(replace(adopted, effective_on=end) for adopted in in_force), *later]
+        return PolicyBook(tuple(versions))
+
+    # ── One fact after another ───────────────────────────────────────────────────────────────────────────────────────
+
+    def _stands(self, envelope: Envelope[Any]) -> None:
+        fact = envelope.fact
+        self._happened_and_would((fact,))
+        if isinstance(fact, PolicyAdopted):
+            self._book = self._supposed_book(self._states[policy_book.tag])
+        if envelope.policy and not envelope.imported:
+            self._not_decided_again[fact.type] += 1
+        if isinstance(fact, Movement) and fact.source not in UNDECIDED:
+            source = Account.of(fact.source)
+            supposed = self._supposed_state(source).balance_minutes
+            if supposed < min(0, self._state(source).balance_minutes):
+                uncovered = self._uncovered.setdefault(fact.type, Uncovered())
+                uncovered.facts += 1
+                uncovered.minutes += min(fact.minutes, -supposed)
+
+    def _decide_again(self, envelope: Envelope[Any], record: str, facts: list[Fact]) -> None:
+        self._records += isinstance(facts[0], HoursLogged)
+        for step in self._steps(envelope, facts):
+            if record in self._unlogged:
+                self._happened(step.facts)
+                continue
+            context = Context(Actor(step.actor, "admin"), envelope.decided_at, envelope.command, self._zone)
+            would = _decided(step, context, self._supposed_state)
+            if would == step.facts:
+                self._happened_and_would(step.facts)
+            elif _decided(step, context, self._state) != step.facts:
+                self._keep(record, step.facts)
+            else:
+                self._differs(record, step.facts, would)
+
+    def _keep(self, record: str, facts: tuple[Fact, ...]) -> None:
+        """Facts that other rules decided stand; but a reversal undoes what the record was credited, in each history."""
+        self._kept.update(fact.type for fact in facts)
+        supposed = self._supposed_state(ServiceRecord.of(record))
+        if not any(isinstance(fact, HoursReversed) for fact in facts) or supposed == self._state(
+            ServiceRecord.of(record)
+        ):
+            self._happened_and_would(facts)
+            return
+        self._happened(facts)
+        credited, capped = supposed.confirmed, supposed.capped
+        for fact in facts:
+            if isinstance(fact, HoursReversed) and credited is not None:
+                self._would((replace(fact, source=credited.target, target=credited.source, minutes=credited.minutes),))
+            elif isinstance(fact, CappedMinutesReturned) and capped is not None:
+                self._would((replace(fact, source=capped.target, target=capped.source, minutes=capped.minutes),))
+
+    def _differs(self, record: str, facts: tuple[Fact, ...], would: tuple[Fact, ...] | Refusal) -> None:
+        self._happened(facts)
+        if not isinstance(would, Refusal):
+            self._would(would)
+        logged: HoursLogged = self._states["record:" + record].logged
+        if isinstance(would, Refusal):
+            if isinstance(facts[0], HoursLogged):
+                self._unlogged.add(record)
+            if isinstance(facts[0], HoursLogged | HoursConfirmed):
+                self._affect(logged, would.code, logged.service_minutes, 0)
+            return  # what can't be rejected or reversed since it wasn't confirmed is no effect of its own
+        for code, kind, minutes_of in _COMPARED:
+            before, after = (sum(minutes_of(f) for f in each if isinstance(f, kind)) for each in (facts, would))
+            if before != after:
+                self._affect(logged, code, before, after)
+        paid, would_pay = ([f for f in each if isinstance(f, HoursConfirmed)] for each in (facts, would))
+        if [f.source for f in paid] != [f.source for f in would_pay]:
+            self._affect(logged, PAID, sum(f.minutes for f in paid), sum(f.minutes for f in would_pay))
+
+    def _affect(self, logged: HoursLogged, code: str, minutes_before: int, minutes_after: int) -> None:
+        effect = self._effects.setdefault(code, Effect(code))
+        effect.records += 1
+        effect.minutes_before += minutes_before
+        effect.minutes_after += minutes_after
+        account, day = "household:" + logged.household, logged.started_at.date()
+        self._affected.append(
+            AffectedRecord(logged.record, logged.volunteer, account, day, code, minutes_before, minutes_after)
+        )
+
+    def _steps(self, envelope: Envelope[Any], facts: list[Fact]) -> Iterator[_Step]:
+        """The decisions that made one command's facts on one record, as the commands that would ask for them now."""
+        if envelope.imported and isinstance(facts[0], HoursLogged):
+            yield self._imported(facts[0], facts)
+            return
+        for kind, each in groupby(facts, _settles):
+            same = tuple(each)
+            match next((fact for fact in same if type(fact) is kind), None):
+                case HoursLogged() as fact:
+                    yield _Step(log, _claim(fact), fact.logged_by, same)
+                case HoursConfirmed() as fact:
+                    yield _Step(confirm, ConfirmHours.model_construct(record=fact.record), fact.confirmed_by, same)
+                case HoursRejected() as fact:
+                    rejected = RejectHours.model_construct(record=fact.record, reason=fact.reason)
+                    yield _Step(reject, rejected, fact.rejected_by, same)
+                case HoursReversed() as fact:
+                    reversed_ = ReverseHours.model_construct(record=fact.record, reason=fact.reason)
+                    yield _Step(reverse, reversed_, fact.reversed_by, same)
+                case _:  # no decision on hours makes only this
+                    yield _Step(_undecidable, None, "", same)
+
+    def _imported(self, logged: HoursLogged, facts: list[Fact]) -> _Step:
+        """The row of older books that was imported; who and what is new in it is registered already."""
+        confirmed_by, status = None, "logged"
+        for fact in facts:
+            match fact:
+                case HoursConfirmed():
+                    confirmed_by, status = fact.confirmed_by, "confirmed"
+                case HoursRejected():
+                    confirmed_by, status = fact.rejected_by, "rejected"
+                case HoursReversed():
+                    status = "reversed"
+        row = ImportHours(
+            record=logged.record,
+            volunteer=logged.volunteer,
+            household=logged.household,
+            household_community=self._state(Household.of(logged.household)).community or logged.community,
+            recipient_household=logged.recipient_household,
+            community=logged.community,
+            grid=logged.grid,
+            service=logged.service,
+            started_at=logged.started_at,
+            ended_at=logged.ended_at,
+            minutes=logged.claimed_minutes,
+            confirmed_by=confirmed_by,
+            status=status,  # type: ignore[arg-type]
+        )
+        return _Step(import_hours, row, logged.logged_by, tuple(facts))
+
+
+def dry_run(
+    store: FactStore,
+    policy: Policy,
+    zone: tzinfo,
+    since: date | None = None,
+    until: date | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> DryRunReport:
+    """Replay the journal under a policy that is supposed for service begun on the days from ``since`` to ``until``.
+
+    Raises: what the store raises for facts that can't be read.
+    """
+    run = DryRun(policy, zone, since, until)
+
+    def facts() -> Iterator[Recorded[Any]]:
+        for batch in store.scan():
+            yield from batch
+            if progress is not None:
+                progress(batch[-1].position)
+
+    for _, command in groupby(facts(), lambda recorded: recorded.envelope.command):
+        run.fold(tuple(command))
+    return run.report()
+
+
+def _decided(step: _Step, context: Context, look_up: Callable[[Reading[Any]], Any]) -> tuple[Fact, ...] | Refusal:
+    """What a step comes to; what no policy has a say in is taken from the facts that happened."""
+    try:
+        decided = drive(step.decide(step.command, context), look_up).facts
+    except Refusal as refusal:
+        return refusal
+    if decided == step.facts:
+        return decided
+    return tuple(_as_it_happened(fact, step.facts) for fact in decided if isinstance(fact, DECIDED_AGAIN))
+
+
+def _as_it_happened(fact: Fact, facts: tuple[Fact, ...]) -> Fact:
+    like = next((each for each in facts if type(each) is type(fact)), fact)
+    match fact:
+        case HoursLogged():
+            return replace(like, service_minutes=fact.service_minutes)
+        case HoursConfirmed():
+            moved = {"source": fact.source, "target": fact.target, "minutes": fact.minutes}
+            return replace(like, **moved, honour_minutes=fact.honour_minutes)
+        case Movement():
+            return replace(like, source=fact.source, target=fact.target, minutes=fact.minutes)
+        case _:
+            return like
+
+
+def _undecidable(_: None, __: Context) -> Decision:
+    """What none of the decisions on hours comes to: nothing."""
+    yield from read_all(())
+    return Decided(0, ())
+
+
+def _settles(fact: Fact) -> type[Fact]:
+    """The fact that names the decision which this one belongs to."""
+    match fact:
+        case MinutesCapped():
+            return HoursConfirmed
+        case CappedMinutesReturned():
+            return HoursReversed
+        case _:
+            return type(fact)
+
+
+def _claim(logged: HoursLogged) -> LogHours:
+    return LogHours.model_construct(
+        record=logged.record,
+        volunteer=logged.volunteer,
+        recipient_household=logged.recipient_household,
+        community=logged.community,
+        grid=logged.grid,
+        service=logged.service,
+        started_at=logged.started_at,
+        ended_at=logged.ended_at,
+        minutes=logged.claimed_minutes,
+    )
+
+
+_COMPARED: Final[tuple[tuple[str, type[Fact], Callable[[Any], int]], ...]] = (
+    (ROUNDED, HoursLogged, lambda fact: fact.service_minutes),
+    (CAPPED, MinutesCapped, lambda fact: fact.minutes),
+    (HONOURED, HoursConfirmed, lambda fact: fact.honour_minutes),
+)
+
+
+def _sum(sums: dict[str, Sums], fact: Fact, look_up: Callable[[Reading[Any]], Any]) -> None:
+    """Add what a fact on hours says to the sums of the accounts that it names."""
+    match fact:
+        case HoursConfirmed():
+            earner = sums.get(fact.target) or sums.setdefault(fact.target, Sums())
+            earner.credited_minutes += fact.minutes
+            earner.honour_minutes += fact.honour_minutes
+            if fact.source not in UNDECIDED:
+                sums.setdefault(fact.source, Sums()).paid_minutes += fact.minutes
+        case HoursReversed():
+            earner = sums.setdefault(fact.source, Sums())
+            earner.credited_minutes -= fact.minutes
+            confirmed: HoursConfirmed | None = look_up(ServiceRecord.of(fact.record)).confirmed
+            earner.honour_minutes -= 0 if confirmed is None else confirmed.honour_minutes
+            if fact.target not in UNDECIDED:
+                sums.setdefault(fact.target, Sums()).paid_minutes -= fact.minutes
+        case MinutesCapped():
+            sums.setdefault(fact.source, Sums()).capped_minutes += fact.minutes
+        case CappedMinutesReturned():
+            sums.setdefault(fact.target, Sums()).capped_minutes -= fact.minutes
+
+
+def _changed(adopted: Policy, supposed: Policy) -> list[Setting]:
+    now, then = asdict(adopted), asdict(supposed)
+    return [Setting(name, now[name], then[name]) for name in now if now[name] != then[name]]
+
+
+def _all_folds() -> Iterator[Fold[Any]]:
+    """Every fold that the domain's concepts define."""
+    for module in CONCEPTS:
+        for value in vars(module).values():
+            fold = value.fold if isinstance(value, Reading) else value
+            if isinstance(fold, Fold):
+                yield fold

@@ -1,0 +1,150 @@
+"""What waits for staff: queues, each a query on the read models, oldest first, with its counts.
+
+A queue is a few lines: its rows, what they mean, and when they leave. To add one, add it to QUEUES.
+"""
+
+from datetime import datetime, tzinfo
+from typing import Any, Final, NamedTuple
+
+import msgspec
+from psycopg import AsyncConnection, Cursor
+from psycopg.rows import dict_row
+
+DAY_MICROSECONDS: Final = 86_400_000_000
+LATE_DAYS: Final = 7
+"""A record that is logged later after the day of its service than this is late, though the policy may allow it."""
+
+EXPIRING_DAYS: Final = 2
+REQUEST_DAYS: Final = 3
+
+
+class QueueCount(msgspec.Struct, frozen=True):
+    """``oldest_waiting_days`` is None where nothing waits."""
+
+    queue: str
+    title: str
+    count: int
+    oldest_waiting_days: int | None
+    definition: str
+
+
+class Queue(NamedTuple):
+    """One queue. ``rows`` is a SELECT that gives each row a ``position`` of its own (the order, and the cursor), its
+    ``community`` (which bounds staff) and ``since_microseconds`` (Unix: how long it has waited); what else it gives is
+    shown. It may use the parameters ``now_microseconds`` and ``zone``. It leaves the queue when it is selected no more.
+    """
+
+    name: str
+    title: str
+    zh: str
+    en: str
+    rows: str
+
+
+_RECORD: Final = (
+    "SELECT logged_position AS position, community, logged_at_microseconds AS since_microseconds, record, volunteer,"
+    " household, recipient_household, service, worked_on::text AS worked_on, service_minutes, logged_by, imported"
+    " FROM hours WHERE status = 'logged'"
+)
+
+QUEUES: Final[tuple[Queue, ...]] = (
+    Queue(
+        "to-confirm",
+        "待确认 To confirm",
+        "已登记、还没有确认也没有驳回的服务记录；自登记之日起等待。",
+        "Service records that are logged and neither confirmed nor rejected; they wait since they were logged.",
+        _RECORD,
+    ),
+    Queue(
+        "late-entries",
+        "补登 Late entries",
+        f"待确认的记录中，服务日之后超过 {LATE_DAYS} 天才登记的；从旧台账导入的不算，因为当时何时登记已不可知。",
+        f"Of the records to confirm those that were logged more than {LATE_DAYS} days after the day of service; not "
+        "those imported from older books, since nobody knows when they were logged.",
+        _RECORD + " AND NOT imported AND"
+        f" (to_timestamp(logged_at_microseconds / 1000000) AT TIME ZONE %(zone)s)::date - worked_on > {LATE_DAYS}",
+    ),
+    Queue(
+        "open-check-ins",
+        "未签退 Open check-ins",
+        "签到后超过规则时限仍未签退的服务；它不会自动计时，须由工作人员按实情办结或作废。",
+        "Services that were checked in to and not out of within the policy's limit; they earn nothing by themselves, "
+        "and staff close or void them.",
+        "SELECT position, community, started_at_microseconds AS since_microseconds, visit, volunteer,"
+        " recipient_household, service, started_at, evidence FROM visits WHERE status = 'overdue'",
+    ),
+    Queue(
+        "disputes",
+        "争议 Disputes",
+        "尚未裁定的争议；escalated 表示已逾期，只能由管理员裁定。",
+        "Disputes that are not decided yet; those that are `escalated` are past their deadline, and an "
+        "administrator's.",
+        "SELECT opened_position AS position, h.community, opened_at_microseconds AS since_microseconds, dispute,"
+        " d.record, side, ground, held_minutes, earner_heard, recipient_heard, escalated, decision_due_microseconds"
+        " FROM disputes d JOIN hours h ON h.record = d.record WHERE d.status = 'open'",
+    ),
+    Queue(
+        "expiring-reservations",
+        "即将到期的预留 Expiring reservations",
+        f"{EXPIRING_DAYS} 天内到期、还没有领取的兑换预留，可提醒该户。",
+        f"Reservations of rewards that end within {EXPIRING_DAYS} days and are not collected: remind the household.",
+        "SELECT reserved_position AS position, community,"
+        " (extract(epoch FROM reserved_at::timestamptz) * 1000000)::bigint AS since_microseconds, reservation, reward,"
+        " partner, household, minutes, status, ends_at FROM reservations WHERE status IN ('reserved', 'given-up')"
+        f" AND ends_at_microseconds <= %(now_microseconds)s + {EXPIRING_DAYS * DAY_MICROSECONDS}",
+    ),
+    Queue(
+        "requests-waiting",
+        "久等的需求 Requests waiting too long",
+        f"提出已满 {REQUEST_DAYS} 天、还没有约定志愿者的服务需求。",
+        f"Service requests asked {REQUEST_DAYS} days ago or earlier for which no volunteer has been accepted.",
+        "SELECT asked_position AS position, community, asked_at_microseconds AS since_microseconds, request, household,"
+        " grid, service, earliest_at, latest_at, estimated_minutes, needs FROM requests WHERE status = 'open'"
+        f" AND asked_at_microseconds <= %(now_microseconds)s - {REQUEST_DAYS * DAY_MICROSECONDS}",
+    ),
+)
+
+
+def named(name: str) -> Queue | None:
+    """The queue of that name, or None."""
+    return next((queue for queue in QUEUES if queue.name == name), None)
+
+
+def counts(cursor: Cursor[Any], *, community: str | None, now: datetime, zone: tzinfo) -> list[QueueCount]:
+    """Every queue with how many wait in it, of one community or of all, and how many whole days the oldest has."""
+    found = []
+    for queue in QUEUES:
+        cursor.execute(
+            "SELECT count(*), (%(now_microseconds)s - min(since_microseconds)) / %(day)s"
+            f" FROM ({queue.rows}) AS queue WHERE %(community)s::text IS NULL OR community = %(community)s",
+            _parameters(community, now, zone),
+        )
+        ((count, oldest),) = cursor.fetchall()
+        found.append(QueueCount(queue.name, queue.title, count, oldest, f"{queue.zh} / {queue.en}"))
+    return found
+
+
+async def waiting(
+    connection: AsyncConnection[Any],
+    queue: Queue,
+    *,
+    community: str | None,
+    now: datetime,
+    zone: tzinfo,
+    after: int,
+    limit: int,
+) -> list[dict[str, Any]]:
+    """What waits in a queue, oldest first, after a position, with the whole days that each has waited."""
+    cursor = connection.cursor(row_factory=dict_row)
+    await cursor.execute(
+        "SELECT *, (%(now_microseconds)s - since_microseconds) / %(day)s AS waiting_days"
+        f" FROM ({queue.rows}) AS queue WHERE position > %(after)s"
+        " AND (%(community)s::text IS NULL OR community = %(community)s) ORDER BY position LIMIT %(limit)s",
+        {**_parameters(community, now, zone), "after": after, "limit": limit},
+    )
+    return await cursor.fetchall()
+
+
+def _parameters(community: str | None, now: datetime, zone: tzinfo) -> dict[str, object]:
+    microseconds = int(now.timestamp()) * 1_000_000
+    return {"community": community, "now_microseconds": microseconds, "zone": str(zone), "day": DAY_MICROSECONDS}
