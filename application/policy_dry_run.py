@@ -160,7 +160,10 @@ class DryRun:
 
     def __init__(self, policy: Policy, zone: tzinfo, since: date | None = None, until: date | None = None) -> None:
         self._policy, self._zone, self._since, self._until = policy, zone, since, until
-        self._folds: dict[str, Fold[Any]] = {fold.prefix: fold for fold in _all_folds()}
+        # Hours are decided by the folds of the first concepts; a later fold over the same tags serves other decisions.
+        self._folds: dict[str, Fold[Any]] = {}
+        for fold in _all_folds():
+            self._folds.setdefault(fold.prefix, fold)
         self._states: dict[str, Any] = {}
         self._supposed: dict[str, Any] = {}
         """States by tag, of the supposed history only where it went another way."""
