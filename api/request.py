@@ -32,6 +32,7 @@ from domain.request import (
     CancelRequest,
     ExpireRequest,
     FulfilRequest,
+    FulfilWithRecord,
     MakeOffer,
     RequestAsked,
     RescheduleRequest,
@@ -43,13 +44,13 @@ from domain.request import (
     ask,
     cancel,
     fulfil,
+    fulfil_with_record,
     offer,
     reschedule,
     withdraw,
 )
 from projections import account, household
 from projections import request as projected
-from projections.household import PersonRow
 from projections.request import FIRST_RANK, OpenRow, RequestRow
 
 router = APIRouter(route_class=WritingRoute, prefix="/v1/requests", tags=["服务需求 requests"])
@@ -61,6 +62,7 @@ RULES: Final[dict[str, Callable[..., Any]]] = {
     "withdraw_offer": withdraw,
     "reschedule_request": reschedule,
     "fulfil_request": fulfil,
+    "fulfil_request_with_record": fulfil_with_record,
     "cancel_request": cancel,
 }
 READS_REFUSED: Final[dict[str, tuple[type[Refusal] | str, ...]]] = {
@@ -75,6 +77,7 @@ EXAMPLES: Final[dict[str, Any]] = {
     "accept_offer": {"volunteer": "V00001"},
     "withdraw_offer": {"volunteer": "V00001"},
     "reschedule_request": _TIMES,
+    "fulfil_request_with_record": {"record": "R-1"},
     "fulfil_request": {"started_at": "2026-10-31T09:00:00+08:00", "ended_at": "2026-10-31T10:30:00+08:00"},
 }
 
@@ -91,6 +94,14 @@ class WithVolunteer(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     volunteer: PersonId
+
+
+class WithRecord(BaseModel):
+    """Which record's hours were given for it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    record: RecordId
 
 
 class RequestPage(BaseModel):
@@ -204,6 +215,21 @@ async def fulfil_request(
     return written(accepted, request=number, record=logged.record)
 
 
+@router.post("/{number}/record", status_code=201, response_model=Written, summary="用已有记录完成 Name its record")
+async def fulfil_request_with_record(
+    request: Request,
+    caller: Writer,
+    number: RequestPath,
+    command: Annotated[WithRecord, Body()],
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
+    """Say which record holds the hours given for it, where they were logged otherwise, such as by checking out."""
+    service: Service = request.app.state.service
+    named = FulfilWithRecord(request=number, record=command.record)
+    accepted = await service.execute(fulfil_with_record, named, caller, idempotency_key)
+    return written(accepted, request=number, record=command.record)
+
+
 @router.post("/{number}/cancellation", status_code=201, response_model=Written, summary="取消 Cancel")
 async def cancel_request(
     request: Request, caller: Writer, number: RequestPath, idempotency_key: IdempotencyKey = None
@@ -250,12 +276,11 @@ async def list_open_requests(
     service: Service = request.app.state.service
     position = await service.fresh(min_position)
     async with service.pool.connection() as connection:
-        person = await _enrolled(connection, caller.id)
-        own = person.household or ""  # none after leaving it
+        own = await _home_of(connection, caller.id)
         home = await account.account(connection, household_account(own))
         rows = await projected.open_requests(
             connection,
-            volunteer=person.person,
+            volunteer=caller.id,
             household=own,
             home=Place((home and home.community) or "", tuple(home.grid.split("/")) if home and home.grid else ()),
             now_microseconds=time.time_ns() // 1000,
@@ -267,14 +292,14 @@ async def list_open_requests(
     return answer({"items": shown, "next": following, "position": position})
 
 
-async def _enrolled(connection: AsyncConnection[Any], number: str) -> PersonRow:
-    """Raises: UnknownMember, NotEnrolled."""
-    person = await household.person(connection, number)
-    if person is None:
-        raise UnknownMember(number)
+async def _home_of(connection: AsyncConnection[Any], volunteer: str) -> str:
+    """The household of an enrolled volunteer. Raises: UnknownMember, NotEnrolled."""
+    person = await household.person(connection, volunteer)
+    if person is None or person.household is None:
+        raise UnknownMember(volunteer)
     if not person.volunteer:
-        raise NotEnrolled(number)
-    return person
+        raise NotEnrolled(volunteer)
+    return person.household
 
 
 @router.get("/waiting", response_model=WaitingPage, summary="久无人响应的需求 Waiting too long")
@@ -341,7 +366,8 @@ async def _view(connection: AsyncConnection[Any], caller: Actor, row: RequestRow
     own = await projected.offer(connection, row.request, reader.person)
     if own is None:
         over = row.status != "open" or row.expires_at_microseconds <= time.time_ns() // 1000
-        return None if over or not reader.volunteer else _offered_view(row)
+        may_offer = reader.volunteer and reader.household is not None and not over
+        return _offered_view(row) if may_offer else None
     return _volunteers_view(row, own.status)
 
 

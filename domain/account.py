@@ -225,7 +225,7 @@ class BalanceTakenAlong(Movement, frozen=True, omit_defaults=True, gc=False):
     members: tuple[str, ...]
 
     def tags(self) -> tuple[str, ...]:
-        return ("statement:" + self.statement, "statements:issued", *_account_tags(self))
+        return ("statement:" + self.statement, "issued:statements", *_account_tags(self))
 
 
 class BalancePaidIn(Movement, frozen=True, omit_defaults=True, gc=False):

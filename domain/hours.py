@@ -105,7 +105,7 @@ class HoursLogged(Fact, frozen=True, omit_defaults=True, gc=False):
 class RequestFulfilled(Fact, frozen=True, omit_defaults=True, gc=False):
     """A service request was done, and its hours are logged as this record. It is the record's fact too, so it is here.
 
-    ``held_minutes`` stay held on the account of the household that asked (0: none were) until the record is settled.
+    ``held_minutes`` stay held on the account of the household that asked until the record is settled (0: none are).
     """
 
     type = "request-fulfilled.v1"
@@ -202,7 +202,6 @@ class DisputeWithdrawn(Fact, frozen=True, omit_defaults=True):
 Status = Literal["absent", "logged", "confirmed", "rejected", "reversed"]
 RecordFact = (
     HoursLogged
-    | RequestFulfilled
     | HoursConfirmed
     | MinutesCapped
     | HoursRejected
@@ -212,11 +211,12 @@ RecordFact = (
     | DisputeUpheld
     | DisputeDismissed
     | DisputeWithdrawn
+    | RequestFulfilled
 )
 
 
 class ServiceRecord(msgspec.Struct, frozen=True, gc=False):
-    """Where one service record stands. ``fulfilled`` is known until it is settled; ``dispute`` is open now;
+    """Where one service record stands. ``fulfilled`` is the request that it was given for, ``dispute`` is open now;
     ``decided_dispute`` was upheld or dismissed."""
 
     record: str
@@ -256,16 +256,14 @@ def _evolve_record(state: ServiceRecord, fact: RecordFact) -> ServiceRecord:
     match fact:
         case HoursLogged():
             return ServiceRecord(state.record, "logged", fact)
-        case RequestFulfilled():
-            return replace(state, fulfilled=fact)
         case HoursConfirmed():
             if state.status != "logged":  # a rejected record, after a dispute
                 return replace(state, status="confirmed", confirmed=fact)
-            return ServiceRecord(state.record, "confirmed", state.logged, fact)
+            return ServiceRecord(state.record, "confirmed", state.logged, fact, fulfilled=state.fulfilled)
         case MinutesCapped():
             return replace(state, capped=fact)
         case HoursRejected():
-            return ServiceRecord(state.record, "rejected", state.logged, rejected=fact)
+            return ServiceRecord(state.record, "rejected", state.logged, rejected=fact, fulfilled=state.fulfilled)
         case HoursReversed():
             return replace(state, status="reversed")
         case CappedMinutesReturned():
@@ -276,6 +274,8 @@ def _evolve_record(state: ServiceRecord, fact: RecordFact) -> ServiceRecord:
             return replace(state, dispute=None, decided_dispute=fact.dispute)
         case DisputeWithdrawn():
             return replace(state, dispute=None)
+        case RequestFulfilled():
+            return replace(state, fulfilled=fact)
 
 
 _record = Fold[ServiceRecord](

@@ -65,6 +65,8 @@ class RewardOffered(Fact, frozen=True, omit_defaults=True):
 
 
 class RewardRestocked(Fact, frozen=True, omit_defaults=True):
+    """A partner put more items of a reward at the members' disposal."""
+
     type = "reward-restocked.v1"
     reward: str
     items: int

@@ -17,9 +17,10 @@ released when the request is cancelled or expires. When it is done they stay hel
 they then pay for, or rejected; so whoever was promised minutes isn't left without because they were spent meanwhile.
 """
 
+from collections.abc import Generator
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
-from typing import Annotated, Final, Literal, Self, get_args
+from typing import Annotated, Any, Final, Literal, Self, get_args
 
 import msgspec
 from msgspec.structs import replace
@@ -27,7 +28,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 from domain.account import Account, MinutesHeld, MinutesReleased, household_account, require_cover
 from domain.community import Community, GridPath, require_reach, require_scope
-from domain.decision import Context, Decided, Decision, Fold, Reading, read, require_time
+from domain.decision import Context, Decided, Decision, Fold, Question, Reading, read, require_time
 from domain.fact import Fact
 from domain.hours import (
     MINUTE,
@@ -37,12 +38,13 @@ from domain.hours import (
     RecordTooLong,
     RecordTooShort,
     RequestFulfilled,
+    ServiceRecord,
     check_span,
     local,
     log,
     new_number,
 )
-from domain.household import Household, NotEnrolled, Person, UnknownHousehold, UnknownMember
+from domain.household import Household, MemberHasDied, NotEnrolled, Person, UnknownHousehold, UnknownMember
 from domain.identifiers import HouseholdId, PersonId, PlaceName, RecordId, ServiceName
 from domain.policy import Policy, policy_book
 from domain.refusal import AgainstRule, AlreadyDone, NotAllowed, Unknown
@@ -365,6 +367,15 @@ class FulfilRequest(ServiceTimes):
     request: RecordId
 
 
+class FulfilWithRecord(BaseModel):
+    """Name the record of the hours that were given for a request; with that it is done."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    request: RecordId
+    record: RecordId
+
+
 class CancelRequest(BaseModel):
     """Take a request back."""
 
@@ -385,8 +396,8 @@ def ask(command: AskForService, context: Context) -> Decision:
     """A member asks for their own household; staff for households of their community.
 
     Raises: RequestAlreadyAsked, UnknownHousehold (also another one than the member's, or outside the staff's
-    community), UnknownCommunity, UnknownGrid, OutsideCommunity, NoPolicyInForce, WindowOver, RecordTooShort,
-    RecordTooLong, BalanceTooLow (where the estimated minutes are held).
+    community), ClosedHousehold, UnknownCommunity, UnknownGrid, DissolvedCommunity, OutsideCommunity, NoPolicyInForce,
+    WindowOver, RecordTooShort, RecordTooLong, BalanceTooLow (where the estimated minutes are held).
     """
     actor, now = context.actor, local(context.now, context.zone)
     number = command.request or new_number(context.command_id)
@@ -397,8 +408,7 @@ def ask(command: AskForService, context: Context) -> Decision:
         raise RequestAlreadyAsked(number)
     if actor.role == "volunteer" and caller.household != command.household:
         raise UnknownHousehold(command.household)
-    home = household.require()
-    require_reach(context, home, UnknownHousehold(command.household))
+    home = household.require_within(context)
     community_id = command.community or home
     grid = command.grid or (household.grid if community_id == home else ())
     require_scope(context, community_id)
@@ -454,7 +464,8 @@ def offer(command: MakeOffer, context: Context) -> Decision:
     """A volunteer offers themselves; staff offer for volunteers who can't, to requests of their community.
 
     Raises: OfferForSomebodyElse, UnknownRequest (also outside the staff's community), RequestInOtherStatus,
-    UnknownMember, NotEnrolled, OwnHouseholdServed, OfferAlreadyMade.
+    UnknownMember, MemberHasDied, NotEnrolled, OwnHouseholdServed, ClosedHousehold (the one that asked),
+    OfferAlreadyMade.
     """
     actor = context.actor
     if actor.role == "volunteer" and actor.id != command.volunteer:
@@ -463,27 +474,30 @@ def offer(command: MakeOffer, context: Context) -> Decision:
     terms = request.require()
     require_reach(context, terms.community, UnknownRequest(command.request))
     request.require_status(context.now, "open")
-    _check_volunteer(person, terms)
+    yield from _check_parties(person, terms)
     if command.volunteer in request.offers:
         raise OfferAlreadyMade(command.request, command.volunteer)
     return Decided(0, (OfferMade(command.request, command.volunteer, actor.id),))
 
 
-def _check_volunteer(person: Person, terms: RequestAsked) -> None:
-    """Raises: UnknownMember, NotEnrolled, OwnHouseholdServed."""
+def _check_parties(person: Person, terms: RequestAsked) -> Generator[Question, Any, None]:
+    """Raises: UnknownMember, MemberHasDied, NotEnrolled, OwnHouseholdServed, ClosedHousehold."""
     if person.household is None:
-        raise UnknownMember(person.person)
+        raise MemberHasDied(person.person) if person.died else UnknownMember(person.person)
     if not person.volunteer:
         raise NotEnrolled(person.person)
     if person.household == terms.household:
         raise OwnHouseholdServed(terms.household)
+    household = yield from read(Household.of(terms.household))
+    household.require()
 
 
 def accept(command: AcceptOffer, context: Context) -> Decision:
     """By a member of the household that asked, or staff of the community; one offer at a time.
 
     Raises: UnknownRequest (also another household's, or outside the staff's community), RequestInOtherStatus,
-    UnknownOffer, OwnOfferAccepted, UnknownMember, NotEnrolled, OwnHouseholdServed, NoPolicyInForce.
+    UnknownOffer, OwnOfferAccepted, UnknownMember, MemberHasDied, NotEnrolled, OwnHouseholdServed, ClosedHousehold,
+    NoPolicyInForce.
     """
     request, person, caller, book = yield from read(
         ServiceRequest.of(command.request),
@@ -495,7 +509,7 @@ def accept(command: AcceptOffer, context: Context) -> Decision:
     request.require_status(context.now, "open")
     if command.volunteer not in request.offers:
         raise UnknownOffer(command.request, command.volunteer)
-    _check_volunteer(person, terms)
+    yield from _check_parties(person, terms)
     if context.actor.id == command.volunteer or caller.household == person.household:
         raise OwnOfferAccepted(command.volunteer)
     adopted = book.in_force(terms.latest_at.date())
@@ -567,24 +581,22 @@ def fulfil(command: FulfilRequest, context: Context) -> Decision:
     be confirmed like any other. What is held for the request stays held until then.
 
     Raises: UnknownRequest (also to others), RequestInOtherStatus, ServedOutsideWindow, and as `log`:
-    RecordAlreadyLogged, UnknownMember, NotEnrolled, NotYourself, OwnHouseholdServed, InTheFuture, TooLongAgo,
-    RecordTooShort, RecordTooLong, DayTooLong, RecordOverlaps, UnknownHousehold, UnknownCommunity, UnknownGrid,
+    RecordAlreadyLogged, UnknownMember, MemberHasDied, NotEnrolled, NotYourself, OwnHouseholdServed, InTheFuture,
+    TooLongAgo, RecordTooShort, RecordTooLong, DayTooLong, RecordOverlaps, ClosedHousehold, OutsideCommunity,
     NoPolicyInForce.
     """
-    actor = context.actor
-    request, caller = yield from read(ServiceRequest.of(command.request), Person.of(actor.id))
-    terms = request.require()
-    if actor.role != "volunteer" or actor.id != request.volunteer:
-        _asked_by(request, caller, context)
-    request.require_status(context.now, "accepted")
-    if command.started_at >= terms.latest_at or command.ended_at <= terms.earliest_at:
-        raise ServedOutsideWindow(command.request, terms.earliest_at.isoformat(), terms.latest_at.isoformat())
+    request, caller = yield from read(ServiceRequest.of(command.request), Person.of(context.actor.id))
+    terms = _accepted(request, caller, context)
+    _check_window(terms, command.started_at, command.ended_at)
+    community = yield from read(Community.of(terms.community))
+    # What was there when it was asked may be part of another place by now: then where the household lives is taken.
+    stands = community.heir is None and (not terms.grid or terms.grid in community.grids)
     hours = LogHours(
         record=command.record,
         volunteer=request.volunteer or "",
         recipient_household=terms.household,
-        community=terms.community,
-        grid=terms.grid,
+        community=terms.community if stands else None,
+        grid=terms.grid if stands else (),
         service=terms.service,
         started_at=command.started_at,
         ended_at=command.ended_at,
@@ -598,6 +610,48 @@ def fulfil(command: FulfilRequest, context: Context) -> Decision:
             account = household_account(terms.household)
             facts.append(RequestFulfilled(command.request, fact.record, fact.volunteer, account, terms.held_minutes))
     return Decided(decided.policy, tuple(facts))
+
+
+def _accepted(request: ServiceRequest, caller: Person, context: Context) -> RequestAsked:
+    """What was asked for, told to the accepted volunteer, the household that asks, and staff.
+
+    Raises: UnknownRequest, RequestInOtherStatus where nobody is accepted now.
+    """
+    terms = request.require()
+    if context.actor.role != "volunteer" or context.actor.id != request.volunteer:
+        _asked_by(request, caller, context)
+    request.require_status(context.now, "accepted")
+    return terms
+
+
+def _check_window(terms: RequestAsked, started_at: datetime, ended_at: datetime) -> None:
+    """Whoever came a little early or stayed on served within the window all the same. Raises: ServedOutsideWindow."""
+    if started_at >= terms.latest_at or ended_at <= terms.earliest_at:
+        raise ServedOutsideWindow(terms.request, terms.earliest_at.isoformat(), terms.latest_at.isoformat())
+
+
+def fulfil_with_record(command: FulfilWithRecord, context: Context) -> Decision:
+    """What was logged otherwise, such as by checking in and out, fulfils the request: the accepted volunteer's hours
+    for the household that asked, given for no other request.
+
+    Raises: UnknownRequest (also to others), RequestInOtherStatus, RecordNotForRequest, ServedOutsideWindow.
+    """
+    request, caller, record = yield from read(
+        ServiceRequest.of(command.request), Person.of(context.actor.id), ServiceRecord.of(command.record)
+    )
+    terms, logged = _accepted(request, caller, context), record.logged
+    if logged is None or not record.counts or record.fulfilled is not None:
+        raise RecordNotForRequest(command.request, command.record)
+    if (logged.volunteer, logged.recipient_household) != (request.volunteer, terms.household):
+        raise RecordNotForRequest(command.request, command.record)
+    _check_window(terms, logged.started_at, logged.ended_at)
+    account = household_account(terms.household)
+    if record.status == "logged":
+        fulfilled = RequestFulfilled(command.request, command.record, logged.volunteer, account, terms.held_minutes)
+        return Decided(0, (fulfilled,))
+    return Decided(
+        0, (*_released(terms), RequestFulfilled(command.request, command.record, logged.volunteer, account, 0))
+    )
 
 
 def cancel(command: CancelRequest, context: Context) -> Decision:
@@ -703,6 +757,17 @@ class WindowOver(AgainstRule):
     minutes: int
     zh = "{latest_at} 之前已来不及完成 {minutes} 分钟的服务，请另选时间。"
     en = "{minutes} minutes of service don't fit before {latest_at} any more; choose another time."
+
+
+@dataclass(unsafe_hash=True)
+class RecordNotForRequest(AgainstRule):
+    request: str
+    record: str
+    zh = "服务记录“{record}”不是约定的志愿者为需求“{request}”的户所做的，或已用于别的需求，或已驳回、冲正。"
+    en = (
+        "The record “{record}” is not the accepted volunteer's for the household of “{request}”, or it fulfils another "
+        "request, or it doesn't count."
+    )
 
 
 @dataclass(unsafe_hash=True)

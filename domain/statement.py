@@ -124,8 +124,8 @@ class Issued(msgspec.Struct, frozen=True):
 
 
 issued_statements = Fold[Issued](
-    "statements", lambda _: Issued(), lambda state, _: Issued(state.count + 1), (BalanceTakenAlong,)
-).of("issued")
+    "issued", lambda _: Issued(), lambda state, _: Issued(state.count + 1), (BalanceTakenAlong,)
+).of("statements")
 
 
 class BalanceStatement(BaseModel):

@@ -313,6 +313,7 @@ OPEN: Final = f"""
                ) AS offered
         FROM requests r
         WHERE r.status = 'open' AND r.expires_at_microseconds > %(now)s AND r.household <> %(household)s
+              AND NOT EXISTS (SELECT FROM households c WHERE c.household = r.household AND c.status <> 'open')
     ) AS found
     WHERE (distance, service_is_new, earliest_at_microseconds, asked_position)
           > (%(distance)s::integer, %(service_is_new)s::boolean, %(earliest)s::bigint, %(position)s::bigint)
@@ -333,7 +334,7 @@ async def open_requests(
     limit: int = 100,
 ) -> list[OpenRow]:
     """What is open for a volunteer who lives at ``home``, nearest first (`domain.matching`), after a given rank. Their
-    own household's requests are not."""
+    own household's requests are not, nor those of one that is closed by now."""
     levels = ["/".join(home.grid[:depth]) if len(home.grid) >= depth else None for depth in (1, 2, 3)]
     cursor = connection.cursor(row_factory=class_row(OpenRow))
     await cursor.execute(

@@ -252,6 +252,7 @@ from domain.request import (
     CancelRequest,
     ExpireRequest,
     FulfilRequest,
+    FulfilWithRecord,
     MakeOffer,
     OfferAccepted,
     OfferMade,
@@ -267,6 +268,7 @@ from domain.request import (
     cancel,
     expire,
     fulfil,
+    fulfil_with_record,
     offer,
     reschedule,
     withdraw,
@@ -643,6 +645,7 @@ COMMAND_EXAMPLES: Final[dict[Callable[[Any, Context], Decision], Any]] = {
     withdraw: WithdrawOffer(request="Q1", volunteer="V1"),
     reschedule: RescheduleRequest(request="Q1", earliest_at=at("11-24 08:00"), latest_at=at("11-24 18:00")),
     fulfil: FulfilRequest(request="Q2", started_at=at("11-22 09:00"), ended_at=at("11-22 10:00")),
+    fulfil_with_record: FulfilWithRecord(request="Q2", record="R9"),
     cancel: CancelRequest(request="Q1"),
     expire: ExpireRequest(request="Q3"),
     attach_evidence: AttachEvidence(record="R1", kind="sheet", sha256="cd" * 32),
@@ -857,6 +860,7 @@ COMMAND_PASTS: Final[dict[Callable[[Any, Context], Decision], tuple[Fact, ...]]]
     **dict.fromkeys((state_case, decide_dispute, withdraw_dispute, escalate_dispute), IN_DISPUTE),
     **dict.fromkeys((check_out, close_visit, void_visit, mark_overdue), VISITED),
     **dict.fromkeys((offer, accept, withdraw, reschedule, fulfil, cancel, expire), REQUESTS),
+    fulfil_with_record: (*REQUESTS, logged("R9", "11-22 09:00 - 10:00", volunteer="V2")),
     **{
         decide: REDEMPTIONS
         for decide in COMMAND_EXAMPLES

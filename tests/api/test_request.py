@@ -110,6 +110,20 @@ def test_a_household_asks_a_neighbour_offers_is_accepted_and_is_credited_for_wha
     assert (whole["status"], whole["record"], whole["volunteer"]) == ("fulfilled", done["record"], helper.number)
 
 
+def test_a_record_logged_otherwise_is_named_as_the_requests(api: Api) -> None:
+    asker, helper = api.new_volunteer(), api.new_volunteer()
+    number = asked(api, asker)
+    offered(api, number, helper)
+    accepted(api, number, asker, helper)
+    other = api.logged(helper, hour=12)
+    path = f"/v1/requests/{number}/record"
+    api.problem(api.post(path, {"record": other}, helper.number), 422, "record-not-for-request")
+    record = api.logged(helper, recipient_household=asker.household)
+    named = api.wrote(path, {"record": record}, helper.number)
+    assert (named["facts"], named["request"], named["record"]) == (["request-fulfilled.v1"], number, record)
+    assert api.read(f"/v1/requests/{number}", helper.number)["record"] == record
+
+
 def test_staff_do_all_of_it_for_those_who_can_not(api: Api) -> None:
     household, helper = api.new_household(), api.new_volunteer()
     number = f"PAPER-{helper.number}"

@@ -87,6 +87,7 @@ CODES = {
     "offer-already-made": AlreadyDone,
     "offer-for-somebody-else": NotAllowed,
     "own-offer-accepted": NotAllowed,
+    "record-not-for-request": AgainstRule,
     "request-already-asked": AlreadyDone,
     "request-in-other-status": AlreadyDone,
     "request-not-over": AgainstRule,

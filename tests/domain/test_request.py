@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from pydantic import ValidationError
 
-from domain.account import Account, BalanceTooLow, HoursConfirmed, MinutesHeld, MinutesReleased
-from domain.community import OutsideCommunity, UnknownCommunity, UnknownGrid
+from domain.account import Account, BalanceTooLow, HoursConfirmed, HoursReversed, MinutesHeld, MinutesReleased
+from domain.community import CommunityDissolved, OutsideCommunity, UnknownCommunity, UnknownGrid
 from domain.decision import Actor, Context, Decided, LeftToTime, drive
 from domain.fact import Fact
 from domain.hours import (
@@ -26,12 +26,22 @@ from domain.hours import (
     RecordTooShort,
     RejectHours,
     RequestFulfilled,
-    ServiceRecord,
     confirm,
     import_hours,
     reject,
 )
-from domain.household import HouseholdRegistered, MemberRegistered, NotEnrolled, UnknownHousehold, UnknownMember
+from domain.household import (
+    ClosedHousehold,
+    HouseholdClosed,
+    HouseholdMoved,
+    HouseholdRegistered,
+    MemberHasDied,
+    MemberLeft,
+    MemberRegistered,
+    NotEnrolled,
+    UnknownHousehold,
+    UnknownMember,
+)
 from domain.policy import NoPolicyInForce
 from domain.refusal import Refusal
 from domain.request import (
@@ -42,6 +52,7 @@ from domain.request import (
     CancelRequest,
     ExpireRequest,
     FulfilRequest,
+    FulfilWithRecord,
     MakeOffer,
     OfferAccepted,
     OfferAlreadyMade,
@@ -49,6 +60,7 @@ from domain.request import (
     OfferMade,
     OfferWithdrawn,
     OwnOfferAccepted,
+    RecordNotForRequest,
     RequestAlreadyAsked,
     RequestAsked,
     RequestCancelled,
@@ -70,6 +82,7 @@ from domain.request import (
     cancel,
     expire,
     fulfil,
+    fulfil_with_record,
     offer,
     reschedule,
     withdraw,
@@ -84,6 +97,7 @@ from tests.controls import (
     HOURS_LOGGED,
     JINHU,
     LEDGER_OPENED,
+    MEMBER_DIED,
     NOW,
     OFFER_ACCEPTED,
     OFFER_MADE,
@@ -440,6 +454,7 @@ def test_rescheduling_is_the_households_and_staffs_and_into_the_future() -> None
 DONE = logged("R1", "11-22 09:00 - 10:00", service="陪诊", logged_by="V1")
 HOLDING_ASKED = replace(REQUEST_ASKED, held_minutes=60)
 HOLDING_ACCEPTED = (*district(**HOLDING), credited("H2", 60), HOLDING_ASKED, HELD, OFFER_MADE, OFFER_ACCEPTED)
+PAID = HoursConfirmed("household:H2", "household:H1", 60, "R1", "S2")
 HOLDING_DONE = (*HOLDING_ACCEPTED, DONE, REQUEST_FULFILLED)
 
 
@@ -486,16 +501,58 @@ def test_the_service_was_within_the_window_or_at_least_touched_it() -> None:
     given(ACCEPTED).when(fulfil, served("11-23 18:00 - 19:00"), actor=V1, now=now).refused(refusal)
 
 
+def test_a_record_that_was_logged_otherwise_fulfils_the_request() -> None:
+    command = FulfilWithRecord(request="Q1", record="R1")
+    fulfilled = replace(REQUEST_FULFILLED, held_minutes=0)
+    for actor in (V1, V3, STAFF):
+        given(ACCEPTED, DONE).when(fulfil_with_record, command, actor=actor).then(fulfilled)
+    holding = given(HOLDING_ACCEPTED, DONE).when(fulfil_with_record, command, actor=V1)
+    holding.then(REQUEST_FULFILLED)
+    given(HOLDING_ACCEPTED, DONE, holding.accepted).when(confirm, ConfirmHours(record="R1")).then(RELEASED, PAID)
+
+
+def test_a_record_that_is_confirmed_already_releases_what_was_held_at_once() -> None:
+    confirmed = (credited("H2", 60), DONE, PAID)
+    command = FulfilWithRecord(request="Q1", record="R1")
+    given(HOLDING_ACCEPTED, confirmed).when(fulfil_with_record, command, actor=V1).then(
+        RELEASED, replace(REQUEST_FULFILLED, held_minutes=0)
+    )
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        (),
+        (replace(DONE, volunteer="V2"),),
+        (replace(DONE, recipient_household="H3"),),
+        (replace(DONE, recipient_household=None),),
+        (DONE, HoursRejected("R1", "S2", "other")),
+        (DONE, replace(PAID, source="issuance"), HoursReversed("household:H1", "issuance", 60, "R1", "S2", "other")),
+        (DONE, replace(REQUEST_FULFILLED, request="Q2", held_minutes=0)),
+        (DONE, replace(REQUEST_FULFILLED, request="Q2", held_minutes=0), PAID),
+    ],
+)
+def test_another_record_does_not_fulfil_it(facts: tuple[Fact, ...]) -> None:
+    command = FulfilWithRecord(request="Q1", record="R1")
+    given(ACCEPTED, facts).when(fulfil_with_record, command, actor=V1).refused(RecordNotForRequest("Q1", "R1"))
+
+
+def test_naming_a_record_is_refused_as_logging_one_is() -> None:
+    command = FulfilWithRecord(request="Q1", record="R1")
+    given(ACCEPTED, DONE).when(fulfil_with_record, command, actor=V2).refused(UnknownRequest("Q1"))
+    given(OFFERED, DONE).when(fulfil_with_record, command).refused(RequestInOtherStatus("Q1", "open"))
+    early = logged("R1", "11-22 07:00 - 08:00")
+    assert isinstance(given(ACCEPTED, early).when(fulfil_with_record, command, actor=V1).refusal, ServedOutsideWindow)
+
+
 def test_what_is_held_stays_held_until_the_record_is_settled_and_then_pays_for_it() -> None:
     given(HOLDING_ACCEPTED).when(fulfil, served(), actor=V1).then(DONE, REQUEST_FULFILLED)
-    paid = HoursConfirmed("household:H2", "household:H1", 60, "R1", "S2")
     done = given(HOLDING_DONE)
     assert done.state(Account.of("household:H2")).available_minutes == 0
-    done.when(confirm, ConfirmHours(record="R1")).then(RELEASED, paid)
-    after = given(HOLDING_DONE, RELEASED, paid)
+    done.when(confirm, ConfirmHours(record="R1")).then(RELEASED, PAID)
+    after = given(HOLDING_DONE, RELEASED, PAID)
     assert after.state(Account.of("household:H2")) == Account("household:H2", 0, 0)
     after.when(confirm, ConfirmHours(record="R1")).refused(RecordAlreadySettled("R1", "confirmed"))
-    assert after.state(ServiceRecord.of("R1")).fulfilled is None
 
 
 def test_a_hold_for_another_request_does_not_pay() -> None:
@@ -528,6 +585,37 @@ def test_books_that_settle_a_record_release_what_was_held_for_it(status: Any) ->
 
 def test_a_record_that_fulfils_no_request_is_settled_as_ever() -> None:
     given(DISTRICT, HOURS_LOGGED).when(confirm, ConfirmHours(record="R1")).then(HOURS_CONFIRMED)
+
+
+# ── When households and places change meanwhile ──────────────────────────────────────────────────────────────────
+
+CLOSED = HouseholdClosed("H2", "moved-away", "pool:" + XINZHU, ())
+
+
+def test_a_household_that_is_closed_by_now_asks_for_nothing_and_is_offered_nothing() -> None:
+    given(DISTRICT, CLOSED).when(ask, asking()).refused(ClosedHousehold("H2"))
+    closed = ClosedHousehold("H2")
+    given(OFFERED, CLOSED).when(offer, MakeOffer(request="Q1", volunteer="V2"), actor=V2).refused(closed)
+    given(OFFERED, CLOSED).when(accept, AcceptOffer(request="Q1", volunteer="V1")).refused(closed)
+    given(ACCEPTED, CLOSED).when(fulfil, served(), actor=V1).refused(closed)
+    given(ACCEPTED, CLOSED).when(cancel, CancelRequest(request="Q1")).then(RequestCancelled("Q1", "S2"))
+
+
+def test_who_left_or_died_gives_no_service() -> None:
+    for gone, refusal in ((MEMBER_DIED, MemberHasDied("V1")), (MemberLeft("V1", "H1"), UnknownMember("V1"))):
+        given(DISTRICT, REQUEST_ASKED, gone).when(offer, MakeOffer(request="Q1", volunteer="V1")).refused(refusal)
+        given(OFFERED, gone).when(accept, AcceptOffer(request="Q1", volunteer="V1"), actor=V3).refused(refusal)
+        given(ACCEPTED, gone).when(fulfil, served()).refused(refusal)
+
+
+def test_where_the_place_is_part_of_another_by_now_the_household_is_served_where_it_lives() -> None:
+    moved = HouseholdMoved("H2", JINHU, (), NOW.date())
+    facts = given(ACCEPTED, CommunityDissolved(XINZHU, JINHU), moved)
+    facts.when(fulfil, served(), actor=V1).then(
+        replace(DONE, community=JINHU, grid=()), replace(REQUEST_FULFILLED, held_minutes=0)
+    )
+    elsewhere = (*DISTRICT, replace(REQUEST_ASKED, grid=("第9网格",)), OFFER_MADE, OFFER_ACCEPTED)
+    given(elsewhere).when(fulfil, served(), actor=V1).then(DONE, replace(REQUEST_FULFILLED, held_minutes=0))
 
 
 # ── Cancelled and expired ────────────────────────────────────────────────────────────────────────────────────────

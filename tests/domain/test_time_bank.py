@@ -96,6 +96,7 @@ from domain.policy import (
 from domain.refusal import Refusal
 from infrastructure.codec import decode, encode
 from tests.controls import COMMAND_ID, JINHU, OFFSET, TIME, XINZHU, ZONE, envelope
+from tests.domain.moving_rules import MovingRules
 
 START = datetime(2028, 2, 28, 12, 0, tzinfo=OFFSET)  # the leap day is near
 
@@ -129,6 +130,9 @@ POLICIES = st.builds(
     payer_without_recipient=st.sampled_from(["pool", "issuance"]),
     balance_minutes_min=st.sampled_from([0, -60, -300]),
     balance_minutes_max=st.sampled_from([None, 60, 200]),
+    transfer=st.sampled_from(["nobody", "family", "anyone"]),
+    transfer_minutes_month_max=st.sampled_from([None, 100]),
+    starting_grant_minutes=st.sampled_from([0, 30]),
     above_balance_max=st.sampled_from(["refuse", "pool", "honour"]),
     silence_days=st.sampled_from([None, 1, 2]),
     dispute_days_max=st.sampled_from([0, 1, 30]),
@@ -139,7 +143,7 @@ SPANS = st.tuples(st.integers(-60, 1), st.integers(1, 16)).map(  # half hours ag
 )
 
 
-class TimeBank(RuleBasedStateMachine):
+class TimeBank(MovingRules, RuleBasedStateMachine):
     """The facts so far, and beside them a model of what they come to that shares no code with the domain."""
 
     def __init__(self) -> None:
@@ -422,6 +426,8 @@ class TimeBank(RuleBasedStateMachine):
                 self.by_tag[tag].append(fact)
                 self.stored_by_tag[tag].append(again)
             self.tally.fold(fact)
+            if self.policies:
+                self.moved(fact, self.policies[policy - 1].policy, self.actor)
             self.model(fact, policy)
 
     def model(self, fact: Fact, policy: int) -> None:

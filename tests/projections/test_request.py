@@ -17,13 +17,17 @@ from api.wiring import Timebank
 from domain.account import MinutesHeld, MinutesReleased
 from domain.decision import fold_facts
 from domain.fact import Fact
+from domain.household import HouseholdClosed
 from domain.matching import Place, rank
 from domain.request import RequestAsked, ServiceRequest
 from projections import request as projected
 from projections.hours import to_the_minute
 from projections.request import OfferRow, OpenRow, RequestRow, unix_microseconds
 from tests.controls import (
+    COMMUNITY_REGISTERED,
+    GRID_REGISTERED,
     HOURS_CONFIRMED,
+    HOUSEHOLD_REGISTERED,
     OFFER_ACCEPTED,
     OFFER_MADE,
     OFFER_WITHDRAWN,
@@ -220,6 +224,14 @@ def test_a_volunteer_is_told_where_their_own_offer_stands(open_bank: OpenBank) -
     assert {one.request: one.offered for one in open_rows(bank)} == {"Q1": True, "Q2": False}
     record(bank, replace(OFFER_ACCEPTED, volunteer="V9"))
     assert [one.request for one in open_rows(bank)] == ["Q2"]
+
+
+def test_nothing_is_open_of_a_household_that_is_closed_by_now(open_bank: OpenBank) -> None:
+    bank = open_bank()
+    record(bank, COMMUNITY_REGISTERED, GRID_REGISTERED, HOUSEHOLD_REGISTERED, REQUEST_ASKED)
+    assert [one.request for one in open_rows(bank)] == ["Q1"]
+    record(bank, HouseholdClosed("H2", "moved-away", "pool:" + XINZHU, ()))
+    assert open_rows(bank) == []
 
 
 # ── What staff must look after ───────────────────────────────────────────────────────────────────────────────────
