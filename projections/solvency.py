@@ -22,6 +22,11 @@ SAVERS_SHOWN: Final = 100
 SPENDING: Final = ("hours-confirmed.v1", "reward-collected.v1", "minutes-transferred.v1", "minutes-donated.v1")
 """Movements by which a household uses its minutes; what is capped, expires, is carried or reversed isn't its doing."""
 
+_ACCOUNTS: Final = """
+    (SELECT account, balance_minutes, coalesce(a.community, g.community) AS community
+     FROM accounts a LEFT JOIN groups g ON a.account = 'group:' || g.group_id)
+"""
+"""Accounts with their communities: a group's is known of the group alone."""
 _OWN: Final = "(community = %(community)s OR %(community)s::text IS NULL)"
 
 
@@ -33,7 +38,7 @@ def outstanding(cursor: Cursor[Any], community: str | None) -> tuple[Outstanding
                coalesce(sum(balance_minutes) FILTER (WHERE kind = 'group' AND balance_minutes > 0), 0)::bigint,
                coalesce(sum(balance_minutes) FILTER (WHERE kind = 'pool' AND balance_minutes > 0), 0)::bigint,
                coalesce(-sum(balance_minutes) FILTER (WHERE balance_minutes < 0), 0)::bigint
-        FROM (SELECT split_part(account, ':', 1) AS kind, * FROM accounts WHERE {_OWN}) AS kinds
+        FROM (SELECT split_part(account, ':', 1) AS kind, * FROM {_ACCOUNTS} AS accounts WHERE {_OWN}) AS kinds
         WHERE kind IN ('household', 'group', 'pool')
         """,
         {"community": community},
@@ -84,11 +89,11 @@ def identity(cursor: Cursor[Any]) -> Identity:
 def identities(cursor: Cursor[Any], community: str | None) -> list[Identity]:
     """Where each community's issued minutes are: what it holds by its accounts' balances, all else by the movements."""
     cursor.execute(
-        """
+        f"""
         WITH own AS (
             SELECT account, coalesce(community, '') AS community, balance_minutes,
                    account LIKE 'pool:%%' AS pool
-            FROM accounts WHERE account ~ '^(household|group|pool):'
+            FROM {_ACCOUNTS} AS accounts WHERE account ~ '^(household|group|pool):'
         ),
         flows AS (SELECT source, target, sum(minutes) AS minutes FROM movements GROUP BY 1, 2),
         sides AS (  -- what came into, and (negative) went out of, accounts of a community, and to or from what

@@ -30,6 +30,8 @@ from tests.controls import (
     BALANCE_CARRIED,
     BALANCE_PAID_IN,
     BALANCE_TAKEN_ALONG,
+    EXPIRY_ANNOUNCED,
+    GROUP_REGISTERED,
     HOURS_LOGGED,
     HOURS_REVERSED,
     JINHU,
@@ -60,6 +62,8 @@ PLACES = (
     *(HouseholdRegistered(home, place) for home, place in (("H1", XINZHU), ("H2", XINZHU), ("H3", JINHU))),
     PARTNER_REGISTERED,
     REWARD_OFFERED,
+    GROUP_REGISTERED,
+    EXPIRY_ANNOUNCED,
 )
 POOL, OTHER_POOL = "pool:" + XINZHU, "pool:" + JINHU
 H1, H2, H3 = "household:H1", "household:H2", "household:H3"
@@ -95,7 +99,7 @@ def test_outstanding_is_what_accounts_above_zero_hold(open_bank: OpenBank) -> No
     )
     with asking(bank) as cursor:
         assert outstanding(cursor, None) == (Outstanding(107, 40, 500, 647), 30)
-        assert outstanding(cursor, XINZHU) == (Outstanding(100, 0, 500, 600), 30)
+        assert outstanding(cursor, XINZHU) == (Outstanding(100, 40, 500, 640), 30)
         assert outstanding(cursor, JINHU) == (Outstanding(7, 0, 0, 7), 0)
 
 
@@ -129,6 +133,7 @@ def test_months_before_the_first_service_do_not_count(open_bank: OpenBank) -> No
 
 EVERY_KIND = (
     *(confirmed(H1, 1000), confirmed(H2, 800), confirmed(H3, 300), confirmed("group:G1", 100)),
+    *(confirmed("group:G9", 12), confirmed("group:G9", 2, source=H3)),
     confirmed(H1, 20, source=H3),
     replace(MINUTES_CAPPED, source=H1, target=POOL, minutes=200),
     replace(HOURS_REVERSED, source=H2, minutes=100),
@@ -155,11 +160,11 @@ def test_issued_is_held_pooled_spent_expired_and_left_in_each_community_and_in_a
         assert identities(cursor, JINHU) == each[-1:]
     by_community = {cell.community: cell for cell in each}
     assert by_community == {
-        "": Identity("", 100, -60, 40, 0, 0, 0, 0),
-        XINZHU: Identity(XINZHU, 2300, -40, 1350, 800, 0, 40, 70),
-        JINHU: Identity(JINHU, 300, 100, 320, 70, 25, 0, -15),
+        "": Identity("", 12, 2, 14, 0, 0, 0, 0),
+        XINZHU: Identity(XINZHU, 2400, -100, 1390, 800, 0, 40, 70),
+        JINHU: Identity(JINHU, 300, 98, 318, 70, 25, 0, -15),
     }
-    assert total == Identity(None, 2700, 0, 1710, 870, 25, 40, 55)
+    assert total == Identity(None, 2712, 0, 1722, 870, 25, 40, 55)
     assert {cell.difference_minutes for cell in (total, *each)} == {0}
 
 
