@@ -27,6 +27,7 @@ PUBLIC = {
         "/v1/status",
         "/v1/problems",
         "/v1/problems/{code}",
+        "/v1/key",
     )
 }
 CALLER = {"volunteer": "volunteer", "staff": "S1", "auditor": "auditor", "admin": "admin"}
