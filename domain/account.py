@@ -398,8 +398,8 @@ def fund_pool(command: FundPool, context: Context) -> Decision:
 
 
 def grant_minutes(command: GrantMinutes, context: Context) -> Decision:
-    """Raises: UnknownHousehold (also where it is outside the staff's community), GrantedToOwnHousehold, BalanceTooLow
-    (the pool's), BalanceTooHigh, GrantNeedsApproval, NoPolicyInForce."""
+    """Raises: UnknownHousehold (also where it is outside the staff's community), ClosedHousehold,
+    GrantedToOwnHousehold, BalanceTooLow (the pool's), BalanceTooHigh, GrantNeedsApproval, NoPolicyInForce."""
     household, book, granter = yield from read(
         Household.of(command.household), policy_book, Person.of(context.actor.id)
     )

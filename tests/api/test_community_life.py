@@ -44,7 +44,7 @@ def test_a_merger_is_carried_out_on_its_day_once_and_followed_by_what_comes_late
         assert [i["merged_on"] for i in merged if i["merged_into"] == JINHU] == [day]
         book = PolicyBook()
         now = datetime.now(bank.zone)
-        assert run_due(bank, book, now).done == {"community-merger": 0, "household-follows": 0}
+        assert run_due(bank, now, MOVING).done == {"community-merger": 0, "household-follows": 0}
         before = api.read("/v1/figures", by="community", places="now")["cells"]
         assert [cell["key"] for cell in before] == [XINZHU]
         later = api.read("/v1/figures", by="community", places="now", as_of=day)["cells"]
@@ -65,10 +65,10 @@ def test_what_is_due_today_is_done_once_however_often_it_is_asked_for(open_bank:
         api.wrote("/v1/community-mergers", {"community": XINZHU, "into": JINHU, "effective_on": today}, "admin")
         api.read("/v1/communities")
         now = datetime.now(bank.zone)
-        assert run_due(bank, PolicyBook(), now).done == {"community-merger": 1, "household-follows": 1}
+        assert run_due(bank, now, MOVING).done == {"community-merger": 1, "household-follows": 1}
         assert pool(api, JINHU) == 540
         assert pool(api, XINZHU) == 0
-        assert run_due(bank, PolicyBook(), now).done == {"community-merger": 0, "household-follows": 0}
+        assert run_due(bank, now, MOVING).done == {"community-merger": 0, "household-follows": 0}
         assert api.read(f"/v1/households/{anna.household}", "S0")["community"] == JINHU
         # What was logged before and is settled later finds the pool that the old one became part of.
         api.wrote(f"/v1/hours/{second}/confirmation", None, "S1")
@@ -95,7 +95,7 @@ def test_a_grid_moves_and_a_community_is_split(open_bank: OpenBank) -> None:
         split = {"community": XINZHU, "into": "新竹东社区", "grids": [GRID[0]], "minutes": 200, "effective_on": today}
         api.wrote("/v1/community-splits", split, "admin")
         assert (pool(api, XINZHU), pool(api, "新竹东社区")) == (400, 200)
-        assert run_due(bank, PolicyBook(), datetime.now(bank.zone)).done["household-follows"] == 1
+        assert run_due(bank, datetime.now(bank.zone), MOVING).done["household-follows"] == 1
         home = api.read("/v1/households/H-A", "S0")
         assert (home["community"], home["grid"]) == ("新竹东社区", "/".join(GRID))
         api.wrote("/v1/grids", {"community": JINHU, "grid": ["第1网格"]}, "admin")
@@ -111,6 +111,6 @@ def test_a_grid_moves_and_a_community_is_split(open_bank: OpenBank) -> None:
         itself = {**move, "community": JINHU, "grid": ["第1网格"]}
         api.problem(api.post("/v1/grid-moves", itself, "admin"), 422, "moved-into-itself")
         api.read("/v1/communities")
-        assert run_due(bank, PolicyBook(), datetime.now(bank.zone)).done["household-follows"] == 1
+        assert run_due(bank, datetime.now(bank.zone), MOVING).done["household-follows"] == 1
         home = api.read("/v1/households/H-A", "S9")
         assert (home["community"], home["grid"]) == (JINHU, "第1网格")

@@ -27,6 +27,7 @@ PUBLIC = {
         "/v1/status",
         "/v1/problems",
         "/v1/problems/{code}",
+        "/v1/key",
     )
 }
 CALLER = {"volunteer": "volunteer", "staff": "S1", "auditor": "auditor", "admin": "admin", "partner": "partner"}
@@ -116,7 +117,8 @@ def test_another_role_is_told_so_and_a_named_one_gets_through(api: Api) -> None:
 
 def test_nobody_but_an_administrator_writes_rules_communities_or_funds(api: Api) -> None:
     only_admin = {route.path for _, _, route in calls(api) if roles_of(route) == ("admin",)}
-    assert only_admin == {"/v1/communities", "/v1/pools/funding", "/v1/policies"}
+    places = {f"/v1/{what}" for what in ("community-names", "community-mergers", "community-splits", "grid-moves")}
+    assert only_admin == {"/v1/communities", "/v1/pools/funding", "/v1/policies", "/v1/trusted-ledgers", *places}
     assert not any(
         "auditor" in (roles_of(route) or ()) for method, _, route in calls(api) if method not in ("GET", "HEAD")
     )

@@ -13,10 +13,12 @@ from domain.account import (
     Account,
     BalanceCarried,
     BalanceTooLow,
+    GrantMinutes,
     HoursConfirmed,
     HoursReversed,
     MinutesCapped,
     MinutesHeld,
+    grant_minutes,
 )
 from domain.community import UnknownCommunity
 from domain.decision import Actor, Context, drive
@@ -338,6 +340,7 @@ def test_a_closed_household_is_neither_served_nor_joined_nor_changed_any_more() 
     given(closed).when(log, COMMAND_EXAMPLES[log].model_copy(update={"volunteer": "V4"}), actor=ADMIN).refused(refused)
     for decide, command in (
         (register_member, RegisterMember(member="V7", household="H2")),
+        (grant_minutes, GrantMinutes(household="H2", minutes=1, need="other")),
         (move_household, MoveHousehold(household="H2", community=XINZHU, moved_on=TODAY)),
         (split_household, split(household="H2", members=("V3",))),
         (merge_households, MergeHouseholds(household="H2", into="H3")),
