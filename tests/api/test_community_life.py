@@ -3,12 +3,13 @@
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from api.due import run_due
+from api.due import DUE, run_due
 from api.wiring import Timebank
-from domain.policy import PolicyBook
 from tests.api.service import GRID, JINHU, RARE, XINZHU, Api, register_places, serving
 
 OpenBank = Callable[..., Timebank]
+
+MOVING = [kind for kind in DUE if kind.name in ("community-merger", "household-follows")]
 
 
 def test_a_communitys_name_changes_on_its_day_and_its_id_never(api: Api) -> None:
@@ -42,7 +43,6 @@ def test_a_merger_is_carried_out_on_its_day_once_and_followed_by_what_comes_late
         api.problem(api.post("/v1/community-mergers", body, "admin"), 409, "place-already-moved")
         merged = api.read("/v1/communities", limit=500)["items"]
         assert [i["merged_on"] for i in merged if i["merged_into"] == JINHU] == [day]
-        book = PolicyBook()
         now = datetime.now(bank.zone)
         assert run_due(bank, now, MOVING).done == {"community-merger": 0, "household-follows": 0}
         before = api.read("/v1/figures", by="community", places="now")["cells"]

@@ -61,7 +61,8 @@ def test_a_proposal_is_rejected_by_another_or_withdrawn_by_its_own(api: Api) -> 
     assert api.request("POST", f"{PROPOSALS}/P2/withdrawal", "admin").json()["facts"] == [
         "policy-proposal-withdrawn.v1"
     ]
-    assert [item["status"] for item in api.read(PROPOSALS, "admin")["items"]] == ["rejected", "withdrawn"]
+    statuses = {item["proposal"]: item["status"] for item in api.read(PROPOSALS, "admin")["items"]}
+    assert (statuses["P1"], statuses["P2"]) == ("rejected", "withdrawn")
     for path in ("P9/approval", "P9/withdrawal"):
         api.problem(api.request("POST", f"{PROPOSALS}/{path}", "admin"), 404, "unknown-policy-proposal")
     assert len(api.read("/v1/policies")["items"]) == 1
