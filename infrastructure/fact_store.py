@@ -1,6 +1,6 @@
 """The journal as the domain sees it: envelopes in, recorded envelopes out, conflicts named."""
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -77,20 +77,15 @@ class PostgresFactStore:
             raise StoreUnavailable(str(error)) from error
         return appended.first_position, appended.recorded_at_microseconds
 
-    def scan(self, after: int = 0, to: int | None = None, batch: int = 2_000) -> Iterator[list[Recorded[Any]]]:
-        """All facts after a position, in order, in batches.
+    def scan(self, after: int = 0, to: int | None = None, batch: int = 2_000) -> Iterator[Iterable[Recorded[Any]]]:
+        """All facts after a position, in order, in batches, each to be gone through before the next.
 
-        Raises: StoreUnavailable, UnknownFactType, UnreadableFact.
+        Raises: StoreUnavailable, and UnknownFactType or UnreadableFact where a batch reaches such a fact.
         """
-        batches = self.journal.scan_data(_recorded, after, to, batch)
-        while True:
-            try:
-                facts = next(batches, None)
-            except PersistenceError as error:
-                raise StoreUnavailable(str(error)) from error
-            if facts is None:
-                return
-            yield facts
+        try:
+            yield from self.journal.scan_data(_recorded, after, to, batch)
+        except PersistenceError as error:
+            raise StoreUnavailable(str(error)) from error
 
     def position_at(self, time: datetime) -> int:
         """The last position recorded at or before the time, which must name its zone. Raises: StoreUnavailable."""

@@ -404,7 +404,7 @@ def test_what_is_made_of_each_facts_data_comes_in_the_same_batches(journal: Post
     stored = [
         [(f.position, f.recorded_at_microseconds, f.type, f.data) for f in b] for b in journal.scan(2, 9, batch=3)
     ]
-    assert list(journal.scan_data(lambda *columns: columns, 2, 9, batch=3)) == stored
+    assert [list(made) for made in journal.scan_data(lambda *columns: columns, 2, 9, batch=3)] == stored
     assert list(journal.scan_data(lambda *columns: columns, 10)) == []
 
 
