@@ -110,6 +110,16 @@ def test_answers_for_people_are_plain_where_there_is_no_terminal(sample_set: dic
         assert done.stdout.strip()
 
 
+def test_every_refused_row_is_one_line_where_there_is_no_terminal(sample_set: dict[str, str], hours_csv: Path) -> None:
+    problems = answer("import", hours_csv, "--dry-run", status=1, **sample_set)["problems"]
+    lines = run("import", hours_csv, "--dry-run", **sample_set).stdout.splitlines()
+    for problem in problems:
+        told = [line for line in lines if line.split()[:2] == [str(problem["row"]), problem["field"]]]
+        assert len(told) == 1
+        assert problem["reason_zh"] in told[0]
+        assert problem["reason_en"] in told[0]
+
+
 ERRORS: dict[str, tuple[tuple[object, ...], dict[str, object], str]] = {
     "a bad date": (("figures", "--as-of", "31.10.2026"), {}, "2026-10-31"),
     "a bad time": (("replay", "--as-of", "noon"), {}, "T18:00:00"),
