@@ -47,7 +47,7 @@ from application.sample import write_sample
 from domain.account import household_account, pool_account
 from domain.community import Community, UnknownCommunity
 from domain.decision import Role
-from domain.figures import Basis, Dimension
+from domain.figures import Basis, Dimension, last_instant
 from domain.household import NotEnrolled, Person, UnknownHousehold
 from domain.identifiers import check_id, masked, normal_id, normal_name
 from domain.journal import Conflict, StoreUnavailable
@@ -508,7 +508,10 @@ def replay_(
     to: Annotated[int | None, typer.Option(min=0, help="重放到这个位置。 Replay up to this position.")] = None,
     as_of: Annotated[
         str | None,
-        typer.Option(help="重放到这一时刻，如 2026-10-31T18:00:00+08:00。 Replay up to this time."),
+        typer.Option(
+            help="重放到这一时刻，如 2026-10-31T18:00:00+08:00；只写日期则到当天结束。 "
+            "Replay up to this time, or to the end of a day."
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -581,6 +584,9 @@ def replay_(
 
 
 def _instant(text: str, bank: Timebank) -> datetime:
+    with contextlib.suppress(ValueError):
+        # A day alone is meant whole, as everywhere else.
+        return last_instant(date.fromisoformat(text), bank.zone)
     try:
         instant = datetime.fromisoformat(text)
     except ValueError:

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import httpx
 import psycopg
@@ -354,6 +355,9 @@ def test_replay_up_to_a_position_and_up_to_a_time(sample_set: dict[str, str], sa
     before = datetime.now(UTC) - timedelta(days=1)
     assert answer("replay", "--as-of", before.isoformat(), **sample_set)["position"] == 0
     assert answer("replay", "--as-of", datetime.now(UTC).isoformat(), **sample_set)["position"] == head
+    today = datetime.now(ZoneInfo("Asia/Shanghai")).date()
+    assert answer("replay", "--as-of", today - timedelta(days=1), **sample_set)["position"] == 0
+    assert answer("replay", "--as-of", today, **sample_set)["position"] == head
     assert run("replay", "--to", "1", "--as-of", "2026-01-01", **sample_set).returncode == 2
 
 
