@@ -5,6 +5,7 @@ import re
 import shutil
 import signal
 import socket
+import subprocess
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,8 +23,10 @@ from api.command_line import app as command_line
 from api.wiring import timebank
 from application.replay import replay
 from application.sample import SampleSummary
+from infrastructure.embedded import DiskFull
 from tests.api.processes import ServiceProcess, answer, free_port, run, services, until
 from tests.conftest import settings_for
+from tests.contract.test_embedded import needs_root, small_disk
 
 SMALL = ("--households-served", 20, "--hours", 400)
 
@@ -125,9 +128,18 @@ ERRORS: dict[str, tuple[tuple[object, ...], dict[str, object], str]] = {
     "a bad date": (("figures", "--as-of", "31.10.2026"), {}, "2026-10-31"),
     "a bad time": (("replay", "--as-of", "noon"), {}, "T18:00:00"),
     "an unknown household": (("balance", "H-NONE"), {}, "H-NONE"),
+    "a household that can't be one": (("balance", "H\udcff"), {}, "household's number"),
+    "a pool that can't be one": (("balance", "--pool", "\udcff"), {}, "community's name"),
     "an unknown pool": (("balance", "--pool", "没有社区"), {}, "社区“没有社区”没有登记"),
     "a ledger that is not open": (("figures",), {"TIMEBANK_LEDGER": "elsewhere"}, "timebank db open"),
     "a bad port": (("serve",), {"PORT": "http"}, "PORT"),
+    "a host that is none": (("serve",), {"TIMEBANK_HOST": "no host"}, "TIMEBANK_HOST"),
+    "a directory that is no text": (("db", "status"), {"TIMEBANK_DATA": "no-\udcff"}, "TIMEBANK_DATA"),
+    "a community that can't be one": (
+        ("token", "add", "--role", "staff", "--person", "S1", "--community", "\udcff"),
+        {},
+        "community's name",
+    ),
     "a bad ledger": (("figures",), {"TIMEBANK_LEDGER": "Bad Name"}, "TIMEBANK_LEDGER"),
     "a file that is not there": (("import", "no-such-file.csv"), {}, "no-such-file.csv"),
     "a directory for a file": (("import", "/"), {}, "/"),
@@ -175,6 +187,37 @@ def test_a_port_in_use_is_named_before_anything_is_started(tmp_path: Path) -> No
             assert f"127.0.0.1:{port}" in done.stderr
             assert "PORT=" in done.stderr
     assert not (tmp_path / "data").exists()
+
+
+@needs_root
+def test_a_disk_that_fills_up_at_work_is_named_and_what_was_recorded_is_there_once_there_is_room(
+    tmp_path: Path,
+) -> None:
+    with small_disk(tmp_path / "disk", 130) as disk:
+        data = {"TIMEBANK_DATA": disk / "data"}
+        done = run("demo", "--no-serve", **data)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.splitlines()[-1] == f"timebank: {DiskFull(disk / 'data')}"
+        subprocess.run(["mount", "-o", "remount,size=400m", disk], check=True)
+        assert run("demo", "--no-serve", *SMALL, **data).returncode == 0
+        assert answer("replay", **data)["differences"] == []
+
+
+def has_ipv6() -> bool:
+    with contextlib.suppress(OSError), socket.socket(socket.AF_INET6) as probe:
+        probe.bind(("::1", 0))
+        return True
+    return False
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
+def test_a_service_can_be_bound_to_an_address_of_ipv6(sample_set: dict[str, str]) -> None:
+    service = ServiceProcess(TIMEBANK_HOST="::1", **sample_set)
+    service.address = f"http://[::1]:{service.port}"
+    try:
+        service.wait_until_it_answers()
+    finally:
+        service.end(signal.SIGTERM)
 
 
 # ── Import ───────────────────────────────────────────────────────────────────────────────────────────────────────
