@@ -33,7 +33,9 @@ def add_to(app: FastAPI) -> None:
             swagger_ui_parameters={"validatorUrl": None},
         )
 
-    async def go_to_page(_: Request) -> Response:
+    async def go_to_page(request: Request) -> Response:
+        if request.scope["path"] != "/":  # a route takes a line end after it for its own
+            raise Problem("not-found")
         return RedirectResponse("/docs")
 
     # Whoever opens the bare address looks for what there is.
