@@ -267,6 +267,8 @@ def serve() -> None:
     settings = read_settings()
     _require_free_port(settings)
     with timebank(settings) as bank:
+        # Before the server, which would tell of whatever stops it with a traceback.
+        _catch_up(bank)
         _serve(bank)
 
 

@@ -18,6 +18,7 @@ import httpx
 import psycopg
 import pytest
 import typer.main
+from eventsourcing.dcb.api import DCBAppendCondition, DCBEvent, DCBQuery
 
 from api.command_line import app as command_line
 from api.wiring import timebank
@@ -201,6 +202,19 @@ def test_a_disk_that_fills_up_at_work_is_named_and_what_was_recorded_is_there_on
         subprocess.run(["mount", "-o", "remount,size=400m", disk], check=True)
         assert run("demo", "--no-serve", *SMALL, **data).returncode == 0
         assert answer("replay", **data)["differences"] == []
+
+
+@pytest.mark.parametrize("command", [("serve",), ("figures",), ("replay",), ("rebuild",)])
+def test_a_fact_of_an_unknown_type_stops_every_command_with_one_line(
+    sample_set: dict[str, str], command: tuple[str, ...]
+) -> None:
+    with timebank(settings_for(sample_set["TIMEBANK_DATABASE_URL"])) as bank:
+        later = DCBEvent("moon-landed.v9", b"{}", ["moon:1"])
+        bank.store.journal.append_facts([later], DCBAppendCondition(DCBQuery(), bank.store.head()))
+    done = run(*command, PORT=free_port(), **sample_set)
+    lines = [line for line in done.stderr.splitlines() if not line.endswith("…")]
+    assert (done.returncode, done.stdout, len(lines)) == (1, "", 1), done.stderr
+    assert "moon-landed.v9" in lines[0]
 
 
 def has_ipv6() -> bool:
