@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
 from types import FrameType
@@ -47,9 +48,9 @@ from application.sample import write_sample
 from domain.account import household_account, pool_account
 from domain.community import Community, UnknownCommunity
 from domain.decision import Role
-from domain.figures import Basis, Dimension
+from domain.figures import Basis, Dimension, last_instant
 from domain.household import NotEnrolled, Person, UnknownHousehold
-from domain.identifiers import check_id, masked, normal_id, normal_name
+from domain.identifiers import Flaw, check_id, check_name, masked, normal_id, normal_name
 from domain.journal import Conflict, StoreUnavailable
 from domain.ledger import SYNTHETIC_NOTICE, OpenLedger
 from domain.partner import Partner
@@ -58,7 +59,7 @@ from domain.presets import PRESETS
 from domain.refusal import Refusal
 from domain.statement import NoSigningKey
 from infrastructure.codec import UnknownFactType, UnreadableFact
-from infrastructure.embedded import DatabaseUnavailable
+from infrastructure.embedded import DatabaseUnavailable, DiskFull, require_room
 from infrastructure.projector import ProjectionsAreNewer, ProjectionsDamaged, Projector, RebuildRunning
 from infrastructure.schema import SchemaError, known_migrations, schema_version
 from infrastructure.settings import BadSetting, Settings, read_settings
@@ -126,7 +127,8 @@ def main() -> None:
     # Being told to end is no reason to leave anything running: unwind as Ctrl-C does.
     signal.signal(signal.SIGTERM, _leave)
     try:
-        app()
+        with _full_disk_named():
+            app()
     except EXPECTED as error:
         _fail(str(error))
     except ValidationError as error:
@@ -148,6 +150,30 @@ def main() -> None:
         _fail(f"数据库报错：{reason} / The database refused: {reason}")
     except OSError as error:
         _fail(f"读写失败：{error} / Reading or writing failed: {error}")
+
+
+@contextlib.contextmanager
+def _full_disk_named() -> Iterator[None]:
+    """Whatever a full disk makes fail, and however it says so, the disk is what a person has to see to."""
+    try:
+        yield
+    except (StoreUnavailable, psycopg.OperationalError) as error:
+        settings = read_settings()
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, psycopg.errors.DiskFull):
+            cause = cause.__cause__
+        if settings.database_url is None:
+            if cause is None:
+                # A server that can't add to its log just ends.
+                require_room(settings.data)
+            else:
+                raise DiskFull(settings.data) from error
+        elif cause is not None:
+            raise DatabaseUnavailable(
+                "数据库服务器的磁盘已满，请腾出空间后重试；已有数据未受影响。",
+                "The disk of the database's server is full. Make room and try again; existing data is unharmed.",
+            ) from error
+        raise
 
 
 def _leave(signal_number: int, _: FrameType | None) -> None:
@@ -241,6 +267,8 @@ def serve() -> None:
     settings = read_settings()
     _require_free_port(settings)
     with timebank(settings) as bank:
+        # Before the server, which would tell of whatever stops it with a traceback.
+        _catch_up(bank)
         _serve(bank)
 
 
@@ -258,7 +286,7 @@ def _serve(bank: Timebank) -> None:
         access_log=False,
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
     )
-    address = f"http://{settings.host}:{settings.port}"
+    address = f"http://{_place(settings)}"
     _say(f"服务已启动，按 Ctrl-C 停止： / Serving; stop with Ctrl-C:\n  {address}/docs\n  {address}/v1/figures")
     # uvicorn stops in good order on a signal, and then raises it once more for whoever started it.
     with contextlib.suppress(KeyboardInterrupt):
@@ -267,16 +295,24 @@ def _serve(bank: Timebank) -> None:
 
 
 def _require_free_port(settings: Settings) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((settings.host, settings.port))
-        except OSError as error:
-            _fail(
-                f"无法使用端口 {settings.host}:{settings.port}（{error.strerror}），请设置其他端口，如 PORT=8001。 / "
-                f"The port {settings.host}:{settings.port} can't be used ({error.strerror}); choose another, "
-                "such as PORT=8001."
-            )
+    place = _place(settings)
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except (socket.gaierror, UnicodeError) as error:
+        raise BadSetting("TIMEBANK_HOST", settings.host) from error
+    except OSError as error:
+        _fail(
+            f"无法使用端口 {place}（{error.strerror}），请设置其他端口，如 PORT=8001。 / "
+            f"The port {place} can't be used ({error.strerror}); choose another, such as PORT=8001."
+        )
+
+
+def _place(settings: Settings) -> str:
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    return f"{host}:{settings.port}"
 
 
 # ── Files in ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -459,7 +495,7 @@ def show_balance(
         with contextlib.closing(bank.projector()) as projector:
             projector.prepare()
             projector.catch_up()
-        name = household_account(household) if pool is None else pool_account(pool)
+        name = household_account(_household(household)) if pool is None else pool_account(_community(pool))
         with bank.reading() as connection:
             row = balance(connection, name)
     if row is None:
@@ -508,7 +544,10 @@ def replay_(
     to: Annotated[int | None, typer.Option(min=0, help="重放到这个位置。 Replay up to this position.")] = None,
     as_of: Annotated[
         str | None,
-        typer.Option(help="重放到这一时刻，如 2026-10-31T18:00:00+08:00。 Replay up to this time."),
+        typer.Option(
+            help="重放到这一时刻，如 2026-10-31T18:00:00+08:00；只写日期则到当天结束。 "
+            "Replay up to this time, or to the end of a day."
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -581,6 +620,9 @@ def replay_(
 
 
 def _instant(text: str, bank: Timebank) -> datetime:
+    with contextlib.suppress(ValueError):
+        # A day alone is meant whole, as everywhere else.
+        return last_instant(date.fromisoformat(text), bank.zone)
     try:
         instant = datetime.fromisoformat(text)
     except ValueError:
@@ -665,7 +707,7 @@ def new_token(
     Raises: UnknownCommunity, NotEnrolled, UnknownPartner.
     """
     if community is not None:
-        community = normal_name(community)
+        community = _community(community)
         known(bank.store, Community.of(community)).require()
     if role == "volunteer" and not known(bank.store, Person.of(person)).volunteer:
         raise NotEnrolled(person)
@@ -676,11 +718,23 @@ def new_token(
 
 def _person(text: str) -> str:
     """A person's number as the ledger has it; ends the command where it can be none."""
-    number = normal_id(text)
-    flaw = check_id(number)
+    return _fit("人员编号", "person's number", number := normal_id(text), check_id(number))
+
+
+def _household(text: str) -> str:
+    """A household's number as the ledger has it; ends the command where it can be none."""
+    return _fit("户编号", "household's number", number := normal_id(text), check_id(number))
+
+
+def _community(text: str) -> str:
+    """A community's name as the ledger has it; ends the command where it can be none."""
+    return _fit("社区名称", "community's name", name := normal_name(text), check_name(name))
+
+
+def _fit(zh: str, en: str, text: str, flaw: Flaw | None) -> str:
     if flaw is not None:
-        _fail(f"人员编号“{masked(number)}”{flaw.zh}。 / The person's number {flaw}.")
-    return number
+        _fail(f"{zh}“{masked(text)}”{flaw.zh}。 / The {en} {flaw}.")
+    return text
 
 
 @token_app.command("revoke")

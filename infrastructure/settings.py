@@ -27,6 +27,7 @@ class BadSetting(ValueError):
 
 
 def _absolute(path: Path) -> Path:
+    str(path).encode()  # libpq can't be told of any other
     try:
         return path.expanduser().absolute()
     except RuntimeError as error:

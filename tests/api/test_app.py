@@ -100,6 +100,11 @@ def test_reads_of_lists_share_their_questions(api: Api) -> None:
         assert "after" not in names or "min_position" in names, path
 
 
+def test_the_bare_address_leads_to_the_documentation(api: Api) -> None:
+    response = api.client.get("/")
+    assert (response.status_code, response.headers["location"]) == (307, "/docs")
+
+
 def test_the_interactive_documentation_is_served_from_here_alone(api: Api) -> None:
     page = api.client.get("/docs")
     assert page.status_code == 200

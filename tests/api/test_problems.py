@@ -158,7 +158,7 @@ def test_odd_paths_and_questions_are_answered_in_good_order(api: Api, odd: str) 
 @pytest.mark.parametrize(
     ("method", "path", "status", "code"),
     [
-        ("GET", "/", 404, "not-found"),
+        ("POST", "/", 405, "method-not-allowed"),
         ("GET", "/v2/hours", 404, "not-found"),
         ("POST", "/nowhere", 404, "not-found"),
         ("OPTIONS", "/v1/hours", 405, "method-not-allowed"),
