@@ -222,9 +222,7 @@ async def list_published_certificates(
     today = datetime.now(service.bank.zone).date()
     async with service.pool.connection() as connection:
         rows = await certificate.certificates(connection, public_on=today, after=after, limit=limit + 1)
-    names = ("certificate", "sequence", "issuer", "service_minutes", "issued_on", "public_until", "status")
-    items = [{name: getattr(row, name) for name in names} for row in rows]
-    return page(items, limit, lambda item: item["sequence"], position)
+    return page([publicised(row) for row in rows], limit, lambda item: item["sequence"], position)
 
 
 @router.get("/certificates/{certificate}", response_model=dict[str, object], summary="志愿服务证明 A certificate")
@@ -259,6 +257,12 @@ def listed(row: CertificateListed) -> dict[str, object]:
     left_out = {"code_sha256", "kept_sha256", "records_sha256", "services", "revoked", "community"}
     shown = {name: value for name, value in msgspec.to_builtins(row).items() if name not in left_out}
     return {**shown, "status": row.status, "standing_minutes": row.standing_minutes}
+
+
+def publicised(row: CertificateListed) -> dict[str, object]:
+    """What the public reads of a certificate: nothing of whom it is for."""
+    names = ("certificate", "sequence", "issuer", "service_minutes", "issued_on", "public_until", "status")
+    return {name: getattr(row, name) for name in names}
 
 
 async def shown(

@@ -12,7 +12,7 @@ import psycopg
 import typer
 from rich.console import Console
 
-from api.certificate import MEANINGS, issued_number, listed, prepared, reading, shown, vault_key, verified
+from api.certificate import MEANINGS, issued_number, listed, prepared, publicised, reading, shown, vault_key, verified
 from api.recognition import record_of
 from api.terminal import Json, answer, day, fail, hours_of, progress
 from api.wiring import Timebank, known, timebank
@@ -108,7 +108,7 @@ def issue(
 
 @certificate_app.command("show")
 def show_certificate(number: Number, as_json: Json = False) -> None:
-    """显示一份证明要打印的全部内容，含姓名、联系方式和验证码。 Show all that is printed on a certificate, names included."""
+    """显示一份证明要打印的全部内容，含姓名、联系方式和验证码。 Show all that is printed on it, names included."""
     with _caught_up() as bank:
         content = _one(bank, normal_id(number))
     answer(content, as_json, lambda console: _show(console, content))
@@ -189,7 +189,7 @@ def list_certificates(
 
         rows = _asked(bank, ask)
         synthetic = bank.opened.synthetic
-    items = [_publicised(row) if public else listed(row) for row in rows]
+    items = [publicised(row) if public else listed(row) for row in rows]
 
     def show(console: Console) -> None:
         for row in rows:
@@ -248,7 +248,7 @@ def add_recognition_to(app: typer.Typer) -> None:
     def recognition(
         volunteer: Annotated[str, typer.Argument(help="志愿者编号。 The volunteer's number.")], as_json: Json = False
     ) -> None:
-        """一名志愿者的档案：服务时长、星级、荣誉、培训、表彰和证明。 A volunteer's hours, stars, honours and the like."""
+        """一名志愿者的档案：服务时长、星级、荣誉、培训、表彰和证明。 A volunteer's record: hours, stars, honours."""
         number = normal_id(volunteer)
         with _caught_up() as bank:
             person = known(bank.store, Person.of(number))
@@ -308,11 +308,6 @@ def _actor(bank: Timebank, person: str) -> Actor:
             f"“{person}” has no token of staff or administrators; run `timebank token add` first."
         )
     return found[0]
-
-
-def _publicised(row: CertificateListed) -> dict[str, object]:
-    names = ("certificate", "sequence", "issuer", "service_minutes", "issued_on", "public_until", "status")
-    return {name: getattr(row, name) for name in names}
 
 
 def _show_service(console: Console, content: dict[str, Any]) -> None:
