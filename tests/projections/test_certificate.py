@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from api.wiring import Timebank
+from api.wiring import Timebank, known
 from application.certificate import recount
-from domain.certificate import CountedService, count_service
+from domain.certificate import CountedService, certificate_numbers, count_service
 from domain.fact import Fact
 from projections.certificate import COLUMNS, served
 from tests.controls import (
@@ -101,6 +101,7 @@ def test_in_a_random_history_every_count_is_what_the_journal_says_again(open_ban
             history.go(40)
             position = projector.catch_up()
         facts: list[Any] = []
+        last = known(bank.store, certificate_numbers).count
         for number in range(1, 7):
             days = today - timedelta(days=30 * number), today
             found = counted(bank, position, f"V{number}", days)
@@ -108,8 +109,8 @@ def test_in_a_random_history_every_count_is_what_the_journal_says_again(open_ban
             facts.append(
                 replace(
                     CERTIFICATE_ISSUED,
-                    certificate=f"2026-{issued:06}",
-                    sequence=issued,
+                    certificate=f"T-{issued}",
+                    sequence=last + number,
                     volunteer=f"V{number}",
                     since=days[0],
                     until=days[1],
@@ -122,7 +123,13 @@ def test_in_a_random_history_every_count_is_what_the_journal_says_again(open_ban
             )
         record(bank, *facts)
     again = recount(bank.store)
-    assert (again.certificates, again.differences) == (30, [])
+    assert again.certificates >= issued == 30
+    # What else happened at random certifies what nobody counted, and is found out.
+    named = {difference.what for difference in again.differences}
+    assert not [what for what in named if what.startswith("certificate T-") or what.endswith("sequence")]
+    assert {what for what in named if what.endswith(" minutes")}
     with bank.reading() as connection:
-        sums = connection.execute("SELECT sum(service_minutes) FROM certificates").fetchall()
+        sums = connection.execute(
+            "SELECT sum(service_minutes) FROM certificates WHERE certificate LIKE 'T-%'"
+        ).fetchall()
     assert sums[0][0] > 600
