@@ -359,8 +359,8 @@ def _show_record(console: Console, content: dict[str, Any]) -> None:
     ):
         for one in content[kind]:
             detail = one.get("level") or one.get("subject") or one.get("organisation")
-            title = one.get("title") or one.get("name") or ""
-            console.print(f"  {label}   {title}   {words.get(detail, detail)}   {one['recognition']}{_withdrawn(one)}")
+            parts = (label, one.get("title") or one.get("name"), words.get(detail, detail), one["recognition"])
+            console.print("  " + "   ".join(filter(None, parts)) + _withdrawn(one))
     for star in content["stars"]:
         console.print(f"  星级 star   {star['star']}   {hours_of(star['service_minutes'])} 小时 h{_withdrawn(star)}")
     for one in content["certificates"]:
