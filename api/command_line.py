@@ -23,6 +23,7 @@ from rich.table import Table
 
 from api import board_command, problems
 from api.app import create_app
+from api.certificate_command import add_recognition_to, certificate_app
 from api.due import run_due
 from api.policy_command import policy_app, preset_named
 from api.terminal import Json, hours_of
@@ -94,6 +95,7 @@ app.add_typer(token_app, name="token")
 app.add_typer(database_app, name="db")
 app.add_typer(key_app, name="keys")
 app.add_typer(policy_app, name="policy")
+app.add_typer(certificate_app, name="certificate")
 
 EXPECTED: Final = (
     BadSetting,
@@ -829,3 +831,4 @@ def database_status(as_json: Json = False) -> None:
 
 
 board_command.add_to(app, _answer)
+add_recognition_to(app)
