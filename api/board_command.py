@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from api.board import queues_board, signals_board, solvency_board
+from api.board import late_board, queues_board, signals_board, solvency_board
 from api.wiring import Timebank, timebank
 from domain.identifiers import normal_name
 from infrastructure.settings import read_settings
@@ -27,6 +27,23 @@ def add_to(app: typer.Typer, answer: Answer) -> None:
         with _caught_up() as bank:
             found = queues_board(bank, community=_name(community), now=datetime.now(UTC))
         answer(found, as_json, lambda console: _show_queues(console, found))
+
+    @app.command("late-entries")
+    def late_entries(
+        community: Community = None,
+        since: Annotated[
+            datetime | None, typer.Option(formats=["%Y-%m-%d"], help="从哪一天的登记起。 Logged on this day or later.")
+        ] = None,
+        until: Annotated[
+            datetime | None, typer.Option(formats=["%Y-%m-%d"], help="至哪一天的登记。 Logged on this day or earlier.")
+        ] = None,
+        as_json: Json = False,
+    ) -> None:
+        """补登的记录，按社区和登记的月份计。 Records that were logged late, by community and month."""
+        days = {name: None if at is None else at.date() for name, at in (("since", since), ("until", until))}
+        with _caught_up() as bank:
+            found = late_board(bank, community=_name(community), **days)
+        answer(found, as_json, lambda console: _show_late(console, found))
 
     @app.command()
     def solvency(community: Community = None, as_json: Json = False) -> None:
@@ -70,6 +87,20 @@ def _show_queues(console: Console, found: dict[str, Any]) -> None:
         oldest = each.oldest_waiting_days
         waited = "" if oldest is None else f"   最早的已等 the oldest has waited {oldest:,} 天 days"
         console.print(f"{each.title:<24}{each.count:>8,}{waited}\n  · {each.definition}")
+    if found["notice"]:
+        console.print(found["notice"])
+
+
+def _show_late(console: Console, found: dict[str, Any]) -> None:
+    console.print(f"{found['ledger']} {found['community'] or ''}   补登 late: {found['records']:,} 条 records")
+    for each in found["items"]:
+        console.print(
+            f"  {each.month}  {each.community}: {each.records:,} 条 records, 待确认 to confirm {each.to_confirm:,}, "
+            f"已确认 confirmed {each.confirmed:,}, 已驳回 rejected {each.rejected:,}, "
+            f"已冲正 reversed {each.reversed:,}；有原因 with a reason {each.with_reason:,}；"
+            f"最晚 latest {each.days_late_max:,} 天 days"
+        )
+    console.print(f"  · {found['definition']}")
     if found["notice"]:
         console.print(found["notice"])
 

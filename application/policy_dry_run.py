@@ -507,6 +507,7 @@ def _claim(logged: HoursLogged) -> LogHours:
         started_at=logged.started_at,
         ended_at=logged.ended_at,
         minutes=logged.claimed_minutes,
+        late_reason=logged.late_reason,
     )
 
 
