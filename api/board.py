@@ -109,7 +109,7 @@ class Solvency(BaseModel):
     issued: dict[str, object] | None = Field(description="Of the whole ledger; null where one community is asked for.")
     issued_by_community: list[dict[str, object]]
     waiting: dict[str, int | None]
-    requests: dict[str, int]
+    requests: dict[str, int | None]
     idle_savers: dict[str, object]
     definitions: dict[str, str]
     notice: str | None

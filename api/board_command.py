@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 from rich.console import Console
@@ -12,6 +12,9 @@ from api.board import late_board, queues_board, signals_board, solvency_board
 from api.wiring import Timebank, timebank
 from domain.identifiers import normal_name
 from infrastructure.settings import read_settings
+
+SAVERS_LISTED: Final = 10
+"""Old savers on the terminal; the JSON document has all that the board names."""
 
 Answer = Callable[[Any, bool, Callable[[Console], None]], None]
 Json = Annotated[bool, typer.Option("--json", help="以一个 JSON 文档作答。 Answer with one JSON document.")]
@@ -142,10 +145,21 @@ def _show_solvency(console: Console, found: dict[str, Any]) -> None:
         f"  需求 requests: {requests.asked:,}，已完成 fulfilled {requests.fulfilled:,}，"
         f"未满足 unfilled {requests.unfilled:,}（{requests.unfilled_minutes / 60:,.1f} 小时 h）"
     )
+    if requests.accepted_median_minutes is not None:
+        console.print(
+            f"  提出到约定 asked to accepted: 中位数 median {requests.accepted_median_minutes:,}, "
+            f"p90 {requests.accepted_ninetieth_percentile_minutes:,} 分钟 minutes"
+        )
     console.print(
         f"  {savers['age_years_min']} 岁以上闲置 idle savers: {savers['households']:,} 户 households, "
         f"{savers['idle_minutes'] / 60:,.1f} 小时 h"
     )
+    for saver in savers["items"][:SAVERS_LISTED]:
+        since = saver.last_spent_on or "从未支出 never spent"
+        console.print(
+            f"    {saver.household}  {saver.community}  {saver.balance_minutes / 60:,.1f} 小时 h，"
+            f"{saver.age_years_min} 岁以上 and over，最后支出 last spent {since}"
+        )
     for meaning in found["definitions"].values():
         console.print(f"  · {meaning}")
 
