@@ -298,7 +298,7 @@ class DryRun:
             if records or before != after
         ]
         self._count_decisions(accounts)
-        accounts.sort(key=lambda each: (-each.change_minutes, -each.records, each.account))
+        accounts.sort(key=lambda each: (-each.change_minutes, -each.records, -each.decisions, each.account))
         book: PolicyBook = self._states.get(policy_book.tag, PolicyBook())
         total_before, total_after = self._totals()
         return DryRunReport(
@@ -337,8 +337,8 @@ class DryRun:
                 continue
             if (account := by_name.get(affected.account)) is None:
                 state: Account = self._state(Account.of(affected.account))
-                same = Sums(balance_minutes=state.balance_minutes)
-                account = by_name[affected.account] = AffectedAccount(affected.account, 0, same, replace(same))
+                same = replace(self._before.get(affected.account, Sums()), balance_minutes=state.balance_minutes)
+                account = by_name[affected.account] = AffectedAccount(affected.account, 0, same, same)
                 accounts.append(account)
             account.decisions += 1
 

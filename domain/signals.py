@@ -58,8 +58,8 @@ RULES: Final[dict[str, Rule]] = {
             RING,
             "两户至 {people_max} 户轮流互相服务：每户至少 {records_min} 条、且不少于 {share_percent_min}% 的"
             "（有服务对象户的）记录服务于圈内的下一户。",
-            "Two to {people_max} households serve one another in turn: of the records each one gave to a named household "
-            "at least {records_min}, and no fewer than {share_percent_min} %, served the next in the ring.",
+            "Two to {people_max} households serve one another in turn: of the records each one gave to a named "
+            "household at least {records_min}, and no fewer than {share_percent_min} %, served the next in the ring.",
         ),
         Rule(
             "one-confirmer",

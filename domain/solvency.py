@@ -45,7 +45,8 @@ DEFINITIONS: Final = {
         "unfilled_minutes 是其预计分钟之和。accepted_… 是从提出到约定志愿者的分钟：中位数和第 90 百分位。",
         "Service requests asked in the last 12 months: how many, and of them fulfilled, cancelled, expired, accepted "
         "and still open; unfilled are those expired or open, `unfilled_minutes` is what they were estimated to take. "
-        "The `accepted_` figures are the minutes from asking until a volunteer was accepted: median and 90th percentile.",
+        "The `accepted_` figures are the minutes from asking until a volunteer was accepted: median and 90th "
+        "percentile.",
     ),
     "idle_savers": (
         f"有经核验年满 {SAVER_AGE_YEARS_MIN} 岁成员、余额大于零、首次存入已满 {IDLE_MONTHS} 个月，而最近 "
