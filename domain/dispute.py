@@ -20,6 +20,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 from domain.account import MinutesHeld, MinutesReleased
 from domain.community import require_reach
 from domain.decision import Context, Decided, Decision, Fold, Question, Reading, read, require_time
+from domain.evidence import require_evidence, stronger
 from domain.fact import Fact
 from domain.hours import (
     STATUS_ZH,
@@ -90,6 +91,8 @@ class Dispute(msgspec.Struct, frozen=True):
     opened: DisputeOpened | None = None
     heard: frozenset[Side] = frozenset()
     escalated: bool = False
+    vouched: bool = False
+    """Whether the household that was served said that it was."""
 
     @staticmethod
     def of(dispute: str) -> "Reading[Dispute]":
@@ -101,7 +104,8 @@ def _evolve(state: Dispute, fact: DisputeFact) -> Dispute:
         case DisputeOpened():
             return Dispute(state.dispute, "open", fact, frozenset((fact.side,)))
         case DisputeStatementGiven():
-            return replace(state, heard=state.heard | {fact.side})
+            vouched = state.vouched or (fact.side == "recipient" and fact.ground == "served")
+            return replace(state, heard=state.heard | {fact.side}, vouched=vouched)
         case DisputeEscalated():
             return replace(state, escalated=True)
         case DisputeUpheld():
@@ -303,8 +307,8 @@ def decide_dispute(command: DecideDispute, context: Context) -> Decision:
     """By somebody of the staff who has no part in it, once both sides were heard or had time enough to be.
 
     Raises: UnknownDispute, DisputeClosed, DecidedByParty, LeftToAdministrators, SidesNotHeard; and where a rejected
-    record would be confirmed after all: RecordOverlaps, DayTooLong, RecordTooShort, RecordTooLong, OwnHouseholdServed,
-    BalanceTooLow, RecordAboveCap.
+    record would be confirmed after all: EvidenceTooWeak, RecordOverlaps, DayTooLong, RecordTooShort, RecordTooLong,
+    OwnHouseholdServed, BalanceTooLow, RecordAboveCap.
     """
     dispute, opened, record, logged, decider = yield from _open(command.dispute, context)
     if context.actor.role not in ("staff", "admin") or decider.person in _parties(opened, record, logged):
@@ -324,6 +328,9 @@ def decide_dispute(command: DecideDispute, context: Context) -> Decision:
         return Decided(0, (upheld, *_released(opened, record), *(yield from with_heirs(undone))))
     book = yield from read(policy_book)
     adopted = book.in_force(logged.started_at.date())
+    if adopted.policy.evidence_min != "self":
+        evidence = stronger(logged.evidence, "recipient") if dispute.vouched else logged.evidence
+        yield from require_evidence(logged.record, evidence, adopted.policy.evidence_min)
     first, last = days_of(logged.started_at, logged.ended_at)
     days = yield from read(VolunteerDay.of(logged.volunteer, first), VolunteerDay.of(logged.volunteer, last))
     # While it was rejected its time was free, and other service may have been logged for it.

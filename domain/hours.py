@@ -69,12 +69,17 @@ DAY_MINUTES: Final = 24 * 60
 STATUS_ZH: Final = {"logged": "待确认", "confirmed": "已确认", "rejected": "已驳回", "reversed": "已冲正"}
 
 
+LateReason = Literal["forgotten", "away-or-ill", "no-network", "on-paper", "visit-left-open", "other"]
+"""Why a service was logged late."""
+
+
 class HoursLogged(Fact, frozen=True, omit_defaults=True, gc=False):
     """One stretch of service was claimed; it counts for nothing until it is confirmed.
 
     ``household`` earns, ``recipient_household`` was served (None: the community at large). Times carry the ledger's
     own offset, so the days are plain to read. ``service_minutes`` are the claimed minutes after the policy's rounding.
     ``group`` is whose hours they are where they were given as a group; ``also_logged_by`` keyed the same from paper.
+    ``late_reason`` is why they were logged later than the policy's ordinary time (None: in time, or none was given).
     """
 
     type = "hours-logged.v1"
@@ -93,6 +98,7 @@ class HoursLogged(Fact, frozen=True, omit_defaults=True, gc=False):
     evidence: Evidence = "self"
     group: str | None = None
     also_logged_by: str | None = None
+    late_reason: LateReason | None = None
 
     def tags(self) -> tuple[str, ...]:
         first, last = days_of(self.started_at, self.ended_at)
@@ -396,6 +402,7 @@ class LogHours(BaseModel):
     minutes: Annotated[int, Field(ge=1, le=1440, description="Less than the whole time where there was a break.")] | (
         None
     ) = None
+    late_reason: Annotated[LateReason | None, Field(description="Why it is logged late; kept only where it is.")] = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -482,8 +489,9 @@ CLAIMED: Final = Grounds()
 
 def log(command: LogHours, context: Context, grounds: Grounds = CLAIMED) -> Decision:
     """Raises: RecordAlreadyLogged, UnknownMember, MemberHasDied, NotEnrolled, NotYourself, OwnHouseholdServed,
-    InTheFuture, TooLongAgo, RecordTooShort, RecordTooLong, DayTooLong, RecordOverlaps, UnknownHousehold,
-    ClosedHousehold, UnknownCommunity, UnknownGrid, DissolvedCommunity, OutsideCommunity, NoPolicyInForce."""
+    InTheFuture, TooLongAgo, LateWithoutReason, RecordTooShort, RecordTooLong, DayTooLong, RecordOverlaps,
+    UnknownHousehold, ClosedHousehold, UnknownCommunity, UnknownGrid, DissolvedCommunity, OutsideCommunity,
+    NoPolicyInForce."""
     actor = context.actor
     if actor.role == "volunteer" and actor.id != command.volunteer and not grounds.for_others:
         raise NotYourself(command.volunteer)
@@ -504,7 +512,7 @@ def log(command: LogHours, context: Context, grounds: Grounds = CLAIMED) -> Deci
     if not person.volunteer:
         raise NotEnrolled(command.volunteer)
     adopted = book.in_force(first)
-    _check_times(adopted.policy, started_at, ended_at, context)
+    late_reason = _check_times(adopted.policy, started_at, ended_at, command.late_reason, context)
     place = yield from read(Household.of(command.recipient_household or person.household))
     home = place.require()
     community_id = command.community or home
@@ -529,6 +537,7 @@ def log(command: LogHours, context: Context, grounds: Grounds = CLAIMED) -> Deci
         grounds.evidence,
         grounds.group,
         grounds.also_logged_by,
+        late_reason,
     )
     yield from _check_claim(logged, adopted.policy, first_day, last_day)
     return Decided(adopted.version, (logged,))
@@ -548,12 +557,20 @@ def log_many(command: LogManyHours, context: Context) -> Decision:
     return together([partial(log, row, context._replace(command_id=f"{context.command_id}-{n}")) for n, row in rows])
 
 
-def _check_times(policy: Policy, started_at: datetime, ended_at: datetime, context: Context) -> None:
+def _check_times(
+    policy: Policy, started_at: datetime, ended_at: datetime, reason: LateReason | None, context: Context
+) -> LateReason | None:
+    """Why it is logged late; None for what is logged in time."""
     if ended_at > context.now:
         raise InTheFuture(ended_at.isoformat())
-    oldest = context.now.astimezone(context.zone).date() - timedelta(days=policy.log_days_back_max)
-    if started_at.date() < oldest:
+    days = (context.now.astimezone(context.zone).date() - started_at.date()).days
+    if days > policy.log_days_back_max:
         raise TooLongAgo(started_at.date().isoformat(), policy.log_days_back_max)
+    if days <= policy.late_after_days:
+        return None
+    if reason is None and policy.late_needs_reason:
+        raise LateWithoutReason(started_at.date().isoformat(), policy.late_after_days)
+    return reason
 
 
 def _check_claim(
@@ -1053,6 +1070,14 @@ class TooLongAgo(AgainstRule):
     log_days_back_max: int
     zh = "{day} 的服务已超过 {log_days_back_max} 天的补登期限。"
     en = "A service of {day} is past the {log_days_back_max} days within which hours may be logged."
+
+
+@dataclass(unsafe_hash=True)
+class LateWithoutReason(AgainstRule):
+    day: str
+    late_after_days: int
+    zh = "{day} 的服务在 {late_after_days} 天之后才登记，须说明补登原因。"
+    en = "A service of {day} is logged more than {late_after_days} days later, which needs a reason."
 
 
 @dataclass(unsafe_hash=True)

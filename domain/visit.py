@@ -580,6 +580,7 @@ def _log(
         started_at=started_at,
         ended_at=ended_at,
         minutes=minutes,
+        late_reason="visit-left-open",
     )
     return (yield from log(hours, context, Grounds(evidence)))
 

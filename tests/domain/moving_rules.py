@@ -1,6 +1,7 @@
 """What the random time bank does to move minutes, and what must hold of it: a part of `test_time_bank`."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 from hypothesis import strategies as st
@@ -9,6 +10,7 @@ from hypothesis.stateful import rule
 from domain.account import (
     GrantApproved,
     MinutesDonated,
+    MinutesGranted,
     MinutesTransferred,
     OpeningBalanceCredited,
     StartingMinutesGranted,
@@ -130,6 +132,18 @@ class MovingRules:
                 assert self.home.get(actor.id) != proposed.household
                 assert (fact.target, fact.minutes) == ("household:" + proposed.household, proposed.minutes)
                 self._has_room(fact, policy)
+            case MinutesGranted():
+                assert fact.on is not None
+                since = fact.on - timedelta(days=policy.grant_alone_days - 1)
+                alone = fact.minutes + sum(
+                    one.minutes
+                    for one in before
+                    if isinstance(one, MinutesGranted | StartingMinutesGranted)
+                    and one.target == fact.target
+                    and one.on is not None
+                    and one.on >= since
+                )
+                assert policy.grant_minutes_alone_max is None or alone <= policy.grant_minutes_alone_max
             case StartingMinutesGranted():
                 earlier = [one.household for one in before if isinstance(one, StartingMinutesGranted)]
                 assert fact.household not in earlier

@@ -280,7 +280,7 @@ def test_a_state_that_is_read_late_holds_what_earlier_rows_decided() -> None:
     """The pool's balance is first read by the grant, after the funding was decided without reading it."""
     fund, grant = FundPool(community=XINZHU, minutes=60), GrantMinutes(household="H2", minutes=60, need="illness")
     state = given(DISTRICT).state
-    granted = MinutesGranted(POOL, "household:H2", 60, "A1", "illness")
+    granted = MinutesGranted(POOL, "household:H2", 60, "A1", "illness", CONTEXT.now.date())
     decided = drive(together([partial(fund_pool, fund, CONTEXT), partial(grant_minutes, grant, CONTEXT)]), state)
     assert decided.facts == (PoolFunded("issuance", POOL, 60, "A1"), granted)
     assert decided.policies == (0, 1)

@@ -66,6 +66,7 @@ CODES = {
     "not-leading-group": NotAllowed,
     "already-in-group": AlreadyDone,
     "not-in-group": Unknown,
+    "late-without-reason": AgainstRule,
     "leader-stays": NotAllowed,
     "already-leading": AlreadyDone,
     "unknown-grant": Unknown,

@@ -133,6 +133,7 @@ POLICIES = st.builds(
     transfer=st.sampled_from(["nobody", "family", "anyone"]),
     transfer_minutes_month_max=st.sampled_from([None, 100]),
     starting_grant_minutes=st.sampled_from([0, 30]),
+    grant_minutes_alone_max=st.sampled_from([None, 100]),
     above_balance_max=st.sampled_from(["refuse", "pool", "honour"]),
     silence_days=st.sampled_from([None, 1, 2]),
     dispute_days_max=st.sampled_from([0, 1, 30]),
