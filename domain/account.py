@@ -171,13 +171,19 @@ class OpeningBalanceCredited(Movement, frozen=True, omit_defaults=True, gc=False
         return ("opening:" + self.household, *_account_tags(self))
 
 
+Lots = tuple[tuple[str, int], ...]
+"""Minutes with their age: how many of which service record, the oldest first. What is in no lot has no age."""
+
+
 class MinutesTransferred(Movement, frozen=True, omit_defaults=True, gc=False):
-    """A household gave minutes to another (转赠). ``tie`` is what the policy allowed it by."""
+    """A household gave minutes to another (转赠). ``tie`` is what the policy allowed it by; ``lots`` keep their age
+    where minutes lapse."""
 
     type = "minutes-transferred.v1"
     transferred_by: str
     tie: Literal["family", "anyone"]
     on: date
+    lots: Lots = ()
 
     def tags(self) -> tuple[str, ...]:
         return (f"transfers:{self.source}:{self.on:%Y-%m}", *_account_tags(self))
@@ -207,10 +213,14 @@ class MinutesExpired(Movement, frozen=True, omit_defaults=True, gc=False):
 
 
 class BalanceCarried(Movement, frozen=True, omit_defaults=True, gc=False):
-    """Minutes followed people or places: a household was split, merged or closed, or a community merged or split."""
+    """Minutes followed people or places: a household was split, merged or closed, or a community merged or split.
+
+    ``lots`` are what keeps its age between households.
+    """
 
     type = "balance-carried.v1"
     cause: Literal["household-split", "household-merged", "household-closed", "community-merged", "community-split"]
+    lots: Lots = ()
 
     def tags(self) -> tuple[str, ...]:
         return _account_tags(self)

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from domain.account import EXPIRED, Account, BalanceCarried, carry_holds, household_account, pool_account, require_cover
 from domain.community import Community, registered_place_on, require_reach
 from domain.decision import Context, Decided, Decision, Question, read, read_all, require_time
+from domain.expiry import age_of
 from domain.fact import Fact
 from domain.household import (
     Household,
@@ -257,7 +258,9 @@ def split_household(command: SplitHousehold, context: Context) -> Decision:
         return Decided(0, (split,))
     account = yield from read(Account.of(household_account(command.household)))
     require_cover(account, command.minutes, 0)
-    share = BalanceCarried(account.account, household_account(command.into), command.minutes, "household-split")
+    lots = yield from age_of(account.account, command.minutes)
+    target = household_account(command.into)
+    share = BalanceCarried(account.account, target, command.minutes, "household-split", lots)
     return Decided(0, (split, share))
 
 
@@ -278,7 +281,7 @@ def merge_households(command: MergeHouseholds, context: Context) -> Decision:
     require_outsider(actor, command.household, command.into)
     account, roster = yield from read(Account.of(household_account(command.household)), Roster.of(command.household))
     merged = HouseholdMerged(command.household, command.into, tuple(sorted(roster.members)))
-    carried = _carry_all(account, household_account(command.into), "household-merged")
+    carried = yield from _carry_all(account, household_account(command.into), "household-merged")
     return Decided(0, (merged, *carried, *(yield from _follow(household, account, into))))
 
 
@@ -316,7 +319,8 @@ def close_household(command: CloseHousehold, context: Context) -> Decision:
         expires = adopted.policy.closing_balance == "expire" and account.balance_minutes >= 0
         version, target = adopted.version, EXPIRED if expires else pool_account(community)
     closed = HouseholdClosed(command.household, command.cause, target, tuple(sorted(roster.members)))
-    return Decided(version, (closed, *_carry_all(account, target, "household-closed"), *following))
+    carried = yield from _carry_all(account, target, "household-closed")
+    return Decided(version, (closed, *carried, *following))
 
 
 def require_outsider(actor: Person, *households: str) -> None:
@@ -333,11 +337,12 @@ def require_nothing_held(account: Account) -> None:
 
 def _carry_all(
     account: Account, target: str, cause: Literal["household-merged", "household-closed"]
-) -> tuple[Fact, ...]:
+) -> Generator[Question, Any, tuple[Fact, ...]]:
     """The movement that leaves nothing on an account, neither minutes nor debt."""
     minutes = account.balance_minutes
     if minutes > 0:
-        return (BalanceCarried(account.account, target, minutes, cause),)
+        lots = (yield from age_of(account.account, minutes)) if target.startswith("household:") else ()
+        return (BalanceCarried(account.account, target, minutes, cause, lots),)
     return (BalanceCarried(target, account.account, -minutes, cause),) if minutes else ()
 
 
