@@ -180,6 +180,24 @@ async def communities(connection: AsyncConnection[Any], *, today: date, after: s
     return await cursor.fetchall()
 
 
+class ChangeRow(msgspec.Struct):
+    """A place that becomes another one from a day on; each is a community and a grid's path (empty: all of it)."""
+
+    effective_on: str
+    place: tuple[str, str]
+    into: tuple[str, str]
+
+
+async def changes(connection: AsyncConnection[Any], community: str | None) -> list[ChangeRow]:
+    """What becomes, or became, of the places of a community (None: of all), by day."""
+    cursor = await connection.execute(
+        "SELECT effective_on::text, community, grid, into_community, into_grid FROM place_moves"
+        " WHERE %(community)s::text IS NULL OR community = %(community)s ORDER BY effective_on, position",
+        {"community": community},
+    )
+    return [ChangeRow(row[0], (row[1], row[2]), (row[3], row[4])) for row in await cursor.fetchall()]
+
+
 def moving_places(cursor: Cursor[Any], position: int | None = None) -> dict[str, Community]:
     """The communities whose places move, each with its moves alone, as recorded up to a position (None: all)."""
     cursor.execute(

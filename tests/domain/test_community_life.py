@@ -348,6 +348,22 @@ def test_two_grids_swap_their_names_in_one_change_and_keep_their_paths() -> None
     )
 
 
+def test_grids_never_move_in_a_circle_and_two_territories_change_hands_by_way_of_new_grids() -> None:
+    here, there = GRID, ("第5网格",)
+    first = GridMoved(XINZHU, here, XINZHU, there, DAY)
+    back = MoveGrid(community=XINZHU, grid=there, into_community=XINZHU, into_grid=here, effective_on=DAY)
+    refused = PlaceAlreadyMoved(f"{XINZHU}/第3网格")
+    given(TWO_GRIDS, first).when(move_grid, back, actor=ADMIN).refused(refused)
+    new = {here: ("新第5网格",), there: ("新第3网格",)}
+    facts: list[Fact] = [*TWO_GRIDS, *(GridRegistered(XINZHU, grid) for grid in new.values())]
+    for grid, into in new.items():
+        command = back.model_copy(update={"grid": grid, "into_grid": into})
+        facts += given(facts).when(move_grid, command, actor=ADMIN).accepted
+    known = given(facts).state(Community.of(XINZHU))
+    for grid, into in new.items():
+        assert became(lambda _: known, XINZHU, grid, DAY) == (XINZHU, into)
+
+
 def test_a_grid_is_not_called_as_one_beside_it_is_by_then() -> None:
     refused = GridNameTaken(f"{XINZHU}/第5网格", "第5网格")
     given(TWO_GRIDS).when(rename_grids, renaming(第3网格="第5网格"), actor=ADMIN).refused(refused)

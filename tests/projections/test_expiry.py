@@ -48,8 +48,7 @@ def decided(bank: Timebank, households: int, before: date) -> dict[str, list[str
 def test_what_is_found_to_be_announced_is_what_is_left_of_old_records(
     open_bank: OpenBank, policy: dict[str, Any], seed: int
 ) -> None:
-    # Minutes that are passed on keep their age only where some version lets them lapse; none of these does so soon.
-    bank = open_bank(**policy, expiry_months=120)
+    bank = open_bank(**policy)
     history = History(bank, seed)
     some = 0
     with projecting(bank) as projector:
