@@ -21,11 +21,13 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
-from api import board_command, problems
+from api import board_command, community_command, problems
 from api.app import create_app
 from api.certificate_command import add_recognition_to, certificate_app
 from api.due import run_due
 from api.policy_command import policy_app, preset_named
+from api.request_command import request_app
+from api.statement_command import statement_app
 from api.terminal import Json, hours_of
 from api.terminal import answer as _answer
 from api.terminal import day as _day
@@ -96,6 +98,8 @@ app.add_typer(database_app, name="db")
 app.add_typer(key_app, name="keys")
 app.add_typer(policy_app, name="policy")
 app.add_typer(certificate_app, name="certificate")
+app.add_typer(request_app, name="request")
+app.add_typer(statement_app, name="statement")
 
 EXPECTED: Final = (
     BadSetting,
@@ -832,3 +836,4 @@ def database_status(as_json: Json = False) -> None:
 
 board_command.add_to(app, _answer)
 add_recognition_to(app)
+community_command.add_to(app)

@@ -111,6 +111,9 @@ class HouseholdAnswer(BaseModel):
     deserted_position: int | None = Field(description="Where its last member left or died, if nobody came since.")
     heir: str | None
     closed_position: int | None
+    moves_on: str | None = Field(description="The day of a planned move.")
+    moves_to: str | None = Field(description="Where to: the community, and the grid's path after a `/`.")
+    move_planned_position: int | None
 
 
 class People(BaseModel):
@@ -271,7 +274,7 @@ async def _readable(service: Service, caller: Actor, number: str) -> AccountRow:
     """A household's account, for those who may read it; to others it doesn't exist. Raises: UnknownHousehold."""
     async with service.pool.connection() as connection:
         row = await account.account(connection, household_account(number))
-        own = caller.role == "volunteer" and await household.person(connection, caller.id)
+        own = caller.role == "volunteer" and await household.concerns(connection, caller.id, number)
     if row is None or row.community is None:
         raise UnknownHousehold(number)
     match caller.role:
@@ -279,7 +282,7 @@ async def _readable(service: Service, caller: Actor, number: str) -> AccountRow:
             return row
         case "staff" if caller.community in (None, row.community):
             return row
-        case "volunteer" if own and own.household == number:
+        case "volunteer" if own:
             return row
         case _:
             raise UnknownHousehold(number)

@@ -33,6 +33,7 @@ from domain.request import (
     ExpireRequest,
     FulfilRequest,
     FulfilWithRecord,
+    LapseOffer,
     MakeOffer,
     RequestAsked,
     RescheduleRequest,
@@ -455,6 +456,13 @@ async def _own_household(connection: AsyncConnection[Any], caller: Actor, asked:
     if asked not in (None, own):
         raise Problem("own-records-only")
     return own
+
+
+def find_lapsed(connection: psycopg.Connection[Any], now: datetime, _: PolicyBook) -> Iterator[tuple[str, LapseOffer]]:
+    """The offers of those who can't come any more."""
+    del now
+    for number, volunteer, position in projected.offers_to_lapse(connection):
+        yield f"{number} {volunteer} {position}", LapseOffer(request=number, volunteer=volunteer)
 
 
 def find_over(connection: psycopg.Connection[Any], now: datetime, _: PolicyBook) -> Iterator[tuple[str, ExpireRequest]]:

@@ -177,13 +177,19 @@ class OpeningBalanceCredited(Movement, frozen=True, omit_defaults=True, gc=False
         return ("opening:" + self.household, *_account_tags(self))
 
 
+Lots = tuple[tuple[str, int], ...]
+"""Minutes with their age: how many of which service record, the oldest first. What is in no lot has no age."""
+
+
 class MinutesTransferred(Movement, frozen=True, omit_defaults=True, gc=False):
-    """A household gave minutes to another (转赠). ``tie`` is what the policy allowed it by."""
+    """A household gave minutes to another (转赠). ``tie`` is what the policy allowed it by; ``lots`` keep their age
+    where minutes lapse."""
 
     type = "minutes-transferred.v1"
     transferred_by: str
     tie: Literal["family", "anyone"]
     on: date
+    lots: Lots = ()
 
     def tags(self) -> tuple[str, ...]:
         return (f"transfers:{self.source}:{self.on:%Y-%m}", *_account_tags(self))
@@ -213,10 +219,14 @@ class MinutesExpired(Movement, frozen=True, omit_defaults=True, gc=False):
 
 
 class BalanceCarried(Movement, frozen=True, omit_defaults=True, gc=False):
-    """Minutes followed people or places: a household was split, merged or closed, or a community merged or split."""
+    """Minutes followed people or places: a household was split, merged or closed, or a community merged or split.
+
+    ``lots`` are what keeps its age between households.
+    """
 
     type = "balance-carried.v1"
     cause: Literal["household-split", "household-merged", "household-closed", "community-merged", "community-split"]
+    lots: Lots = ()
 
     def tags(self) -> tuple[str, ...]:
         return _account_tags(self)
@@ -292,7 +302,8 @@ class PartnerSettled(Movement, frozen=True, omit_defaults=True, gc=False):
 class MinutesHeld(Fact, frozen=True, omit_defaults=True, gc=False):
     """Minutes of an account were set aside; they stay its own, and can't be spent until they are released.
 
-    ``hold`` names what for: ``request:…``, ``reservation:…`` or ``dispute:…``. One hold is made once and released once.
+    ``hold`` names what for: ``request:…``, ``reservation:…``, ``dispute:…`` or ``split:…``. One hold is made once and
+    released once on an account; where a household is merged, it is released there and made on its successor's.
     """
 
     type = "minutes-held.v1"
@@ -393,6 +404,50 @@ def _evolve_granted(state: GrantedAlone, fact: MinutesGranted | StartingMinutesG
 _granted = Fold[GrantedAlone](
     "granted", lambda _: GrantedAlone(), _evolve_granted, (MinutesGranted, StartingMinutesGranted)
 )
+HoldFact = MinutesHeld | MinutesReleased
+
+
+class Holds(msgspec.Struct, frozen=True):
+    """What an account's minutes are held for, one by one. Read where holds go with a household or a pool."""
+
+    account: str
+    open: tuple[MinutesHeld, ...] = ()
+
+    @staticmethod
+    def of(account: str) -> "Reading[Holds]":
+        return _holds.of(account)
+
+
+def _evolve_holds(state: Holds, fact: HoldFact) -> Holds:
+    if fact.account != state.account:
+        return state
+    others = tuple(held for held in state.open if held.hold != fact.hold)
+    return Holds(state.account, (*others, fact) if isinstance(fact, MinutesHeld) else others)
+
+
+_holds = Fold[Holds](account_fold.prefix, Holds, _evolve_holds, get_args(HoldFact))
+"""A second fold on the accounts' tags: what the first one leaves out to stay small."""
+
+
+def carry_holds(source: Account, target: str) -> Generator[Question, Any, tuple[Fact, ...]]:
+    """What is held on an account is held on another one instead, for the same and as many minutes in all."""
+    if not source.held_minutes:
+        return ()
+    holds = yield from read(Holds.of(source.account))
+    facts: list[Fact] = []
+    for held in holds.open:
+        facts.append(MinutesReleased(held.account, held.minutes, held.hold))
+        facts.append(MinutesHeld(target, held.minutes, held.hold))
+    return tuple(facts)
+
+
+def release_hold(account: str, minutes: int, hold: str) -> Generator[Question, Any, tuple[MinutesReleased, ...]]:
+    """Release what was held on an account, where it is held now: a merged household's holds are its successor's."""
+    if not minutes:
+        return ()
+    (standing,) = yield from standing_accounts((account,))
+    return (MinutesReleased(standing, minutes, hold),)
+
 
 Amount = Annotated[int, Field(ge=1, le=60_000_000, description="Whole minutes.")]
 Need = Literal["living-alone", "low-income", "disability", "illness", "emergency", "other"]

@@ -17,7 +17,7 @@ import msgspec
 from msgspec.structs import replace
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, computed_field
 
-from domain.account import MinutesHeld, MinutesReleased
+from domain.account import UNDECIDED, MinutesHeld, MinutesReleased, release_hold, standing_accounts
 from domain.community import require_reach
 from domain.decision import Context, Decided, Decision, Fold, Question, Reading, read, require_time
 from domain.evidence import require_evidence, stronger
@@ -41,6 +41,7 @@ from domain.hours import (
     days_of,
     local,
     new_number,
+    sides_now,
     with_heirs,
 )
 from domain.household import Person
@@ -210,7 +211,7 @@ def open_dispute(command: OpenDispute, context: Context) -> Decision:
     )
     logged = record.require()
     require_reach(context, logged.community, UnknownRecord(command.record))
-    side = _side(command.side, context, speaker, logged)
+    side = yield from _side(command.side, context, speaker, logged)
     if side is None:
         raise UnknownRecord(command.record)
     if dispute.opened is not None:
@@ -244,8 +245,10 @@ def open_dispute(command: OpenDispute, context: Context) -> Decision:
     )
     if record.confirmed is None or not held_minutes:
         return Decided(adopted.version, (opened,))
-    held = MinutesHeld(record.confirmed.target, held_minutes, "dispute:" + number)
-    return Decided(adopted.version, (opened, held))
+    (account,) = yield from standing_accounts((record.confirmed.target,))
+    if account in UNDECIDED:  # it expired when its household was closed: nothing is left to be spent
+        return Decided(adopted.version, (replace(opened, held_minutes=0),))
+    return Decided(adopted.version, (opened, MinutesHeld(account, held_minutes, "dispute:" + number)))
 
 
 def _minutes_left(record: ServiceRecord) -> int:
@@ -257,9 +260,9 @@ def _minutes_left(record: ServiceRecord) -> int:
 
 def _side(
     named: Literal["earner", "recipient"] | None, context: Context, speaker: Person, logged: HoursLogged
-) -> Side | None:
+) -> Generator[Question, Any, Side | None]:
     """For whom somebody speaks; None: a member whom the record doesn't concern. Raises: NotYourSide."""
-    own = _own_side(speaker, logged)
+    own = yield from _own_side(speaker, logged)
     if own is None:
         return None if context.actor.role == "volunteer" else named or "staff"
     if named not in (None, own):
@@ -267,10 +270,12 @@ def _side(
     return own
 
 
-def _own_side(speaker: Person, logged: HoursLogged) -> Literal["earner", "recipient"] | None:
-    if speaker.person == logged.volunteer or speaker.household == logged.household:
+def _own_side(speaker: Person, logged: HoursLogged) -> Generator[Question, Any, Literal["earner", "recipient"] | None]:
+    """Of which side somebody is. Where a household was merged since, its successor stands in its place."""
+    earner, recipient = yield from sides_now(logged)
+    if speaker.person == logged.volunteer or speaker.household in (logged.household, earner):
         return "earner"
-    if speaker.household is not None and speaker.household == logged.recipient_household:
+    if speaker.household is not None and speaker.household in (logged.recipient_household, recipient):
         return "recipient"
     return None
 
@@ -286,7 +291,7 @@ def _open(
     record = yield from read(ServiceRecord.of(opened.record))
     logged = record.require()
     require_reach(context, logged.community, UnknownDispute(number))
-    if context.actor.role == "volunteer" and _own_side(person, logged) is None:
+    if context.actor.role == "volunteer" and (yield from _own_side(person, logged)) is None:
         raise UnknownDispute(number)
     if dispute.status != "open":
         raise DisputeClosed(number, dispute.status)
@@ -296,7 +301,7 @@ def _open(
 def state_case(command: StateCase, context: Context) -> Decision:
     """Raises: UnknownDispute, DisputeClosed, NotYourSide."""
     *_, logged, person = yield from _open(command.dispute, context)
-    side = _side(command.side, context, person, logged)
+    side = yield from _side(command.side, context, person, logged)
     if side is None:
         raise UnknownDispute(command.dispute)
     given = DisputeStatementGiven(command.dispute, side, context.actor.id, command.ground, command.text_digest)
@@ -313,7 +318,7 @@ def decide_dispute(command: DecideDispute, context: Context) -> Decision:
     dispute, opened, record, logged, decider = yield from _open(command.dispute, context)
     if context.actor.role not in ("staff", "admin") or decider.person in _parties(opened, record, logged):
         raise DecidedByParty(command.dispute, decider.person)
-    if _own_side(decider, logged) is not None:
+    if (yield from _own_side(decider, logged)) is not None:
         raise DecidedByParty(command.dispute, decider.person)
     if dispute.escalated and context.actor.role != "admin":
         raise LeftToAdministrators(command.dispute)
@@ -321,11 +326,12 @@ def decide_dispute(command: DecideDispute, context: Context) -> Decision:
         raise SidesNotHeard(command.dispute, opened.hearing_until.isoformat(timespec="minutes"))
     if command.outcome == "dismissed":
         dismissed = DisputeDismissed(command.dispute, opened.record, decider.person, command.text_digest)
-        return Decided(0, (dismissed, *_released(opened, record)))
+        return Decided(0, (dismissed, *(yield from _released(opened, record))))
     upheld = DisputeUpheld(command.dispute, opened.record, decider.person, command.text_digest)
     if opened.ground != "served" and record.confirmed is not None:
         undone = _reversed(record.confirmed, record.capped, decider.person, opened.ground)
-        return Decided(0, (upheld, *_released(opened, record), *(yield from with_heirs(undone))))
+        released = yield from _released(opened, record)
+        return Decided(0, (upheld, *released, *(yield from with_heirs(undone))))
     book = yield from read(policy_book)
     adopted = book.in_force(logged.started_at.date())
     if adopted.policy.evidence_min != "self":
@@ -346,10 +352,11 @@ def _parties(opened: DisputeOpened, record: ServiceRecord, logged: HoursLogged) 
     return {logged.volunteer, logged.logged_by, opened.opened_by} | settled_by
 
 
-def _released(opened: DisputeOpened, record: ServiceRecord) -> tuple[MinutesReleased, ...]:
-    if record.confirmed is None or not opened.held_minutes:
+def _released(opened: DisputeOpened, record: ServiceRecord) -> Generator[Question, Any, tuple[MinutesReleased, ...]]:
+    if record.confirmed is None:
         return ()
-    return (MinutesReleased(record.confirmed.target, opened.held_minutes, "dispute:" + opened.dispute),)
+    hold = "dispute:" + opened.dispute
+    return (yield from release_hold(record.confirmed.target, opened.held_minutes, hold))
 
 
 def withdraw_dispute(command: WithdrawDispute, context: Context) -> Decision:
@@ -358,7 +365,7 @@ def withdraw_dispute(command: WithdrawDispute, context: Context) -> Decision:
     if opened.opened_by != context.actor.id:
         raise WithdrawnByAnother(command.dispute, context.actor.id)
     withdrawn = DisputeWithdrawn(command.dispute, opened.record)
-    return Decided(0, (withdrawn, *_released(opened, record)))
+    return Decided(0, (withdrawn, *(yield from _released(opened, record))))
 
 
 def escalate_dispute(command: EscalateDispute, context: Context) -> Decision:

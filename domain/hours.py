@@ -29,6 +29,7 @@ from domain.account import (
     group_account,
     household_account,
     pool_account,
+    release_hold,
     require_cover,
     standing_accounts,
 )
@@ -476,12 +477,17 @@ class ImportHours(msgspec.Struct, frozen=True, gc=False):
 
 
 class Grounds(NamedTuple):
-    """What hours are logged on, beside somebody's claim. ``for_others`` lets a volunteer log those of others."""
+    """What hours are logged on, beside somebody's claim. ``for_others`` lets a volunteer log those of others.
+
+    ``begun`` says that the service was begun when the recipient's household was open: what became of that since is no
+    obstacle.
+    """
 
     evidence: Evidence = "self"
     group: str | None = None
     also_logged_by: str | None = None
     for_others: bool = False
+    begun: bool = False
 
 
 CLAIMED: Final = Grounds()
@@ -514,7 +520,7 @@ def log(command: LogHours, context: Context, grounds: Grounds = CLAIMED) -> Deci
     adopted = book.in_force(first)
     late_reason = _check_times(adopted.policy, started_at, ended_at, command.late_reason, context)
     place = yield from read(Household.of(command.recipient_household or person.household))
-    home = place.require()
+    home = place.community if grounds.begun and place.community is not None else place.require()
     community_id = command.community or home
     grid = command.grid or (place.grid if community_id == home else ())
     community = yield from read(Community.of(community_id))
@@ -622,38 +628,52 @@ def confirm(command: ConfirmHours, context: Context) -> Decision:
     )
     logged = record.require()
     require_reach(context, logged.community, UnknownRecord(command.record))
-    confirmed_as = _confirming_as(context, logged, confirmer)
+    confirmed_as = yield from _confirming_as(context, logged, confirmer)
     if record.status != "logged":
         raise RecordAlreadySettled(command.record, record.status)
     adopted = book.in_force(logged.started_at.date())
     if adopted.policy.evidence_min != "self":
         evidence = stronger(logged.evidence, "recipient") if confirmed_as == "recipient" else logged.evidence
         yield from require_evidence(logged.record, evidence, adopted.policy.evidence_min)
-    released = _released(record)
+    released = yield from _released(record)
     confirmed, capped = yield from _confirmed(logged, adopted, confirmer, released=released)
     if confirmed_as != "staff" or command.rating is not None:
         confirmed = replace(confirmed, confirmed_as=confirmed_as, rating=command.rating or 0)
     return Decided(adopted.version, (*released, confirmed) if capped is None else (*released, confirmed, capped))
 
 
-def _released(record: ServiceRecord) -> tuple[MinutesReleased, ...]:
+def _released(record: ServiceRecord) -> Generator[Question, Any, tuple[MinutesReleased, ...]]:
     """What was held for the request that a logged record fulfils. It is released when the record is settled, so that
     it can pay for it."""
     fulfilled = record.fulfilled
     if fulfilled is None or not fulfilled.held_minutes:
         return ()
-    return (MinutesReleased(fulfilled.account, fulfilled.held_minutes, "request:" + fulfilled.request),)
+    hold = "request:" + fulfilled.request
+    return (yield from release_hold(fulfilled.account, fulfilled.held_minutes, hold))
 
 
 def _confirming_as(
     context: Context, logged: HoursLogged, confirmer: Person
-) -> Literal["staff", "recipient", "silence"]:
+) -> Generator[Question, Any, Literal["staff", "recipient", "silence"]]:
     """Raises: UnknownRecord for a member of neither household; one of the household that earns is told more."""
     if context.actor.role != "volunteer":
         return "silence" if context.actor.id == BY_TIME else "staff"
-    if confirmer.household is None or confirmer.household not in (logged.household, logged.recipient_household):
+    if confirmer.household in (logged.household, logged.recipient_household or ""):
+        return "recipient"
+    # Asked of nobody else, so that nearly every confirmation needs to know nothing more.
+    if confirmer.household is None or confirmer.household not in (yield from sides_now(logged)):
         raise UnknownRecord(logged.record)
     return "recipient"
+
+
+def sides_now(logged: HoursLogged) -> Generator[Question, Any, tuple[str, str | None]]:
+    """The households that stand now for the one that earned and the one that was served (None: there was none)."""
+    served = logged.recipient_household
+    earner, recipient = yield from read(Household.of(logged.household), Household.of(served or logged.household))
+    earner = yield from successor(earner)
+    if served is None:
+        return earner.household, None
+    return earner.household, (yield from successor(recipient)).household
 
 
 def settle_silence(command: SettleSilence, context: Context) -> Decision:
@@ -768,7 +788,8 @@ def reject(command: RejectHours, context: Context) -> Decision:
     require_reach(context, record.require().community, UnknownRecord(command.record))
     if record.status != "logged":
         raise RecordAlreadySettled(command.record, record.status)
-    return Decided(0, (*_released(record), HoursRejected(command.record, context.actor.id, command.reason)))
+    released = yield from _released(record)
+    return Decided(0, (*released, HoursRejected(command.record, context.actor.id, command.reason)))
 
 
 def reverse(command: ReverseHours, context: Context) -> Decision:
@@ -939,7 +960,8 @@ def _import_again(
     if command.status in (record.status, "logged"):
         return Decided(0, ())
     if record.status == "logged":
-        settlement = yield from _imported_settlement(command, logged, adopted, confirmer, None, _released(record))
+        released = yield from _released(record)
+        settlement = yield from _imported_settlement(command, logged, adopted, confirmer, None, released)
         return Decided(adopted.version, tuple(settlement))
     if record.status == "confirmed" and record.confirmed is not None and command.status == "reversed":
         if record.dispute is not None:

@@ -90,9 +90,10 @@ QUEUES: Final[tuple[Queue, ...]] = (
         "即将到期的预留 Expiring reservations",
         f"{EXPIRING_DAYS} 天内到期、还没有领取的兑换预留，可提醒该户。",
         f"Reservations of rewards that end within {EXPIRING_DAYS} days and are not collected: remind the household.",
-        "SELECT reserved_position AS position, community,"
+        "SELECT reserved_position AS position, coalesce(h.community, r.community) AS community,"
         " (extract(epoch FROM reserved_at::timestamptz) * 1000000)::bigint AS since_microseconds, reservation, reward,"
-        " partner, household, minutes, status, ends_at FROM reservations WHERE status IN ('reserved', 'given-up')"
+        " partner, household, minutes, r.status, ends_at FROM reservations r LEFT JOIN households h USING (household)"
+        " WHERE r.status IN ('reserved', 'given-up')"
         f" AND ends_at_microseconds <= %(now_microseconds)s + {EXPIRING_DAYS * DAY_MICROSECONDS}",
     ),
     Queue(

@@ -105,6 +105,9 @@ def test_what_is_left_out_because_it_is_the_default_stays_the_default() -> None:
         ("dispute-statement-given.v1", "text_digest"): None,
         ("policy-adopted.v2", "proposal"): "",
         ("training-recorded.v1", "name"): None,
+        ("household-moved.v1", "planned"): False,
+        ("minutes-transferred.v1", "lots"): (),
+        ("balance-carried.v1", "lots"): (),
     }
     settings = json.loads(sample("policy-adopted.v2"))["fact"]["policy"]
     assert set(settings) == set(FACTS["policy-adopted.v2"].__annotations__["policy"].__dataclass_fields__)
