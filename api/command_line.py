@@ -23,6 +23,7 @@ from rich.table import Table
 from api import board_command, problems
 from api.app import create_app
 from api.due import run_due
+from api.notice_command import notice_app
 from api.policy_command import policy_app, preset_named
 from api.terminal import Json, hours_of
 from api.terminal import answer as _answer
@@ -59,6 +60,7 @@ from domain.refusal import Refusal
 from domain.statement import NoSigningKey
 from infrastructure.codec import UnknownFactType, UnreadableFact
 from infrastructure.embedded import DatabaseUnavailable
+from infrastructure.notice import OutboxNotBegun
 from infrastructure.projector import ProjectionsAreNewer, ProjectionsDamaged, Projector, RebuildRunning
 from infrastructure.schema import SchemaError, known_migrations, schema_version
 from infrastructure.settings import BadSetting, Settings, read_settings
@@ -93,6 +95,7 @@ app.add_typer(token_app, name="token")
 app.add_typer(database_app, name="db")
 app.add_typer(key_app, name="keys")
 app.add_typer(policy_app, name="policy")
+app.add_typer(notice_app, name="notices")
 
 EXPECTED: Final = (
     BadSetting,
@@ -101,6 +104,7 @@ EXPECTED: Final = (
     GapInJournal,
     HoursFileError,
     LedgerNotOpen,
+    OutboxNotBegun,
     ProjectionsAreNewer,
     ProjectionsDamaged,
     RebuildRunning,

@@ -8,7 +8,7 @@ from typing import Any, get_args
 import pytest
 from msgspec.structs import replace
 
-from domain.account import ImportReason, MinutesDonated
+from domain.account import MinutesDonated, Reason
 from domain.decision import drive
 from domain.dispute import DisputeStatementGiven
 from domain.fact import Fact, Recorded
@@ -190,7 +190,7 @@ def test_a_reason_is_told_in_both_languages() -> None:
     (notice,) = news_of(HOURS_REJECTED, HOURS_LOGGED)
     assert "未提供服务" in notice.text_zh
     assert "not-served" in notice.text_en
-    assert set(REASONS_ZH) == set(get_args(ImportReason))
+    assert set(REASONS_ZH) == {*get_args(Reason), "imported"}
 
 
 def test_what_was_brought_in_from_older_books_is_no_news() -> None:
