@@ -89,8 +89,10 @@ def write_news(bank: Timebank, connection: Connection[Any], adapters: Sequence[s
         start = position = outbox.position
         facts: list[Any] = []
         for batch in bank.store.scan_own(start, head, BATCH_FACTS if head - start <= SCAN_FACTS else SCAN_FACTS):
-            position += len(batch)
-            facts += filter(None, batch)
+            for fact in batch:
+                position += 1
+                if fact is not None:
+                    facts.append(fact)
             if len(facts) >= BATCH_FACTS or position - start >= SCAN_FACTS_MAX:
                 break
         outbox.put(tell_news(bank.store, facts), adapters)

@@ -4,7 +4,7 @@ import asyncio
 import gc
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date
@@ -21,6 +21,7 @@ from api.identity import Identity
 from api.problems import Problem
 from application.write_loop import Accepted, CommandIdReused, Decide, Ticket, WriteLoop, Writer, command_id, new_id
 from domain.decision import Actor, Reading, S, fold_facts
+from domain.fact import Recorded
 from domain.figures import DEFINITIONS, Basis, Dimension, Places, last_instant
 from domain.journal import StoreUnavailable
 from domain.ledger import SYNTHETIC_NOTICE, LedgerOpened, OpenLedger, ledger, open_ledger
@@ -160,8 +161,8 @@ class Timebank:
         return ZoneInfo(self.opened.zone)
 
     def projector(self) -> Projector:
-        def scan(after: int, batch: int) -> Iterator[list[Any]]:
-            return self.store.scan(after, batch=batch)
+        def scan(after: int, to: int | None, batch: int) -> Iterator[Iterable[Recorded[Any]]]:
+            return self.store.scan(after, to, batch)
 
         return Projector(self.address, self.name, CHANNEL, scan, projections)
 

@@ -445,9 +445,12 @@ def dry_run(
 
     def facts() -> Iterator[Recorded[Any]]:
         for batch in store.scan():
-            yield from batch
+            position = 0
+            for recorded in batch:
+                position = recorded.position
+                yield recorded
             if progress is not None:
-                progress(batch[-1].position)
+                progress(position)
 
     for _, command in groupby(facts(), lambda recorded: recorded.envelope.command):
         run.fold(tuple(command))

@@ -1,8 +1,8 @@
 """The journal as the domain sees it: envelopes in, recorded envelopes out, conflicts named."""
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any
 
 from eventsourcing.dcb.api import DCBAppendCondition, DCBEvent, DCBQuery, DCBQueryItem
 from eventsourcing.persistence import IntegrityError, PersistenceError
@@ -14,7 +14,6 @@ from domain.journal import Conflict, StoreUnavailable
 from infrastructure.codec import decode, encode, is_imported, stored_type
 from infrastructure.journal import PostgresJournal, StoredFact
 
-T = TypeVar("T")
 RecallAccounts = Callable[[list[str]], tuple[int, dict[str, tuple[int, int]]]]
 """Balances and held minutes of some accounts as of one position; those left out had never moved. Position 0: none
 known."""
@@ -78,19 +77,27 @@ class PostgresFactStore:
             raise StoreUnavailable(str(error)) from error
         return appended.first_position, appended.recorded_at_microseconds
 
-    def scan(self, after: int = 0, to: int | None = None, batch: int = 2_000) -> Iterator[list[Recorded[Any]]]:
-        """All facts after a position, in order, in batches.
+    def scan(self, after: int = 0, to: int | None = None, batch: int = 2_000) -> Iterator[Iterable[Recorded[Any]]]:
+        """All facts after a position, in order, in batches, each to be gone through before the next.
 
-        Raises: StoreUnavailable, UnknownFactType, UnreadableFact.
+        Raises: StoreUnavailable, and UnknownFactType or UnreadableFact where a batch reaches such a fact.
         """
-        return _while_available(self.journal.scan_data(_recorded, after, to, batch))
+        try:
+            yield from self.journal.scan_data(_recorded, after, to, batch)
+        except PersistenceError as error:
+            raise StoreUnavailable(str(error)) from error
 
-    def scan_own(self, after: int, to: int | None = None, batch: int = 2_000) -> Iterator[list[Recorded[Any] | None]]:
+    def scan_own(
+        self, after: int, to: int | None = None, batch: int = 2_000
+    ) -> Iterator[Iterable[Recorded[Any] | None]]:
         """As `scan`, with None in the place of what was brought in from older books, which isn't even decoded.
 
-        Raises: StoreUnavailable, UnknownFactType, UnreadableFact.
+        Raises: StoreUnavailable, and UnknownFactType or UnreadableFact where a batch reaches such a fact.
         """
-        return _while_available(self.journal.scan_data(_recorded_unless_imported, after, to, batch))
+        try:
+            yield from self.journal.scan_data(_recorded_unless_imported, after, to, batch)
+        except PersistenceError as error:
+            raise StoreUnavailable(str(error)) from error
 
     def position_at(self, time: datetime) -> int:
         """The last position recorded at or before the time, which must name its zone. Raises: StoreUnavailable."""
@@ -110,18 +117,6 @@ class _Boundary(DCBQuery):
     def items(self) -> list[DCBQueryItem]:  # type: ignore[override]
         items = [DCBQueryItem([t.type for t in fold.fact_types], [tag]) for fold, tag in self._readings]
         return items + [DCBQueryItem([], ["command:" + command]) for command in self._commands]
-
-
-def _while_available(batches: Iterator[list[T]]) -> Iterator[list[T]]:
-    """Raises: StoreUnavailable."""
-    while True:
-        try:
-            facts = next(batches, None)
-        except PersistenceError as error:
-            raise StoreUnavailable(str(error)) from error
-        if facts is None:
-            return
-        yield facts
 
 
 def _all_recorded(facts: Sequence[StoredFact]) -> list[Recorded[Any]]:

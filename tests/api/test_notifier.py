@@ -212,7 +212,7 @@ def test_imported_facts_are_not_even_decoded(bank: Timebank, monkeypatch: pytest
     head = record(bank, HOURS_CONFIRMED, imported=True)
     after = record(bank, MINUTES_GRANTED)
     monkeypatch.setattr(fact_store, "decode", counting)
-    ((first, second),) = bank.store.scan_own(head - 1)
+    first, second = (fact for batch in bank.store.scan_own(head - 1) for fact in batch)
     assert first is None
     assert second is not None
     assert (second.position, decoded) == (after, [after])
