@@ -24,6 +24,7 @@ from domain.notice import (
     DIGEST_HOUR,
     DISPUTE_LEAD,
     LAPSE_LEAD,
+    NO_NEWS,
     REQUEST_LEAD,
     RESERVATION_LEAD,
     Notices,
@@ -88,7 +89,8 @@ def write_news(bank: Timebank, connection: Connection[Any], adapters: Sequence[s
         connection.execute("SET LOCAL synchronous_commit TO off")
         start = position = outbox.position
         facts: list[Any] = []
-        for batch in bank.store.scan_own(start, head, BATCH_FACTS if head - start <= SCAN_FACTS else SCAN_FACTS):
+        size = BATCH_FACTS if head - start <= SCAN_FACTS else SCAN_FACTS
+        for batch in bank.store.scan_own(start, head, size, without=NO_NEWS):
             for fact in batch:
                 position += 1
                 if fact is not None:

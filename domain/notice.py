@@ -76,6 +76,10 @@ LAPSE_LEAD: Final = timedelta(days=7)
 DIGEST_HOUR: Final = 8
 """From which hour of the ledger's day on staff are told what waits for confirmation, once a day."""
 
+NO_NEWS: Final = frozenset({HoursLogged.type})
+"""The stored types of facts that nobody need read to know that they are no news: by far the most frequent one, of which
+the daily digest tells."""
+
 Part = str | int
 
 
@@ -321,8 +325,6 @@ def news(recorded: Recorded[Any]) -> Telling:
 def _news(fact: Fact, actor: str) -> _Drafts:
     """What concerns nobody in particular is no news. Nobody is told what they did themselves, but receipts."""
     match fact:
-        case HoursLogged():
-            return ()  # by far the most frequent; the digest of what waits tells of it
         case HoursConfirmed():
             to = yield from _volunteer(fact.record)
             return (_tell("hours-confirmed", to, record=fact.record, minutes=fact.minutes),)

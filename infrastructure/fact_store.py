@@ -88,14 +88,21 @@ class PostgresFactStore:
             raise StoreUnavailable(str(error)) from error
 
     def scan_own(
-        self, after: int, to: int | None = None, batch: int = 2_000
+        self, after: int, to: int | None = None, batch: int = 2_000, *, without: Collection[str] = ()
     ) -> Iterator[Iterable[Recorded[Any] | None]]:
-        """As `scan`, with None in the place of what was brought in from older books, which isn't even decoded.
+        """As `scan`, with None in the place of what was brought in from older books, and of facts of the types that
+        it is to be ``without``: those aren't even decoded.
 
         Raises: StoreUnavailable, and UnknownFactType or UnreadableFact where a batch reaches such a fact.
         """
+
+        def make(position: int, recorded_at_microseconds: int, type_: str, data: bytes) -> Recorded[Any] | None:
+            if type_ in without or is_imported(data):
+                return None
+            return _recorded(position, recorded_at_microseconds, type_, data)
+
         try:
-            yield from self.journal.scan_data(_recorded_unless_imported, after, to, batch)
+            yield from self.journal.scan_data(make, after, to, batch)
         except PersistenceError as error:
             raise StoreUnavailable(str(error)) from error
 
@@ -126,9 +133,3 @@ def _all_recorded(facts: Sequence[StoredFact]) -> list[Recorded[Any]]:
 def _recorded(position: int, recorded_at_microseconds: int, type_: str, data: bytes) -> Recorded[Any]:
     """A stored fact, decoded. Raises: UnknownFactType, UnreadableFact."""
     return Recorded(position, recorded_at_microseconds, decode(type_, data, position))
-
-
-def _recorded_unless_imported(
-    position: int, recorded_at_microseconds: int, type_: str, data: bytes
-) -> Recorded[Any] | None:
-    return None if is_imported(data) else _recorded(position, recorded_at_microseconds, type_, data)

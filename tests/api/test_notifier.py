@@ -212,8 +212,10 @@ def test_imported_facts_are_not_even_decoded(bank: Timebank, monkeypatch: pytest
     head = record(bank, HOURS_CONFIRMED, imported=True)
     after = record(bank, MINUTES_GRANTED)
     monkeypatch.setattr(fact_store, "decode", counting)
-    first, second = (fact for batch in bank.store.scan_own(head - 1) for fact in batch)
-    assert first is None
+    record(bank, logged("R9", "11-20 09:00 - 10:00"))
+    without = {HOURS_LOGGED.type}
+    first, second, third = (fact for batch in bank.store.scan_own(head - 1, without=without) for fact in batch)
+    assert first is third is None
     assert second is not None
     assert (second.position, decoded) == (after, [after])
 

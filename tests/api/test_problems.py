@@ -139,6 +139,10 @@ PATHS = (
     "/v1/queues?community={}",
     "/v1/solvency?community={}",
     "/v1/signals?since={}",
+    "/v1/notices?kind={}",
+    "/v1/notices?since={}",
+    "/v1/notices?after={}",
+    "/v1/notices/failed?after={}",
 )
 
 

@@ -17,6 +17,7 @@ from domain.notice import (
     DISPUTE_LEAD,
     KINDS,
     LAPSE_LEAD,
+    NO_NEWS,
     REASONS_ZH,
     REQUEST_LEAD,
     RESERVATION_LEAD,
@@ -206,6 +207,8 @@ def test_a_fact_whose_past_is_unknown_is_told_to_nobody_it_does_not_name(fact: F
 
 def test_logging_hours_is_no_news() -> None:
     assert news_of(HOURS_LOGGED) == ()
+    for fact, past, by, *_ in NEWS.values():
+        assert fact.type not in NO_NEWS or news_of(fact, past, by=by) == ()
 
 
 def test_minutes_given_to_a_pool_concern_no_household() -> None:
