@@ -25,6 +25,7 @@ from api import board_command, community_command, problems
 from api.app import create_app
 from api.certificate_command import add_recognition_to, certificate_app
 from api.due import run_due
+from api.notice_command import notice_app
 from api.policy_command import policy_app, preset_named
 from api.request_command import request_app
 from api.statement_command import statement_app
@@ -63,6 +64,7 @@ from domain.refusal import Refusal
 from domain.statement import NoSigningKey
 from infrastructure.codec import UnknownFactType, UnreadableFact
 from infrastructure.embedded import DatabaseUnavailable, DiskFull, require_room
+from infrastructure.notice import OutboxNotBegun
 from infrastructure.projector import ProjectionsAreNewer, ProjectionsDamaged, Projector, RebuildRunning
 from infrastructure.schema import SchemaError, known_migrations, schema_version
 from infrastructure.settings import BadSetting, Settings, read_settings
@@ -100,6 +102,7 @@ app.add_typer(policy_app, name="policy")
 app.add_typer(certificate_app, name="certificate")
 app.add_typer(request_app, name="request")
 app.add_typer(statement_app, name="statement")
+app.add_typer(notice_app, name="notices")
 
 EXPECTED: Final = (
     BadSetting,
@@ -108,6 +111,7 @@ EXPECTED: Final = (
     GapInJournal,
     HoursFileError,
     LedgerNotOpen,
+    OutboxNotBegun,
     ProjectionsAreNewer,
     ProjectionsDamaged,
     RebuildRunning,

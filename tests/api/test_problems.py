@@ -147,6 +147,10 @@ PATHS = (
     "/v1/certificates/{}/verification?code=X",
     "/v1/certificates/2026-000001/verification?code={}",
     "/v1/published-certificates?after={}",
+    "/v1/notices?kind={}",
+    "/v1/notices?since={}",
+    "/v1/notices?after={}",
+    "/v1/notices/failed?after={}",
 )
 
 
