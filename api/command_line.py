@@ -45,7 +45,7 @@ from application.hours_file import HoursFileError
 from application.hours_import import HoursImport, ImportReport, SyntheticFile, import_in_turn
 from application.replay import CELLS, Counted, Difference, GapInJournal, differences, replay
 from application.sample import write_sample
-from application.sample_scenes import CANTEEN, TO_COLLECT
+from application.sample_scenes import CANTEEN, STORIES, TO_COLLECT
 from application.scenes import Played, SceneInRealLedger, redemption_code
 from domain.account import household_account, pool_account
 from domain.community import Community, UnknownCommunity
@@ -185,9 +185,10 @@ def demo(
                 f"The ledger “{bank.name}” is a real one and stays untouched; "
                 "set another TIMEBANK_DATA or TIMEBANK_LEDGER."
             )
-        _import_sample(bank, settings.data / "sample", households_served, hours, seed)
+        arguments = {"households_served": households_served, "hours": hours, "seed": seed}
+        _import_sample(bank, settings.data / "sample", **arguments)
         _catch_up(bank)
-        _play_scenes(bank, seed)
+        _play_scenes_once(bank, settings.data / "sample" / "played.json", arguments)
         _figures(bank, False, None, "service", None, 1)
         _print_demo_tokens(bank, seed)
     if serve_it:
@@ -232,10 +233,21 @@ def _catch_up(bank: Timebank) -> None:
             projector.catch_up(told)
 
 
+def _play_scenes_once(bank: Timebank, done: Path, arguments: dict[str, int]) -> None:
+    """Play the scenes, unless this program has played them all before: finding their cast takes a second or two."""
+    scenes = [story.__name__ for story in STORIES]
+    what_is_done = json.dumps({**arguments, "ledger": bank.name, "opened": bank.opened.name, "scenes": scenes})
+    if done.exists() and done.read_text(errors="replace") == what_is_done and bank.store.head() > 2:
+        return
+    done.unlink(missing_ok=True)
+    _play_scenes(bank, arguments["seed"])
+    done.write_text(what_is_done)
+
+
 def _play_scenes(bank: Timebank, seed: int) -> Played:
     """Play the scenes, and say on stderr which of them the rules refused; a demo goes on without those."""
     _say("情景 Scenes…")
-    played = play_scenes(bank, DEMO_PEOPLE["volunteer"][0], DEMO_POLICY, seed)
+    played = play_scenes(bank, DEMO_PEOPLE["volunteer"][0], DEMO_POLICY, datetime.now(UTC), seed)
     for scene, refusal in played.refused:
         _say(f"  {scene}：{refusal}")
     _catch_up(bank)

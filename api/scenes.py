@@ -13,6 +13,7 @@ from psycopg import Cursor
 from api.wiring import Timebank, timebank
 from application.sample import COMMUNITY_NAMES
 from application.sample_scenes import (
+    DISTRICT,
     NAMES,
     STORIES,
     emigrant,
@@ -41,6 +42,8 @@ from projections import scenes
 
 NEIGHBOUR: Final = "sample-neighbour"
 NEIGHBOUR_NAME: Final = "邻区时间银行（合成示例 synthetic sample）"
+DECIDER: Final = "S0101"
+"""Staff who may try the demo out, and so must have no part in the dispute that they are to decide."""
 OLD_MEMBERS: Final = 3
 SAVERS: Final = 2
 
@@ -55,10 +58,11 @@ class NoSampleHistory(Exception):
         )
 
 
-def play_scenes(bank: Timebank, visitor: str, policy: AdoptPolicy, seed: int = 7) -> Played:
+def play_scenes(bank: Timebank, visitor: str, policy: AdoptPolicy, now: datetime, seed: int = 7) -> Played:
     """Play all scenes, as far as they aren't recorded yet. The projections must hold the imported history.
 
-    ``visitor`` is the volunteer who may try the demo out; ``policy`` are the first rules of the ledger next door.
+    ``visitor`` is the volunteer who may try the demo out; ``policy`` are the first rules of the ledger next door. The
+    days count back from the one of ``now``, or from the one on which they were first played.
 
     Raises: SceneInRealLedger, NoSampleHistory, SigningKeyUnusable, StoreUnavailable.
     """
@@ -66,9 +70,8 @@ def play_scenes(bank: Timebank, visitor: str, policy: AdoptPolicy, seed: int = 7
     with bank.reading() as connection, connection.cursor() as cursor:
         cast = find_cast(cursor, visitor)
     if cast is None:
-        raise NoSampleHistory(bank.name)
-    today = datetime.now(bank.zone).date()
-    stage = Stage(today=today, zone=bank.zone, ledger=bank.name, cast=cast, seed=seed)
+        raise NoSampleHistory(bank.opened.name)
+    stage = Stage(today=now.astimezone(bank.zone).date(), zone=bank.zone, ledger=bank.name, cast=cast, seed=seed)
     stage = dataclasses.replace(stage, today=first_played(bank.store, stage, STORIES))
     if bank.name != NEIGHBOUR:
         stage = dataclasses.replace(stage, neighbour=NEIGHBOUR, arrival=_arrival(bank, stage, policy))
@@ -88,14 +91,15 @@ def find_cast(cursor: Cursor[Any], visitor: str) -> Cast | None:
         return None
     household, community = at_home
     with_served = {one.community for one in everybody}
-    # The first community has a token for its staff; a very small sample may have served nobody there.
-    home = next((name for name in COMMUNITY_NAMES if name in with_served), everybody[0].community)
-    elsewhere, third = [name for name in COMMUNITY_NAMES[:4] if name != home][:2]
+    # Staff of the first community may try the demo out; a very small sample may have served nobody there.
+    home = next((name for name in COMMUNITY_NAMES if name in with_served), None)
+    if home is None:
+        return None
+    elsewhere, third = [name for name in COMMUNITY_NAMES if name != home][:2]
     grids = scenes.base_grids(cursor, elsewhere)
     splitting = grids[0] if len(grids) > 1 else None
-    desk, clerk = (f"S{COMMUNITY_NAMES.index(home) + 1:02}{number:02}" for number in (1, 3))
-    disputable = scenes.last_settled(cursor, community=home, not_by=desk, but_of=household)
-    of_visitor = scenes.last_settled(cursor, volunteer=visitor, not_by=clerk)
+    disputable = scenes.last_settled(cursor, community=home, not_by=DECIDER, but_of=household)
+    of_visitor = scenes.last_settled(cursor, volunteer=visitor, not_by=DISTRICT.id)
     return Cast(
         visitor=visitor,
         visitor_household=household,
@@ -110,7 +114,9 @@ def find_cast(cursor: Cursor[Any], visitor: str) -> Cast | None:
         disputable_of_visitor=None if of_visitor is None else Settled(*of_visitor),
         split_grid=splitting,
         other_grid=grids[-1] if grids else None,
-        followers=tuple(one.household for one in everybody if one.community == elsewhere and one.grid[0] == splitting),
+        followers=tuple(
+            one.household for one in everybody if one.community == elsewhere and one.grid[:1] == (splitting,)
+        ),
     )
 
 

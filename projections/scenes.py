@@ -21,7 +21,7 @@ def served(cursor: Cursor[Any]) -> list[tuple[str, str, GridPath]]:
         GROUP BY 1 ORDER BY recipient_household COLLATE "C"
         """
     )
-    return [(household, community, tuple(grid.split("/"))) for household, community, grid in cursor]
+    return [(household, community, tuple(filter(None, grid.split("/")))) for household, community, grid in cursor]
 
 
 def visitor_at_home(cursor: Cursor[Any], volunteer: str) -> tuple[str, str] | None:
@@ -51,7 +51,8 @@ def volunteers_of(cursor: Cursor[Any], community: str, limit: int) -> list[str]:
 def oldest_credits(cursor: Cursor[Any], but_of: str, limit: int) -> list[tuple[str, str]]:
     """The oldest records by which households, but for one, earned; each with its household."""
     cursor.execute(
-        f"SELECT household, record FROM hours WHERE {_IMPORTED} AND household <> %s ORDER BY worked_on, record LIMIT %s",
+        f"SELECT household, record FROM hours WHERE {_IMPORTED} AND household <> %s"
+        " ORDER BY worked_on, record LIMIT %s",
         (but_of, limit),
     )
     return cursor.fetchall()
