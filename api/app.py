@@ -17,6 +17,7 @@ from starlette.responses import Response
 
 from api import (
     board,
+    certificate,
     community,
     community_life,
     desk,
@@ -33,6 +34,7 @@ from api import (
     partner,
     policy,
     problems,
+    recognition,
     redemption,
     request,
     sheet,
@@ -74,6 +76,8 @@ CONCEPTS: Final[tuple[ModuleType, ...]] = (
     grant,
     opening,
     expiry,
+    recognition,
+    certificate,
 )
 """Each concept's routes, with what the documentation must know of them: see the three tables that follow."""
 

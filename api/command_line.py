@@ -22,6 +22,7 @@ from rich.table import Table
 
 from api import board_command, problems
 from api.app import create_app
+from api.certificate_command import add_recognition_to, certificate_app
 from api.due import run_due
 from api.policy_command import policy_app, preset_named
 from api.scenes import NoSampleHistory, play_scenes
@@ -97,6 +98,7 @@ app.add_typer(token_app, name="token")
 app.add_typer(database_app, name="db")
 app.add_typer(key_app, name="keys")
 app.add_typer(policy_app, name="policy")
+app.add_typer(certificate_app, name="certificate")
 
 EXPECTED: Final = (
     BadSetting,
@@ -839,3 +841,4 @@ def database_status(as_json: Json = False) -> None:
 
 
 board_command.add_to(app, _answer)
+add_recognition_to(app)

@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 
 import psycopg
 
-from api import expiry, request, visit
+from api import expiry, recognition, request, visit
 from api.dispute import late_disputes, silent_records
 from api.wiring import Timebank, adopted_policies
 from application.write_loop import Accepted, Decide, Ticket, Writer, command_id
@@ -29,6 +29,7 @@ from domain.expiry import announce_expiry, expire_minutes
 from domain.hours import settle_silence
 from domain.journal import StoreUnavailable
 from domain.policy import PolicyBook
+from domain.recognition import settle_stars
 from domain.redemption import COLLECTION_GRACE, ReleaseReservation, release
 from domain.refusal import Refusal
 from domain.request import expire
@@ -85,6 +86,7 @@ def _followers(connection: psycopg.Connection[Any], now: datetime, _: PolicyBook
 DUE: Final[tuple[Due, ...]] = (
     Due("expiries announced", expiry.find_to_announce, announce_expiry, every_seconds=3600),
     Due("minutes expired", expiry.find_due, expire_minutes),
+    Due("stars", recognition.find_stars, settle_stars, every_seconds=3600),
     Due("overdue visits", visit.find_overdue, mark_overdue),
     Due("silence", silent_records, settle_silence),
     Due("escalation", late_disputes, escalate_dispute),

@@ -225,6 +225,11 @@ async def read_volunteer(
     household any more is read by themselves and the district's own people."""
     service: Service = request.app.state.service
     await service.fresh(min_position)
+    return answer(await readable_volunteer(service, caller, volunteer))
+
+
+async def readable_volunteer(service: Service, caller: Actor, volunteer: str) -> household.PersonRow:
+    """A volunteer, for those who may read of them; to others they don't exist. Raises: UnknownMember."""
     async with service.pool.connection() as connection:
         person = await household.person(connection, volunteer)
     if person is None or (caller.role == "volunteer" and caller.id != volunteer):
@@ -232,13 +237,13 @@ async def read_volunteer(
     if person.household is None:
         if caller.role == "staff" and caller.community is not None:
             raise UnknownMember(volunteer)
-        return answer(person)
+        return person
     try:
         await _readable(service, caller, person.household)
     except UnknownHousehold:
         # Whoever may not read of them isn't told either where they live.
         raise UnknownMember(volunteer) from None
-    return answer(person)
+    return person
 
 
 @router.get("/households/{household_id}", response_model=HouseholdAnswer, summary="户 Household")

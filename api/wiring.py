@@ -32,8 +32,9 @@ from infrastructure.projector import Projector, ProjectorThread, projections_ver
 from infrastructure.schema import SERVICE_ROLE, migrate
 from infrastructure.settings import Settings
 from infrastructure.tokens import revoke_tokens
-from infrastructure.vault import remember
+from infrastructure.vault import forget, remember
 from projections.account import Accounts, recalled_accounts
+from projections.certificate import Certificates
 from projections.community import Communities
 from projections.desk import Papers
 from projections.dispute import Disputes
@@ -47,6 +48,7 @@ from projections.household import People
 from projections.opening import Openings
 from projections.partner import Partners
 from projections.projection import Projection
+from projections.recognition import Recognitions
 from projections.redemption import Reservations
 from projections.request import Requests
 from projections.sheet import Sheets
@@ -109,6 +111,8 @@ def projections() -> Sequence[Projection]:
         Grants(),
         Openings(),
         Expiries(),
+        Recognitions(),
+        Certificates(),
     )
 
 
@@ -423,6 +427,15 @@ class Service:
                 remember(connection, self.bank.name, remarks={key: remark}, overwrite=overwrite)
 
         await asyncio.to_thread(keep)
+
+    async def forget_remark(self, key: str) -> None:
+        """Erase a text of the vault."""
+
+        def erase() -> None:
+            with psycopg.connect(self.bank.address) as connection:
+                forget(connection, self.bank.name, [key])
+
+        await asyncio.to_thread(erase)
 
     async def revoke_tokens(self, person: str) -> None:
         """End every token of a person."""

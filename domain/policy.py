@@ -86,6 +86,12 @@ class Policy:
         *(6_000, 18_000, 36_000, 60_000, 90_000),
     )
     """Minutes of confirmed service for each star: 100, 300, 600, 1000 and 1500 hours (星级志愿者)."""
+    certificate_issuer: Literal["staff", "admin"] = "staff"
+    """Who may issue and revoke service certificates."""
+    certificate_minutes_min: Minutes = 0
+    """The least minutes of service that are certified."""
+    certificate_public_days: Annotated[int, Field(ge=7, le=366)] = 7
+    """How long an issued certificate is publicised (民发〔2015〕149号: at least seven days)."""
 
     def service_minutes(self, claimed_minutes: int) -> int:
         """Claimed minutes rounded to the policy's step (N. California: quarter hours up, 52 min become 60)."""

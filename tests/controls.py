@@ -38,6 +38,17 @@ from domain.account import (
     fund_pool,
     grant_minutes,
 )
+from domain.certificate import (
+    CertificateIssued,
+    CertificateRevoked,
+    IssueCertificate,
+    RevokeCertificate,
+    ServiceTotal,
+    count_service,
+    issue_certificate,
+    revoke_certificate,
+)
+from domain.certificate import code_sha256 as certificate_code_sha256
 from domain.community import (
     CommunityDissolved,
     CommunityMerged,
@@ -230,6 +241,24 @@ from domain.policy import (
     propose_policy,
     reject_policy,
     withdraw_policy,
+)
+from domain.recognition import (
+    AwardHonour,
+    CommendationRecorded,
+    HonourAwarded,
+    RecognitionWithdrawn,
+    RecordCommendation,
+    RecordTraining,
+    SettleStars,
+    StarAwarded,
+    StarWithdrawn,
+    TrainingRecorded,
+    WithdrawRecognition,
+    award_honour,
+    record_commendation,
+    record_training,
+    settle_stars,
+    withdraw_recognition,
 )
 from domain.redemption import (
     CollectManyRewards,
@@ -470,6 +499,20 @@ OPENING_BALANCE_REJECTED = OpeningBalanceRejected("OB1", "H2", "S2", "wrong-amou
 OPENING_BALANCE_WITHDRAWN = OpeningBalanceWithdrawn("OB1", "H2", "S1")
 EXPIRY_ANNOUNCED = ExpiryAnnounced("X1", "H1", 60, date(2026, 11, 22), date(2026, 10, 1), ("R1",))
 EXPIRY_CALLED_OFF = ExpiryCalledOff("X1", "H1", "spent")
+STAR_AWARDED = StarAwarded("V1", 1, 6000, 6030, 412)
+STAR_WITHDRAWN = StarWithdrawn("V1", 1, 5940, 530)
+HONOUR_AWARDED = HonourAwarded("N1", "V1", "年度优秀志愿者", "community", date(2026, 11, 20), "S2")
+TRAINING_RECORDED = TrainingRecorded("N2", "V1", "first-aid", 480, date(2026, 10, 18), "S2", "救护员初训")
+COMMENDATION_RECORDED = CommendationRecorded("N3", "V1", "表扬信", "新竹街道办事处", date(2026, 11, 1), "S2")
+RECOGNITION_WITHDRAWN = RecognitionWithdrawn("N1", "S2", "wrong-person")
+CERTIFICATE_CODE = "7K3MQ2XD9TBV4HRN"
+CERTIFICATE_ISSUED = CertificateIssued(
+    *("2026-000001", 1, "V1", date(2026, 1, 1), date(2026, 11, 21)),
+    (ServiceTotal("助洁", 60, 1), ServiceTotal("助餐", 180, 2)),
+    *(240, 3, 412, "ab" * 32, "青秀区时间银行", "S1", "S2", date(2026, 11, 22), date(2026, 11, 29)),
+    *(certificate_code_sha256(CERTIFICATE_CODE), "cd" * 32),
+)
+CERTIFICATE_REVOKED = CertificateRevoked("2026-000001", "S2", "mistake")
 
 FACT_EXAMPLES: Final[tuple[Fact, ...]] = (
     LEDGER_OPENED,
@@ -562,6 +605,14 @@ FACT_EXAMPLES: Final[tuple[Fact, ...]] = (
     OPENING_BALANCE_WITHDRAWN,
     EXPIRY_ANNOUNCED,
     EXPIRY_CALLED_OFF,
+    STAR_AWARDED,
+    STAR_WITHDRAWN,
+    HONOUR_AWARDED,
+    TRAINING_RECORDED,
+    COMMENDATION_RECORDED,
+    RECOGNITION_WITHDRAWN,
+    CERTIFICATE_ISSUED,
+    CERTIFICATE_REVOKED,
 )
 
 
@@ -731,9 +782,27 @@ COMMAND_EXAMPLES: Final[dict[Callable[[Any, Context], Decision], Any]] = {
     withdraw_opening_balance: WithdrawOpeningBalance(household="H1", opening="OB2"),
     announce_expiry: AnnounceExpiry(household="H1", records=("R2",)),
     expire_minutes: ExpireMinutes(household="H1", announcement="X1"),
+    settle_stars: SettleStars(volunteer="V1", service_minutes=6030, counted_position=412),
+    award_honour: AwardHonour(recognition="N9", volunteer="V1", title="年度优秀志愿者", awarded_on=date(2026, 11, 20)),
+    record_training: RecordTraining(volunteer="V1", subject="first-aid", minutes=480, trained_on=date(2026, 10, 18)),
+    record_commendation: RecordCommendation(
+        volunteer="V1", title="表扬信", organisation="新竹街道办事处", commended_on=date(2026, 11, 1)
+    ),
+    withdraw_recognition: WithdrawRecognition(recognition="N1", reason="wrong-person"),
+    issue_certificate: IssueCertificate(
+        volunteer="V1",
+        since=date(2026, 1, 1),
+        until=date(2026, 11, 21),
+        in_charge="S1",
+        contact="0771-0000000",
+        counted=count_service(412, [("R1", "助餐", 90)]),
+        code_sha256=certificate_code_sha256(CERTIFICATE_CODE),
+        kept_sha256="cd" * 32,
+    ),
+    revoke_certificate: RevokeCertificate(certificate="2026-000001", reason="mistake"),
 }
 COMMANDS_OF_TIME: Final = frozenset(
-    {settle_silence, escalate_dispute, mark_overdue, expire, announce_expiry, expire_minutes}
+    {settle_silence, escalate_dispute, mark_overdue, expire, announce_expiry, expire_minutes, settle_stars}
 )
 """Those that time alone gives."""
 
@@ -873,6 +942,8 @@ COMMAND_PASTS: Final[dict[Callable[[Any, Context], Decision], tuple[Fact, ...]]]
     follow_place: (replace(COMMUNITY_MERGED, effective_on=date(2026, 11, 22)),),
     **dict.fromkeys((approve_policy, reject_policy, withdraw_policy), PROPOSALS),
     **dict.fromkeys(MOVING_COMMANDS, MOVING_PAST),
+    withdraw_recognition: (HONOUR_AWARDED,),
+    revoke_certificate: (CERTIFICATE_ISSUED,),
 }
 """What must have happened beside the ordinary for an example command to be accepted."""
 

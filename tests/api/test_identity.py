@@ -29,6 +29,8 @@ PUBLIC = {
         "/v1/problems",
         "/v1/problems/{code}",
         "/v1/key",
+        "/v1/published-certificates",
+        "/v1/certificates/{certificate}/verification",
     )
 }
 CALLER = {"volunteer": "volunteer", "staff": "S1", "auditor": "auditor", "admin": "admin", "partner": "partner"}

@@ -139,6 +139,14 @@ PATHS = (
     "/v1/queues?community={}",
     "/v1/solvency?community={}",
     "/v1/signals?since={}",
+    "/v1/volunteers/{}/recognition",
+    "/v1/certificates/{}",
+    "/v1/certificates?community={}",
+    "/v1/certificates?volunteer={}",
+    "/v1/certificates?after={}",
+    "/v1/certificates/{}/verification?code=X",
+    "/v1/certificates/2026-000001/verification?code={}",
+    "/v1/published-certificates?after={}",
 )
 
 

@@ -17,6 +17,7 @@ from domain.account import (
     fund_pool,
     grant_minutes,
 )
+from domain.certificate import Certificate, certificate_numbers
 from domain.community import Community, CommunityAlreadyRegistered, RegisterCommunity, register_community
 from domain.decision import (
     Context,
@@ -65,6 +66,7 @@ from domain.ledger import ledger
 from domain.opening import Opening
 from domain.partner import Partner, Reward
 from domain.policy import Policy, PolicyAdopted, policy_book, policy_proposals
+from domain.recognition import Recognition, Stars
 from domain.redemption import HouseholdMonth, Reservation
 from domain.request import ServiceRequest
 from domain.sheet import Sheet
@@ -133,6 +135,10 @@ FOLDS = [
         StartingGrant.of(""),
         Opening.of(""),
         Expiry.of(""),
+        Stars.of(""),
+        Recognition.of(""),
+        Certificate.of(""),
+        certificate_numbers,
     )
 ]
 

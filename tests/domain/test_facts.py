@@ -101,6 +101,7 @@ def test_what_is_left_out_because_it_is_the_default_stays_the_default() -> None:
         ("dispute-dismissed.v1", "text_digest"): None,
         ("dispute-statement-given.v1", "text_digest"): None,
         ("policy-adopted.v2", "proposal"): "",
+        ("training-recorded.v1", "name"): None,
     }
     settings = json.loads(sample("policy-adopted.v2"))["fact"]["policy"]
     assert set(settings) == set(FACTS["policy-adopted.v2"].__annotations__["policy"].__dataclass_fields__)
@@ -108,6 +109,16 @@ def test_what_is_left_out_because_it_is_the_default_stays_the_default() -> None:
 
 def test_a_policy_of_the_first_version_reads_with_what_came_later_switched_off_or_at_its_default() -> None:
     assert decode("policy-adopted.v1", sample("policy-adopted.v1")) == envelope(POLICY_ADOPTED)
+
+
+@pytest.mark.parametrize("name", ["policy-adopted.v2", "policy-proposed.v1"])
+def test_a_stored_policy_without_a_setting_that_came_later_reads_with_its_default(name: str) -> None:
+    stored = json.loads(sample(name))
+    later = [setting for setting in stored["fact"]["policy"] if setting.startswith("certificate_")]
+    for setting in later:
+        del stored["fact"]["policy"][setting]
+    assert later
+    assert decode(name, json.dumps(stored).encode()) == decode(name, sample(name))
 
 
 def test_every_fact_says_what_it_is_and_has_a_decider_and_a_fold() -> None:

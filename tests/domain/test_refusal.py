@@ -183,6 +183,17 @@ CODES = {
     "policy-proposal-settled": AlreadyDone,
     "unknown-policy-proposal": Unknown,
     "policy-withdrawn-by-another": NotAllowed,
+    "stars-not-due": AgainstRule,
+    "recognised-by-own-household": NotAllowed,
+    "recognition-already-recorded": AlreadyDone,
+    "unknown-recognition": Unknown,
+    "recognition-already-withdrawn": AlreadyDone,
+    "day-to-come": AgainstRule,
+    "certified-by-administrators": NotAllowed,
+    "nothing-to-certify": AgainstRule,
+    "too-few-minutes-to-certify": AgainstRule,
+    "unknown-certificate": Unknown,
+    "certificate-already-revoked": AlreadyDone,
 }
 """Clients and printed guides name these codes, so a code is added here and never changed."""
 
