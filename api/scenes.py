@@ -10,12 +10,14 @@ from typing import Any, Final
 import psycopg
 from psycopg import Cursor
 
+from api.certificate import vault_key
 from api.wiring import Timebank, timebank
 from application.sample import COMMUNITY_NAMES
 from application.sample_scenes import (
     DISTRICT,
     NAMES,
     STORIES,
+    certificates,
     emigrant,
     somebody_leaves_the_neighbour,
     the_neighbour_begins,
@@ -33,6 +35,7 @@ from application.scenes import (
     require_synthetic,
 )
 from domain.account import BalanceTakenAlong, household_account
+from domain.certificate import code_sha256
 from domain.ledger import OpenLedger
 from domain.policy import AdoptPolicy
 from domain.statement import VALID_DAYS, BalanceStatement
@@ -77,10 +80,10 @@ def play_scenes(bank: Timebank, visitor: str, policy: AdoptPolicy, now: datetime
         stage = dataclasses.replace(stage, neighbour=NEIGHBOUR, arrival=_arrival(bank, stage, policy))
     if read_key(bank.settings.data, bank.name) is None:
         create_key(bank.settings.data, bank.name)  # so that who leaves can be shown a signed statement
-    played = play(bank.store, stage, STORIES)
     with psycopg.connect(bank.address) as connection:
-        remember(connection, bank.name, names=NAMES, overwrite=False)
-    return played
+        kept = {vault_key(code_sha256(one.code)): one.kept for one in certificates(stage)}
+        remember(connection, bank.name, names=NAMES, remarks=kept, overwrite=False)
+    return play(bank.store, stage, STORIES)
 
 
 def find_cast(cursor: Cursor[Any], visitor: str) -> Cast | None:

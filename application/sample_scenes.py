@@ -9,12 +9,25 @@ from its place. Whoever is served was served in the imported history, too, so no
 that stay confirmed are counted on top of the imported ones.
 """
 
+import hashlib
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from datetime import date, datetime
 from typing import Final
 
-from application.scenes import Settled, Stage, Step, Story, number_by_time
+import msgspec
+
+from application.scenes import Later, Settled, Stage, Step, Story, number_by_time, recorded_by, served_by
 from domain.account import FundPool, GrantMinutes, fund_pool, grant_minutes
+from domain.certificate import (
+    CertificateIssued,
+    IssueCertificate,
+    RevokeCertificate,
+    certificate_numbers,
+    code_sha256,
+    issue_certificate,
+    revoke_certificate,
+)
 from domain.community import RegisterCommunity, RegisterGrid, register_community, register_grid
 from domain.community_life import (
     CompleteMerger,
@@ -107,6 +120,7 @@ from domain.household_life import (
     record_death,
     split_household,
 )
+from domain.journal import FactStore
 from domain.opening import (
     ApproveOpeningBalance,
     ProposeOpeningBalance,
@@ -140,19 +154,31 @@ from domain.policy import (
     withdraw_policy,
 )
 from domain.presets import PRESETS
+from domain.recognition import (
+    AwardHonour,
+    RecordCommendation,
+    RecordTraining,
+    SettleStars,
+    WithdrawRecognition,
+    award_honour,
+    record_commendation,
+    record_training,
+    settle_stars,
+    withdraw_recognition,
+)
 from domain.redemption import (
     CollectManyRewards,
     CollectReward,
     ReleaseReservation,
     ReserveReward,
     ReverseRedemption,
-    code_sha256,
     collect,
     collect_many,
     release,
     reserve,
     reverse_redemption,
 )
+from domain.redemption import code_sha256 as redemption_sha256
 from domain.request import (
     AcceptOffer,
     AskForService,
@@ -206,7 +232,7 @@ from domain.visit import (
 # ── Who takes part ───────────────────────────────────────────────────────────────────────────────────────────────
 
 COOK, DRIVER, NURSE, STUDENT = "VS-COOK", "VS-DRIVER", "VS-NURSE", "VS-STUDENT"
-BARBER, GARDENER, SAVER = "VS-BARBER", "VS-GARDENER", "VS-SAVER"
+BARBER, GARDENER, SAVER, NOVICE = "VS-BARBER", "VS-GARDENER", "VS-SAVER", "VS-NOVICE"
 VOLUNTEERS: Final = (COOK, DRIVER, NURSE, STUDENT, BARBER, GARDENER, SAVER)
 GRANNY, UNCLE = "VS-GRANNY", "VS-UNCLE"
 """Members of the first two households that are served: they ask, confirm and redeem for themselves."""
@@ -218,10 +244,12 @@ NAMES: Final = {
     BARBER: "黄师傅（合成）",
     GARDENER: "闭阿姨（合成）",
     SAVER: "农叔叔（合成）",
+    NOVICE: "班同学（合成）",
     GRANNY: "甘奶奶（合成）",
     UNCLE: "岑伯伯（合成）",
 }
-"""For the vault; the journal knows numbers only."""
+CONTACT, IN_CHARGE, HANDLER = "合成联系方式", "滕主任（合成）", "卢干事（合成）"
+"""Names are for the vault; the journal knows numbers only."""
 CANTEEN, LUNCH, HAIRCUT, FAN = "PS-CANTEEN", "RWS-LUNCH", "RWS-HAIRCUT", "RWS-FAN"
 TO_COLLECT: Final = "RVS-VISITOR"
 """The visitor's reservation, which the canteen's counter can collect."""
@@ -270,7 +298,8 @@ def hours(
 
 
 def rules_are_tried_out(stage: Stage) -> Iterator[Step]:
-    """Two weeks on trial: who is served pays, what is asked for is held, old minutes lapse. Then all is as before.
+    """Two weeks on trial: who is served pays, what is asked for is held, old minutes lapse, and an hour is a star. Then
+    all is as before.
 
     Of two other proposals one is refused and one withdrawn. Another one waits for the administrator.
     """
@@ -278,6 +307,7 @@ def rules_are_tried_out(stage: Stage) -> Iterator[Step]:
     trial = replace(
         as_before, payer="recipient", request_hold=True, silence_days=5, expiry_months=36, expiry_notice_days=7
     )
+    trial = replace(trial, star_minutes=(60, *as_before.star_minutes))
     lower_cap = replace(as_before, balance_minutes_max=30_000)
     silent = replace(as_before, silence_days=14)
     step, on = stage.step, stage.on
@@ -690,7 +720,7 @@ def minutes_are_redeemed(stage: Stage) -> Iterator[Step]:
     yield step(-12, "09:00", COUNTER, withdraw_reward, WithdrawReward(reward=FAN))
 
     def reserved(days: int, clock: str, reservation: str, reward: str, person: str) -> Step:
-        digest = code_sha256(reservation, stage.redemption_code(reservation))
+        digest = redemption_sha256(reservation, stage.redemption_code(reservation))
         command = ReserveReward(reservation=reservation, reward=reward, member=person, code_sha256=digest)
         return step(days, clock, member(person), reserve, command)
 
@@ -804,6 +834,116 @@ def people_come_and_go(stage: Stage) -> Iterator[Step]:
     yield step(-7, "12:00", desk, pay_in, paying)
 
 
+# ── Recognition and certificates ─────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class StarsOf(Later):
+    """The stars of somebody whose first service was on a day, by what they had served until the moment."""
+
+    volunteer: str
+    since: date
+
+    def made(self, store: FactStore, at: datetime) -> SettleStars:
+        counted = served_by(store, self.volunteer, self.since, at.date(), at)
+        return SettleStars(volunteer=self.volunteer, service_minutes=counted.minutes, counted_position=counted.position)
+
+
+@dataclass(frozen=True)
+class CertificateOf(Later):
+    """A certificate of what somebody of the stories served in a period."""
+
+    volunteer: str
+    since: date
+    until: date
+    code: str
+
+    @property
+    def kept(self) -> str:
+        """What the vault keeps of it: the code, the contact and two names."""
+        kept = {"code": self.code, "contact": CONTACT, "in_charge_name": IN_CHARGE, "handler_name": HANDLER}
+        return msgspec.json.encode(kept).decode()
+
+    def made(self, store: FactStore, at: datetime) -> IssueCertificate:
+        return IssueCertificate(
+            volunteer=self.volunteer,
+            since=self.since,
+            until=self.until,
+            in_charge="S0100",
+            issuer=None,
+            contact=CONTACT,
+            in_charge_name=IN_CHARGE,
+            handler_name=HANDLER,
+            counted=served_by(store, self.volunteer, self.since, self.until, at),
+            code_sha256=code_sha256(self.code),
+            kept_sha256=hashlib.sha256(self.kept.encode()).hexdigest(),
+        )
+
+
+@dataclass(frozen=True)
+class RevocationOf(Later):
+    """The end of a certificate whose number was given when it was issued."""
+
+    certificate: CertificateOf
+
+    def made(self, store: FactStore, at: datetime) -> RevokeCertificate:
+        wanted = code_sha256(self.certificate.code)
+        issued = [r.envelope.fact for r in recorded_by(store, [certificate_numbers.tag], at)]
+        numbers = [i.certificate for i in issued if isinstance(i, CertificateIssued) and i.code_sha256 == wanted]
+        return RevokeCertificate(certificate=numbers[0] if numbers else "none", reason="superseded")
+
+
+def certificates(stage: Stage) -> tuple[CertificateOf, ...]:
+    """The certificates of the stories, of which the second is revoked."""
+    since, until = stage.on(-25), stage.on(-5)
+    return (
+        CertificateOf(NURSE, since, until, stage.certificate_code("nurse")),
+        CertificateOf(DRIVER, since, until, stage.certificate_code("driver")),
+    )
+
+
+def a_star_is_won_and_lost(stage: Stage) -> Iterator[Step]:
+    """While an hour is a star, a novice wins one; the hours turn out to be somebody else's, and so it is lost."""
+    desk, step = staff(stage, 2), stage.step
+    since = stage.on(-26)
+    household = RegisterHousehold(household=home_of(NOVICE), community=stage.cast.home)
+    yield step(-26, "09:00", desk, register_household, household)
+    yield step(-26, "09:00", desk, register_member, joining(NOVICE, home_of(NOVICE)))
+    yield step(-26, "09:00", desk, enrol_volunteer, EnrolVolunteer(volunteer=NOVICE))
+    sorting = hours(stage, -22, "09:00", "10:30", record="RS-NOVICE", volunteer=NOVICE, service="垃圾分类指导")
+    yield step(-22, "12:00", member(NOVICE), log, sorting)
+    yield step(-21, "09:00", desk, confirm, ConfirmHours(record="RS-NOVICE"))
+    yield step(-20, "10:00", TIME, settle_stars, StarsOf(NOVICE, since))
+    yield step(-19, "09:00", desk, reverse, ReverseHours(record="RS-NOVICE", reason="wrong-person"))
+    yield step(-18, "10:00", TIME, settle_stars, StarsOf(NOVICE, since))
+
+
+def service_is_recognised(stage: Stage) -> Iterator[Step]:
+    """An honour, trainings and a commendation go on the records of volunteers; one was noted twice. Two certificates
+    are issued, and one of them is revoked."""
+    desk, step, on = staff(stage, 2), stage.step, stage.on
+    honour = AwardHonour(recognition="ES-HONOUR", volunteer=GARDENER, title="社区好邻居", awarded_on=on(-9))
+    yield step(-9, "10:00", desk, award_honour, honour)
+    for number in ("ES-TRAINING", "ES-TWICE"):
+        training = RecordTraining(
+            recognition=number, volunteer=STUDENT, subject="first-aid", minutes=120, trained_on=on(-12)
+        )
+        yield step(-9, "10:00", desk, record_training, training)
+    twice = WithdrawRecognition(recognition="ES-TWICE", reason="duplicate")
+    yield step(-8, "10:00", desk, withdraw_recognition, twice)
+    commended = RecordCommendation(
+        recognition="ES-COMMENDED",
+        volunteer=stage.cast.visitor,
+        title="优秀志愿者",
+        organisation="合成示范单位",
+        commended_on=on(-7),
+    )
+    yield step(-6, "10:00", DISTRICT, record_commendation, commended)
+    for certificate in certificates(stage):
+        yield step(-4, "10:00", desk, issue_certificate, certificate)
+    yield step(-3, "10:00", desk, revoke_certificate, RevocationOf(certificates(stage)[1]))
+
+
 STORIES: Final[tuple[Story, ...]] = (
     rules_are_tried_out,
     people_join,
@@ -825,6 +965,8 @@ STORIES: Final[tuple[Story, ...]] = (
     households_live,
     places_change,
     people_come_and_go,
+    a_star_is_won_and_lost,
+    service_is_recognised,
 )
 """At one moment a story that comes first is played first."""
 

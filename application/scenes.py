@@ -20,9 +20,11 @@ from operator import attrgetter
 from typing import Any, NamedTuple
 
 from application.write_loop import Accepted, Decide, Ticket, Writer, command_id
+from domain.certificate import CountedService, count_service
 from domain.community import GridPath
 from domain.decision import BY_TIME, Actor, fold_facts
-from domain.hours import new_number
+from domain.fact import Recorded
+from domain.hours import ServiceRecord, VolunteerDay, new_number
 from domain.journal import FactStore
 from domain.ledger import ledger
 from domain.refusal import Refusal
@@ -86,8 +88,16 @@ class Arrival:
     key: str
 
 
+class Later:
+    """A command that holds what was recorded by then, and so is made when its moment has come."""
+
+    def made(self, store: FactStore, at: datetime) -> Any:
+        """The command at that moment of the scenes' clock: what was decided since makes no difference to it."""
+        raise NotImplementedError
+
+
 class Step(NamedTuple):
-    """One command of a scene, by whom and when."""
+    """One command of a scene (or a `Later` one), by whom and when."""
 
     at: datetime
     actor: Actor
@@ -126,7 +136,14 @@ class Stage:
 
     def door_code(self, name: str) -> str:
         """A code shown at a door. No secret, since nobody is behind that door."""
-        return "".join(CODE_CHARACTERS[byte % 32] for byte in _digest(self.seed, f"door {name}")[:CODE_LENGTH])
+        return self._code(f"door {name}")
+
+    def certificate_code(self, name: str) -> str:
+        """The verification code of a certificate, which everybody may try out."""
+        return self._code(f"certificate {name}")
+
+    def _code(self, text: str) -> str:
+        return "".join(CODE_CHARACTERS[byte % 32] for byte in _digest(self.seed, text)[:CODE_LENGTH])
 
     def sha256(self, name: str) -> str:
         """The hash of a photo or scan that nobody ever took."""
@@ -178,9 +195,13 @@ class _Cue(NamedTuple):
     def at(self) -> datetime:
         return self.step.at
 
-    def ticket(self, stage: Stage) -> Ticket:
+    def id(self, stage: Stage) -> str:
+        return step_id(stage, self.story, self.number, self.step.actor.id)
+
+    def ticket(self, stage: Stage, store: FactStore) -> Ticket:
         step = self.step
-        return Ticket(step.decide, step.command, step.actor, step_id(stage, self.story, self.number, step.actor.id))
+        command = step.command.made(store, step.at) if isinstance(step.command, Later) else step.command
+        return Ticket(step.decide, command, step.actor, self.id(stage))
 
 
 def play(store: FactStore, stage: Stage, stories: Iterable[Story]) -> Played:
@@ -194,7 +215,7 @@ def play(store: FactStore, stage: Stage, stories: Iterable[Story]) -> Played:
     played, stopped = Played(), set[Story]()
     for clock[0], cues in groupby(_in_order(stage, stories), key=attrgetter("at")):
         batch = [cue for cue in cues if cue.story not in stopped]
-        tickets = [cue.ticket(stage) for cue in batch]
+        tickets = [cue.ticket(stage, store) for cue in batch]
         writer.run(tickets)
         for cue, ticket in zip(batch, tickets, strict=True):
             match ticket.outcome:
@@ -220,13 +241,35 @@ def first_played(store: FactStore, stage: Stage, stories: Sequence[Story]) -> da
     It is read from the time that their earliest command was decided at.
     """
     first = _in_order(stage, stories)[0]
-    command = first.ticket(stage).id
+    command = first.id(stage)
     cold, tail = store.read_boundary(["command:" + command], store.head())
     for recorded in (*cold, *tail):
         if recorded.envelope.command == command:
             told_on: date = recorded.envelope.decided_at.astimezone(stage.zone).date()
             return told_on + (stage.today - first.at.date())
     return stage.today
+
+
+def recorded_by(store: FactStore, tags: Sequence[str], at: datetime) -> list[Recorded[Any]]:
+    """What bears one of the tags, and was decided before that moment of the scenes' clock."""
+    cold, tail = store.read_boundary(tags, store.head())
+    found = (r for r in (*cold, *tail) if not set(tags).isdisjoint(r.envelope.fact.tags()))
+    return [recorded for recorded in found if recorded.envelope.decided_at < at]
+
+
+def served_by(store: FactStore, volunteer: str, since: date, until: date, at: datetime) -> CountedService:
+    """What a volunteer of the stories had served in a period, counted from the journal as the projections count it."""
+    days = [VolunteerDay.of(volunteer, since + timedelta(days)).tag for days in range((until - since).days + 1)]
+    logged = recorded_by(store, days, at)
+    records = {r.envelope.fact.record: ServiceRecord.of(r.envelope.fact.record) for r in logged}
+    facts = recorded_by(store, [reading.tag for reading in records.values()], at) if records else []
+    states = [fold_facts(reading, [r.envelope.fact for r in facts]) for reading in records.values()]
+    served = [
+        (state.record, state.logged.service, state.logged.service_minutes)
+        for state in states
+        if state.logged is not None and state.status == "confirmed" and since <= state.logged.started_at.date() <= until
+    ]
+    return count_service(max((r.position for r in facts), default=0), served)
 
 
 def require_synthetic(store: FactStore) -> None:

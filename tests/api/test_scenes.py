@@ -113,6 +113,18 @@ def test_both_ledgers_tell_the_same_of_who_came_from_next_door(bank: Timebank, s
     assert left.target == paid_in.source == f"ledger:{NEIGHBOUR}"
 
 
+def test_certificates_and_stars_are_what_the_journal_holds_and_certificates_can_be_verified(
+    bank: Timebank, sample_url: str, tmp_path: Path
+) -> None:
+    settings = {"TIMEBANK_DATABASE_URL": sample_url, "TIMEBANK_DATA": tmp_path}
+    recounted = answer("certificate", "recount", **settings)
+    assert (recounted["certificates"], recounted["stars"], recounted["differences"]) == (2, 2, [])
+    year = datetime.now(bank.zone).year
+    shown = [answer("certificate", "show", f"{year}-{number:06}", **settings) for number in (1, 2)]
+    assert [one["volunteer"] for one in shown] == ["VS-NURSE", "VS-DRIVER"]
+    assert [one["revoked_at_microseconds"] is not None for one in shown] == [False, True]
+
+
 # ── Playing again ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -166,6 +178,7 @@ def test_another_seed_changes_codes_and_hashes_alone(bank: Timebank) -> None:
         "a_group_serves",
         "paper_is_keyed_by_two",
         "minutes_are_redeemed",
+        "service_is_recognised",
     }
 
 
