@@ -120,7 +120,6 @@ READS = (
     "/v1/volunteers/V1/recognition",
     "/v1/certificates",
     "/v1/certificates/2026-000001",
-    "/v1/certificates/2026-000001/verification?code=X",
     "/v1/published-certificates",
 )
 

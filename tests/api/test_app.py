@@ -21,6 +21,7 @@ NOT_OVER_HTTP = {
     "expiry-not-due",
     "nothing-expires",
     "unknown-announcement",
+    "stars-not-due",
 }
 """Refusals of what is not done over HTTP: opening a ledger, importing files, what falls due with time alone."""
 

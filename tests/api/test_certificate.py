@@ -9,6 +9,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 
+from api import wiring
 from api.certificate import MEANINGS, CertificatePage, Verification
 from api.wiring import Timebank
 from application.certificate import recount
@@ -336,3 +337,13 @@ def test_sixteen_certificates_at_once_have_sixteen_numbers_in_a_row(open_bank: O
         assert revoked.count(CertificateAlreadyRevoked(number)) == RACERS - 1
         again = recount(bank.store)
         assert (again.certificates, again.differences) == (RACERS, [])
+
+
+def test_a_verification_waits_for_what_was_just_written_and_needs_a_code(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = "/v1/certificates/2026-000001/verification"
+    api.problem(api.get(path), 422, "invalid-request")
+    monkeypatch.setattr(wiring, "READ_WAIT_SECONDS_MAX", 0.05)
+    asked = api.bank.store.head() + 1000
+    api.problem(api.get(path, code="X", min_position=asked), 503, "not-yet-projected")
