@@ -28,6 +28,7 @@ from api.due import run_due
 from api.notice_command import notice_app
 from api.policy_command import policy_app, preset_named
 from api.request_command import request_app
+from api.scenes import NoSampleHistory, play_scenes
 from api.statement_command import statement_app
 from api.terminal import Json, hours_of
 from api.terminal import answer as _answer
@@ -49,6 +50,8 @@ from application.hours_file import HoursFileError
 from application.hours_import import HoursImport, ImportReport, SyntheticFile, import_in_turn
 from application.replay import CELLS, Counted, Difference, GapInJournal, differences, replay
 from application.sample import write_sample
+from application.sample_scenes import CANTEEN, STORIES, TO_COLLECT
+from application.scenes import Played, SceneInRealLedger, redemption_code
 from domain.account import household_account, pool_account
 from domain.community import Community, UnknownCommunity
 from domain.decision import Role
@@ -82,6 +85,7 @@ DEMO_PEOPLE: Final[dict[Role, tuple[str, str | None]]] = {
     "staff": ("S0101", "新竹社区"),
     "auditor": ("A001", None),
     "admin": ("D001", None),
+    "partner": (CANTEEN, None),
 }
 SHUTDOWN_SECONDS: Final = 10
 
@@ -112,10 +116,12 @@ EXPECTED: Final = (
     HoursFileError,
     LedgerNotOpen,
     OutboxNotBegun,
+    NoSampleHistory,
     ProjectionsAreNewer,
     ProjectionsDamaged,
     RebuildRunning,
     Refusal,
+    SceneInRealLedger,
     SchemaError,
     SigningKeyExists,
     SigningKeyUnusable,
@@ -215,10 +221,12 @@ def demo(
                 f"The ledger “{bank.name}” is a real one and stays untouched; "
                 "set another TIMEBANK_DATA or TIMEBANK_LEDGER."
             )
-        _import_sample(bank, settings.data / "sample", households_served, hours, seed)
+        arguments = {"households_served": households_served, "hours": hours, "seed": seed}
+        _import_sample(bank, settings.data / "sample", **arguments)
         _catch_up(bank)
+        _play_scenes_once(bank, settings.data / "sample" / "played.json", arguments)
         _figures(bank, False, None, "service", None, 1)
-        _print_demo_tokens(bank)
+        _print_demo_tokens(bank, seed)
     if serve_it:
         # Serve from a fresh program: an import of years of records leaves a process larger than a service needs.
         sys.stdout.flush()
@@ -261,13 +269,40 @@ def _catch_up(bank: Timebank) -> None:
             projector.catch_up(told)
 
 
-def _print_demo_tokens(bank: Timebank) -> None:
+def _play_scenes_once(bank: Timebank, done: Path, arguments: dict[str, int]) -> None:
+    """Play the scenes, unless this program has played them all before: finding their cast takes a second or two."""
+    scenes = [story.__name__ for story in STORIES]
+    what_is_done = json.dumps({**arguments, "ledger": bank.name, "opened": bank.opened.name, "scenes": scenes})
+    if done.exists() and done.read_text(errors="replace") == what_is_done and bank.store.head() > 2:
+        return
+    done.unlink(missing_ok=True)
+    _play_scenes(bank, arguments["seed"])
+    done.write_text(what_is_done)
+
+
+def _play_scenes(bank: Timebank, seed: int) -> Played:
+    """Play the scenes, and say on stderr which of them the rules refused; a demo goes on without those."""
+    _say("情景 Scenes…")
+    played = play_scenes(bank, DEMO_PEOPLE["volunteer"][0], DEMO_POLICY, datetime.now(UTC), seed)
+    for scene, refusal in played.refused:
+        _say(f"  {scene}：{refusal}")
+    _catch_up(bank)
+    return played
+
+
+def _print_demo_tokens(bank: Timebank, seed: int) -> None:
     typer.echo("示例令牌，每个角色一个（重新运行即换新） Demo tokens, one a role (made anew each time):")
     with psycopg.connect(bank.address) as connection:
         for role, (person, community) in DEMO_PEOPLE.items():
+            if role == "partner" and known(bank.store, Partner.of(person)).registered is None:
+                continue  # its scene was refused
             revoke_tokens(connection, bank.name, person)
             issued = new_token(bank, connection, person, role, community)
             typer.echo(f"  {role:<10} {issued.token}   {person} {community or ''}".rstrip())
+    typer.echo(
+        f"待领取 To collect: {DEMO_PEOPLE['volunteer'][0]} {TO_COLLECT}，"
+        f"兑换码 code {redemption_code(seed, TO_COLLECT)} → {CANTEEN}"
+    )
     typer.echo()
 
 
@@ -359,6 +394,35 @@ def sample(
         )
 
     _answer(summary, as_json, show)
+
+
+@app.command()
+def sample_scenes(
+    seed: Annotated[int, typer.Option(help="随机种子：兑换码、门码由它而来。 Codes come from it.")] = 7,
+    as_json: Json = False,
+) -> None:
+    """在已导入示例区的合成账本里演出各种情景。 Play scenes in a synthetic ledger that holds the sample district.
+
+    需求、签到、争议、兑换、拨付、户与社区的变动，都按规则决定；再次运行不会重复，中断后可继续。
+    Requests, visits, disputes, rewards, grants, and households and places that change, all decided by the rules.
+    Running it again adds nothing, and completes what a killed run left out.
+    """
+    with timebank(read_settings()) as bank:
+        _catch_up(bank)
+        played = _play_scenes(bank, seed)
+    answered = {
+        "recorded": played.recorded,
+        "repeated": played.repeated,
+        "refused": [{"scene": scene, "reason": str(refusal)} for scene, refusal in played.refused],
+    }
+    _answer(
+        answered,
+        as_json,
+        lambda console: console.print(
+            f"情景 scenes: {played.recorded} 步已记录 steps recorded, {played.repeated} 步先前已有 there before, "
+            f"{len(played.refused)} 个被规则拒绝 refused"
+        ),
+    )
 
 
 @app.command(name="import")
