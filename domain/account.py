@@ -65,7 +65,7 @@ def _account_tags(movement: Movement) -> tuple[str, ...]:
 
 
 def _alone_tags(account: str, on: date | None) -> tuple[str, ...]:
-    return () if on is None else ("granted:" + account,)
+    return () if on is None else ("alone-granted:" + account,)
 
 
 class HoursConfirmed(Movement, frozen=True, omit_defaults=True, gc=False):
@@ -402,7 +402,7 @@ def _evolve_granted(state: GrantedAlone, fact: MinutesGranted | StartingMinutesG
 
 
 _granted = Fold[GrantedAlone](
-    "granted", lambda _: GrantedAlone(), _evolve_granted, (MinutesGranted, StartingMinutesGranted)
+    "alone-granted", lambda _: GrantedAlone(), _evolve_granted, (MinutesGranted, StartingMinutesGranted)
 )
 HoldFact = MinutesHeld | MinutesReleased
 

@@ -11,6 +11,7 @@ from domain.account import (
     Account,
     BalanceTooLow,
     FundPool,
+    GrantedAlone,
     GrantMinutes,
     MinutesGranted,
     PoolFunded,
@@ -68,7 +69,7 @@ from domain.partner import Partner, Reward
 from domain.policy import Policy, PolicyAdopted, policy_book, policy_proposals
 from domain.recognition import Recognition, Stars
 from domain.redemption import HouseholdMonth, Reservation
-from domain.request import ServiceRequest
+from domain.request import AskedRequests, ServiceRequest
 from domain.sheet import Sheet
 from domain.statement import StatementState, Trust, issued_statements
 from domain.transfer import FamilyTies, TransferMonth
@@ -109,9 +110,11 @@ FOLDS = [
         Household.of(""),
         Person.of(""),
         Account.of(""),
+        GrantedAlone.of(""),
         ServiceRecord.of(""),
         VolunteerDay.of("", NOW.date()),
         ServiceRequest.of(""),
+        AskedRequests.of(""),
         Attached.of(""),
         Attendance.of("", NOW.date()),
         DoorCode.of(""),
