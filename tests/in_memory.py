@@ -104,7 +104,11 @@ class InMemoryFactStore:
         with self._recording:
             last = self._decoded[-1].position if self._decoded else 0
             self._decoded += [
-                Recorded(event.position, recorded_at(self._firsts[event.position]), decode(event.event.type, event.event.data))
+                Recorded(
+                    event.position,
+                    recorded_at(self._firsts[event.position]),
+                    decode(event.event.type, event.event.data),
+                )
                 for event in self.recorder.read(after=last)
             ]
             return [recorded for recorded in self._decoded if recorded.position > after] if after else self._decoded[:]

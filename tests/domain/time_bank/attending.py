@@ -191,9 +191,7 @@ class AttendingRules(HoursRules):
         self.here.send(check_in, command, member(person) if alone else actor)
 
     @precondition(lambda self: self.here.visits)
-    @rule(
-        visit=INDEX, minutes=st.sampled_from([0, 20, 60, 130, 800]), new_code=st.booleans(), alone=RIGHT, actor=STAFF
-    )
+    @rule(visit=INDEX, minutes=st.sampled_from([0, 20, 60, 130, 800]), new_code=st.booleans(), alone=RIGHT, actor=STAFF)
     def check_out(self, visit: int, minutes: int, new_code: bool, alone: bool, actor: Actor) -> None:
         self.wait(minutes=minutes)
         number = self.visit(visit)
@@ -262,5 +260,3 @@ class AttendingRules(HoursRules):
         for keyer, row in zip((keyers[0], keyers[1] if alike else actor, keyers[2]), (line, other, line), strict=True):
             command = KeyPaper(paper=paper, community=community, sha256="ab" * 32, rows=(row,))
             self.here.send(key_paper, command, keyer)
-
-

@@ -1,8 +1,8 @@
 """The books of one ledger under test: every command is decided by the real writer, and judged by a model beside it.
 
-A concept adds a mixin of `Books`: what it keeps in mind, and one method for each of its facts (`follows`), which says by
-which rules the fact may follow and notes what it changes. The model is written from the rules. It folds nothing with the
-domain's own `evolve`, and decides nothing.
+A concept adds a mixin of `Model`: what it keeps in mind, and one method for each of its facts (`follows`), which says
+by which rules the fact may follow and notes what it changes. The model is written from the rules. It folds nothing with
+the domain's own `evolve`, and decides nothing.
 
 What is true of every command, whatever it is, is asserted here (`together`).
 """
@@ -160,6 +160,10 @@ class Model:
     def after_command(self, facts: tuple[Fact, ...], before: Counter[str], told: Told) -> None:
         """What a concept has to say of a command once all its facts are entered."""
 
+    def refused(self, *told: str) -> None:
+        """What a refusal says, in each language."""
+        assert all(told)
+
     def check(self) -> None:
         """What holds after every step; a concept adds its own."""
         assert sum(self.balances.values()) == 0
@@ -210,6 +214,8 @@ class Ledger(Model):
         for ticket, expects in zip(tickets, expected, strict=True):
             found = ticket.outcome.facts if isinstance(ticket.outcome, Accepted) else ticket.outcome
             assert found == expects, f"{ticket.command!r}: {found!r} instead of {expects!r}"
+            if isinstance(expects, Refusal):
+                self.refused(str(expects), expects.message_zh)
             self.told[ticket.decide.__name__, type(ticket.outcome).__name__] += 1
         assert self.store.head() == len(self.facts)
         self._send_again(tickets, alone=len(self.facts) == facts_before)
@@ -231,8 +237,6 @@ class Ledger(Model):
         try:
             decided = drive(ticket.decide(ticket.command, context), self.state)
         except Refusal as refusal:
-            assert refusal.message_zh
-            assert str(refusal)
             return refusal
         before = Counter(self.balances)
         told = Told(ticket.command, ticket.actor, now, None)

@@ -68,7 +68,8 @@ class DisputeModel(HoursModel):
             assert fact.side == "earner"
         confirmed = sum(m.minutes for m in self.movements_of[record] if isinstance(m, HoursConfirmed))
         capped = sum(m.minutes for m in self.movements_of[record] if isinstance(m, MinutesCapped))
-        assert fact.held_minutes == confirmed - capped
+        lapsed = any(self.standing(m.target) == "expired" for m in self.movements_of[record])
+        assert fact.held_minutes == (0 if lapsed else confirmed - capped)
         self.disputes[fact.dispute], self.heard[fact.dispute] = fact, {fact.side}
 
     @follows(DisputeStatementGiven)

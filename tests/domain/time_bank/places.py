@@ -102,7 +102,9 @@ class PlaceModel(Model):
 
     def has_place(self, community: str, grid: GridPath = ()) -> bool:
         """Whether something can be registered there."""
-        return community in self.communities and community not in self.dissolved and grid in {(), *self.grids[community]}
+        return (
+            community in self.communities and community not in self.dissolved and grid in {(), *self.grids[community]}
+        )
 
     def pool_of(self, community: str) -> str:
         """The pool that stands in place of a community's own by now."""

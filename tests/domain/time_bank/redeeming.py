@@ -71,6 +71,10 @@ class RedemptionModel(HouseholdModel):
         assert not any(code.encode() in stored for code in CODES)
         super().note(fact, told)
 
+    def refused(self, *told: str) -> None:
+        super().refused(*told)
+        assert not any(code in text for code in CODES for text in told)
+
     @follows(PartnerRegistered)
     def _partner_registered(self, fact: PartnerRegistered, _: Told) -> None:
         assert fact.partner not in self.partners

@@ -1,7 +1,6 @@
 """Service requests: asked, offered for, accepted, rescheduled, done, cancelled, or over."""
 
 from datetime import datetime, timedelta
-from typing import Any
 
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
@@ -83,7 +82,7 @@ class RequestModel(HoursModel):
         self.request_status[fact.request], self.request_ends[fact.request] = "accepted", fact.expires_at
 
     @follows(OfferWithdrawn)
-    def _offer_withdrawn(self, fact: OfferWithdrawn, told: Told) -> None:
+    def _offer_withdrawn(self, fact: OfferWithdrawn, _: Told) -> None:
         assert self.request_status[fact.request] in ("open", "accepted")
         self.offers[fact.request].remove(fact.volunteer)
         assert (fact.expires_at is not None) == (self.accepted_volunteer[fact.request] == fact.volunteer)
@@ -207,7 +206,9 @@ class RequestRules(HoursRules):
     @rule(request=INDEX, minutes=st.sampled_from([15, 60, 90]), alone=RIGHT, with_record=st.booleans(), actor=STAFF)
     def fulfil(self, request: int, minutes: int, alone: bool, with_record: bool, actor: Actor) -> None:
         number = self.request(request, "accepted")
-        self.give(number, minutes, member(self.here.accepted_volunteer[number] or "P1") if alone else actor, with_record)
+        self.give(
+            number, minutes, member(self.here.accepted_volunteer[number] or "P1") if alone else actor, with_record
+        )
 
     def give(self, number: str, minutes: int, actor: Actor, with_record: bool) -> None:
         """What was given for a request is logged, with it or before it."""
