@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from hypothesis import strategies as st
 
 from domain.decision import Actor
-from tests.controls import JINHU, TIME, XINZHU
+from tests.controls import JINHU, XINZHU
 from tests.domain.time_bank.books import Ledger
 
 T = TypeVar("T")
@@ -18,7 +18,7 @@ OFFICE, OTHER_OFFICE = Actor("S1", "staff", XINZHU), Actor("S9", "staff", JINHU)
 OUTSIDERS = (ADMIN, OTHER_ADMIN, THIRD_ADMIN, JUDGE)
 """Who may do nearly everything, and belongs to no household."""
 STRANGERS = (
-    *(OFFICE, OTHER_OFFICE, TIME, Actor("P1", "volunteer"), Actor("P3", "volunteer"), Actor("P4", "volunteer")),
+    *(OFFICE, OTHER_OFFICE, Actor("P1", "volunteer"), Actor("P3", "volunteer"), Actor("P4", "volunteer")),
     *(Actor("P1", "admin"), Actor("P2", "staff", XINZHU), Actor("P3", "staff", JINHU)),
 )
 """Who is often the wrong one: bound to a community, or to a household."""
