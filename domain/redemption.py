@@ -40,6 +40,7 @@ from domain.account import (
     household_account,
     partner_account,
     require_cover,
+    standing_accounts,
 )
 from domain.community import require_reach
 from domain.decision import Context, Decided, Decision, Fold, Question, Reading, read, read_all, together
@@ -391,9 +392,10 @@ def _concerned(reservation: Reservation, context: Context) -> Generator[Question
 
 def reverse_redemption(command: ReverseRedemption, context: Context) -> Decision:
     """Exact, and never refused for what the partner was paid since: it may leave the partner's account below zero.
+    Where the household was closed since, its heir has the minutes back.
 
     Raises: UnknownReservation (also where it concerns nobody of the staff's community), RedemptionAlreadyReversed,
-    RewardNotCollected, RedemptionOfOwnHousehold.
+    RewardNotCollected, RedemptionOfOwnHousehold (also where the caller's household is the heir).
     """
     reservation, caller = yield from read(Reservation.of(command.reservation), Person.of(context.actor.id))
     reserved = yield from _concerned(reservation, context)
@@ -401,11 +403,12 @@ def reverse_redemption(command: ReverseRedemption, context: Context) -> Decision
         raise RedemptionAlreadyReversed(command.reservation)
     if reservation.status != "collected":
         raise RewardNotCollected(command.reservation)
-    if caller.household == reserved.household:
+    (target,) = yield from standing_accounts((household_account(reserved.household),))
+    if caller.household == reserved.household or target == household_account(caller.household or ""):
         raise RedemptionOfOwnHousehold(command.reservation, reserved.household)
     undone = RedemptionReversed(
         partner_account(reserved.partner),
-        household_account(reserved.household),
+        target,
         reserved.minutes,
         command.reservation,
         reserved.reward,

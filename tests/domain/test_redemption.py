@@ -16,7 +16,7 @@ from domain.account import (
     RewardCollected,
 )
 from domain.decision import Actor, RowsRefused
-from domain.household import AgeAttested, MemberRegistered, UnknownMember
+from domain.household import AgeAttested, HouseholdClosed, HouseholdMerged, MemberRegistered, UnknownMember
 from domain.partner import (
     PartnerRegistered,
     ReservationReleased,
@@ -432,3 +432,14 @@ def test_nobody_reverses_a_redemption_of_their_own_household_or_of_another_commu
     own = MemberRegistered("S2", "H2")
     given(COLLECTED, own).when(reverse_redemption, undo()).refused(RedemptionOfOwnHousehold("RV1", "H2"))
     given(COLLECTED).when(reverse_redemption, undo(), actor=STAFF_ELSEWHERE).refused(UnknownReservation("RV1"))
+
+
+@pytest.mark.parametrize("heir", ["household:H1", "pool:" + XINZHU, "expired"])
+def test_a_closed_households_heir_has_the_minutes_back(heir: str) -> None:
+    closed = HouseholdClosed("H2", "died", heir, ("V3",))
+    given(COLLECTED, closed).when(reverse_redemption, undo()).then(replace(REDEMPTION_REVERSED, target=heir))
+
+
+def test_nobody_reverses_a_redemption_in_favour_of_their_own_household_that_is_the_heir() -> None:
+    own = (MemberRegistered("S2", "H1"), HouseholdMerged("H2", "H1", ("V3",)))
+    given(COLLECTED, own).when(reverse_redemption, undo()).refused(RedemptionOfOwnHousehold("RV1", "H2"))
