@@ -2,9 +2,9 @@
 
 While a dispute is open its minutes are held on the account that earned them, all of them, even where that takes what
 is available below the floor: minutes in dispute are nobody's to spend, and a hold that could be refused would reward
-whoever spent them fast. The record itself can't be reversed meanwhile. Upheld, a confirmed record is reversed exactly,
-and a rejected one confirmed after all; dismissed or withdrawn, everything stays as it was. What was decided once is
-not disputed again.
+whoever spent them fast. Where the household that earned was closed since, they are held on the account of its heir. The
+record itself can't be reversed meanwhile. Upheld, a confirmed record is reversed exactly, and a rejected one confirmed
+after all; dismissed or withdrawn, everything stays as it was. What was decided once is not disputed again.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ import msgspec
 from msgspec.structs import replace
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, computed_field
 
-from domain.account import MinutesHeld, MinutesReleased
+from domain.account import UNDECIDED, MinutesHeld, MinutesReleased, standing_accounts
 from domain.community import require_reach
 from domain.decision import Context, Decided, Decision, Fold, Question, Reading, read, require_time
 from domain.fact import Fact
@@ -225,7 +225,8 @@ def open_dispute(command: OpenDispute, context: Context) -> Decision:
         raise DisputedTooLate(command.record, policy.dispute_days_max)
     now = local(context.now, context.zone)
     time_to_decide = timedelta(days=policy.dispute_decision_days)
-    held_minutes = _minutes_left(record)
+    account = yield from _holding(record)
+    held_minutes = 0 if account is None else _minutes_left(record)
     opened = DisputeOpened(
         number,
         command.record,
@@ -238,10 +239,19 @@ def open_dispute(command: OpenDispute, context: Context) -> Decision:
         now + time_to_decide,
         command.text_digest,
     )
-    if record.confirmed is None or not held_minutes:
+    if account is None or not held_minutes:
         return Decided(adopted.version, (opened,))
-    held = MinutesHeld(record.confirmed.target, held_minutes, "dispute:" + number)
+    held = MinutesHeld(account, held_minutes, "dispute:" + number)
     return Decided(adopted.version, (opened, held))
+
+
+def _holding(record: ServiceRecord) -> Generator[Question, Any, str | None]:
+    """The account that a record's minutes are held on: the one that it credited, or whoever stands in its place. As
+    long as they are held it can't go. None: nothing was credited, or it has lapsed with a household that was closed."""
+    if record.confirmed is None:
+        return None
+    (account,) = yield from standing_accounts((record.confirmed.target,))
+    return None if account in UNDECIDED else account
 
 
 def _minutes_left(record: ServiceRecord) -> int:
@@ -317,11 +327,11 @@ def decide_dispute(command: DecideDispute, context: Context) -> Decision:
         raise SidesNotHeard(command.dispute, opened.hearing_until.isoformat(timespec="minutes"))
     if command.outcome == "dismissed":
         dismissed = DisputeDismissed(command.dispute, opened.record, decider.person, command.text_digest)
-        return Decided(0, (dismissed, *_released(opened, record)))
+        return Decided(0, (dismissed, *(yield from _released(opened, record))))
     upheld = DisputeUpheld(command.dispute, opened.record, decider.person, command.text_digest)
     if opened.ground != "served" and record.confirmed is not None:
         undone = _reversed(record.confirmed, record.capped, decider.person, opened.ground)
-        return Decided(0, (upheld, *_released(opened, record), *(yield from with_heirs(undone))))
+        return Decided(0, (upheld, *(yield from _released(opened, record)), *(yield from with_heirs(undone))))
     book = yield from read(policy_book)
     adopted = book.in_force(logged.started_at.date())
     first, last = days_of(logged.started_at, logged.ended_at)
@@ -339,10 +349,11 @@ def _parties(opened: DisputeOpened, record: ServiceRecord, logged: HoursLogged) 
     return {logged.volunteer, logged.logged_by, opened.opened_by} | settled_by
 
 
-def _released(opened: DisputeOpened, record: ServiceRecord) -> tuple[MinutesReleased, ...]:
-    if record.confirmed is None or not opened.held_minutes:
+def _released(opened: DisputeOpened, record: ServiceRecord) -> Generator[Question, Any, tuple[MinutesReleased, ...]]:
+    account = yield from _holding(record)
+    if account is None or not opened.held_minutes:
         return ()
-    return (MinutesReleased(record.confirmed.target, opened.held_minutes, "dispute:" + opened.dispute),)
+    return (MinutesReleased(account, opened.held_minutes, "dispute:" + opened.dispute),)
 
 
 def withdraw_dispute(command: WithdrawDispute, context: Context) -> Decision:
@@ -351,7 +362,7 @@ def withdraw_dispute(command: WithdrawDispute, context: Context) -> Decision:
     if opened.opened_by != context.actor.id:
         raise WithdrawnByAnother(command.dispute, context.actor.id)
     withdrawn = DisputeWithdrawn(command.dispute, opened.record)
-    return Decided(0, (withdrawn, *_released(opened, record)))
+    return Decided(0, (withdrawn, *(yield from _released(opened, record))))
 
 
 def escalate_dispute(command: EscalateDispute, context: Context) -> Decision:
