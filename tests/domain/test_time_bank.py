@@ -300,5 +300,5 @@ def test_in_one_life_every_command_is_accepted() -> None:
 
 TestTimeBank = TimeBank.TestCase
 TestTimeBank.settings = settings(
-    max_examples=100, stateful_step_count=50, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=150, stateful_step_count=50, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections import Counter
-from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 from hypothesis import HealthCheck, Phase, settings
@@ -10,34 +10,34 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from api.wiring import Timebank
 from domain.policy import Policy
+from tests.conftest import new_bank
 from tests.domain.test_time_bank import Books, TimeBank, live_through_everything
 from tests.projections.history import projecting
-
-OpenBank = Callable[..., Timebank]
 
 
 class TimeBankOnPostgres(TimeBank):
     """The same steps and the same model; balances are recalled from the projection whenever it was folded."""
 
-    def __init__(self, open_bank: OpenBank) -> None:
+    def __init__(self, ledgers_url: str) -> None:
         super().__init__()
-        self._open_bank = open_bank
-        self.bank: Timebank | None = None
+        self.ledgers_url = ledgers_url
+        self.stack = ExitStack()
+        self.bank: Any = None
 
     def open_here(self, policy: Policy) -> Books:
-        self.bank = self._open_bank(**dataclasses.asdict(policy))
+        self.bank = self.stack.enter_context(new_bank(self.ledgers_url, **dataclasses.asdict(policy)))
         return Books(self.bank.store, lambda: self.now)
 
     def fold(self) -> None:
-        assert self.bank is not None
         with projecting(self.bank) as projector:
             projector.catch_up()
 
     def teardown(self) -> None:
-        super().teardown()
-        if self.bank is not None and not self.here.interrupted:
-            self.fold()
-            check_rows(self.bank, self.here)
+        with self.stack:
+            super().teardown()
+            if self.bank is not None and not self.here.interrupted:
+                self.fold()
+                check_rows(self.bank, self.here)
 
 
 def check_rows(bank: Timebank, books: Any) -> None:
@@ -67,11 +67,11 @@ def check_rows(bank: Timebank, books: Any) -> None:
         }
 
 
-def test_whatever_is_asked_of_a_real_journal_its_books_and_its_tables_are_the_models(open_bank: OpenBank) -> None:
+def test_whatever_is_asked_of_a_real_journal_its_books_and_its_tables_are_the_models(ledgers_url: str) -> None:
     run_state_machine_as_test(
-        lambda: TimeBankOnPostgres(open_bank),
+        lambda: TimeBankOnPostgres(ledgers_url),
         settings=settings(
-            max_examples=12,
+            max_examples=16,
             stateful_step_count=40,
             deadline=None,
             database=None,
@@ -81,5 +81,5 @@ def test_whatever_is_asked_of_a_real_journal_its_books_and_its_tables_are_the_mo
     )
 
 
-def test_a_life_with_every_command_reads_the_same_from_the_tables(open_bank: OpenBank) -> None:
-    live_through_everything(TimeBankOnPostgres(open_bank))
+def test_a_life_with_every_command_reads_the_same_from_the_tables(ledgers_url: str) -> None:
+    live_through_everything(TimeBankOnPostgres(ledgers_url))
