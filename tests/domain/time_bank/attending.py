@@ -37,7 +37,7 @@ from domain.visit import (
 from tests.controls import TIME
 from tests.domain.time_bank.books import Told, follows
 from tests.domain.time_bank.hours import RANKS, SPANS, HoursModel, HoursRules
-from tests.domain.time_bank.leading import ADMIN, INDEX, JUDGE, OTHER_ADMIN, RIGHT, STAFF, member, pick
+from tests.domain.time_bank.leading import ADMIN, BY_TIME, INDEX, JUDGE, OTHER_ADMIN, RIGHT, STAFF, member, pick
 
 
 class AttendingModel(HoursModel):
@@ -191,7 +191,7 @@ class AttendingRules(HoursRules):
         self.here.send(check_in, command, member(person) if alone else actor)
 
     @precondition(lambda self: self.here.visits)
-    @rule(visit=INDEX, minutes=st.sampled_from([0, 20, 60, 130, 800]), new_code=st.booleans(), alone=RIGHT, actor=STAFF)
+    @rule(visit=INDEX, minutes=st.sampled_from([60, 20, 130, 0, 800]), new_code=st.booleans(), alone=RIGHT, actor=STAFF)
     def check_out(self, visit: int, minutes: int, new_code: bool, alone: bool, actor: Actor) -> None:
         self.wait(minutes=minutes)
         number = self.visit(visit)
@@ -215,7 +215,7 @@ class AttendingRules(HoursRules):
         self.here.send(close_visit, command, actor)
 
     @precondition(lambda self: "open" in self.here.visit_status.values())
-    @rule(actor=st.just(TIME) | STAFF)
+    @rule(actor=BY_TIME)
     def mark_overdue(self, actor: Actor) -> None:
         self.here.together(*((mark_overdue, MarkOverdue(visit=number), actor) for number in self.here.visits))
 

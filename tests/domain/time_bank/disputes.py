@@ -36,7 +36,18 @@ from domain.hours import (
 from tests.controls import TIME
 from tests.domain.time_bank.books import Told, follows
 from tests.domain.time_bank.hours import SPANS, HoursModel, HoursRules
-from tests.domain.time_bank.leading import ADMIN, INDEX, JUDGE, OTHER_ADMIN, RIGHT, STAFF, THIRD_ADMIN, member, pick
+from tests.domain.time_bank.leading import (
+    ADMIN,
+    BY_TIME,
+    INDEX,
+    JUDGE,
+    OTHER_ADMIN,
+    RIGHT,
+    STAFF,
+    THIRD_ADMIN,
+    member,
+    pick,
+)
 
 GROUNDS = st.sampled_from(["not-served", "wrong-time", "served"])
 SIDES = st.sampled_from([None, None, None, "earner", "recipient"])
@@ -191,7 +202,7 @@ class DisputeRules(HoursRules):
         self.here.send(withdraw_dispute, WithdrawDispute(dispute=number), actor)
 
     @precondition(lambda self: self.here.disputes)
-    @rule(actor=st.just(TIME) | STAFF)
+    @rule(actor=BY_TIME)
     def escalate_disputes(self, actor: Actor) -> None:
         commands = [EscalateDispute(dispute=number) for number in self.here.disputes]
         self.here.together(*((escalate_dispute, command, actor) for command in commands))

@@ -35,10 +35,10 @@ from domain.policy import Policy
 from tests.controls import TIME, ZONE
 from tests.domain.time_bank.books import Told, follows
 from tests.domain.time_bank.households import HouseholdModel
-from tests.domain.time_bank.leading import ADMIN, INDEX, OTHER_ADMIN, RIGHT, STAFF, Leading, member, pick
+from tests.domain.time_bank.leading import ADMIN, BY_TIME, INDEX, OTHER_ADMIN, RIGHT, STAFF, Leading, member, pick
 
-SPANS = st.tuples(st.integers(-50, 1), st.sampled_from([2, 4, 4, 6, 8, 16])).map(  # half hours ago, quarter hours long
-    lambda drawn: (drawn[0] * 30 * MINUTE, drawn[1] * 15 * MINUTE)
+SPANS = st.tuples(st.integers(4, 54), st.sampled_from([4, 4, 2, 6, 8, 16])).map(  # half hours ago, quarter hours long
+    lambda drawn: (-drawn[0] * 30 * MINUTE, drawn[1] * 15 * MINUTE)
 )
 REASONS = st.sampled_from(["duplicate", "not-served", "other"])
 RANKS = ("self", "checked-in", "recipient", "staff")
@@ -257,7 +257,7 @@ class HoursRules(Leading):
         hours = tuple(
             self.claim(
                 f"R{first + n if fresh else first}",
-                self.somebody(volunteer),
+                self.somebody(volunteer + n),
                 None if recipient is None else self.household(recipient),
                 span,
             )
@@ -312,7 +312,7 @@ class HoursRules(Leading):
         self.here.send(reverse, ReverseHours(record=number, reason=reason), actor)
 
     @precondition(lambda self: "logged" in self.here.status.values())
-    @rule(actor=st.just(TIME) | STAFF)
+    @rule(actor=BY_TIME)
     def settle_silence(self, actor: Actor) -> None:
         logged = [record for record, status in self.here.status.items() if status == "logged"]
         commands = [SettleSilence(record=record, logged_at=self.here.logged_at[record]) for record in logged]

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from hypothesis import strategies as st
 
 from domain.decision import Actor
-from tests.controls import JINHU, XINZHU
+from tests.controls import JINHU, TIME, XINZHU
 from tests.domain.time_bank.books import Ledger
 
 T = TypeVar("T")
@@ -24,6 +24,8 @@ STRANGERS = (
 """Who is often the wrong one: bound to a community, or to a household."""
 STAFF = st.sampled_from([*OUTSIDERS * 8, *STRANGERS])
 """Somebody who gives a command: mostly one who may."""
+BY_TIME = st.sampled_from([TIME] * 9 + [ADMIN])
+"""Who gives what time alone makes due."""
 INDEX = st.integers(0, 30)
 """Which of the things there are, the newest first; see `pick`."""
 RIGHT = st.sampled_from([True] * 7 + [False])

@@ -195,7 +195,8 @@ class RedemptionRules(Leading):
         return pick(found if found and index % 8 != 7 else list(self.here.reservations) or ["RV0"], index)
 
     def reward(self, index: int) -> str:
-        return pick(list(self.here.rewards) or ["RW0"], index)
+        there = [name for name, items in self.here.stock.items() if items and name not in self.here.withdrawn]
+        return pick(there if there and index % 8 != 7 else list(self.here.rewards) or ["RW0"], index)
 
     @rule(community=INDEX, second=st.booleans(), actor=STAFF)
     def register_partner(self, community: int, second: bool, actor: Actor) -> None:
@@ -207,8 +208,8 @@ class RedemptionRules(Leading):
     @precondition(lambda self: self.here.partners)
     @rule(
         partner=INDEX,
-        minutes=st.sampled_from([1, 20, 50]),
-        items=st.sampled_from([0, 2, 9]),
+        minutes=st.sampled_from([20, 1, 50]),
+        items=st.sampled_from([9, 2, 0]),
         limits=st.tuples(
             st.sampled_from([(), (), (XINZHU,), (XINZHU, JINHU)]),
             st.sampled_from([0, 0, 60]),
@@ -233,7 +234,7 @@ class RedemptionRules(Leading):
         self.here.send(offer_reward, command, actor)
 
     @precondition(lambda self: self.here.rewards)
-    @rule(reward=INDEX, withdraws=st.sampled_from([False] * 5 + [True]), actor=STAFF | st.just(COUNTER))
+    @rule(reward=INDEX, withdraws=st.sampled_from([False] * 8 + [True]), actor=STAFF | st.just(COUNTER))
     def restock_or_withdraw(self, reward: int, withdraws: bool, actor: Actor) -> None:
         if withdraws:
             self.here.send(withdraw_reward, WithdrawReward(reward=self.reward(reward)), actor)

@@ -37,7 +37,7 @@ from domain.request import (
 from tests.controls import TIME
 from tests.domain.time_bank.books import Told, follows
 from tests.domain.time_bank.hours import HoursModel, HoursRules
-from tests.domain.time_bank.leading import ADMIN, INDEX, OTHER_ADMIN, RIGHT, STAFF, member, pick
+from tests.domain.time_bank.leading import ADMIN, BY_TIME, INDEX, OTHER_ADMIN, RIGHT, STAFF, member, pick
 
 
 class RequestModel(HoursModel):
@@ -227,7 +227,7 @@ class RequestRules(HoursRules):
         self.here.send(fulfil_with_record, FulfilWithRecord(request=number, record=record), actor)
 
     @precondition(lambda self: self.here.requests)
-    @rule(actor=st.just(TIME) | STAFF)
+    @rule(actor=BY_TIME)
     def expire_requests(self, actor: Actor) -> None:
         self.here.together(*((expire, ExpireRequest(request=number), actor) for number in self.here.requests))
 
