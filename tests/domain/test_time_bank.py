@@ -18,6 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from domain.account import FundPool, fund_pool
 from domain.hours import ReverseHours, reverse
+from domain.household_life import CloseHousehold, MergeHouseholds, close_household, merge_households
 from domain.ledger import OpenLedger, open_ledger
 from domain.opening import (
     ApproveOpeningBalance,
@@ -31,8 +32,9 @@ from tests.controls import COMMAND_EXAMPLES, JINHU, OFFSET, TIME, XINZHU
 from tests.domain.time_bank.attending import AttendingModel, AttendingRules
 from tests.domain.time_bank.books import Ledger
 from tests.domain.time_bank.disputes import DisputeModel, DisputeRules
+from tests.domain.time_bank.hours import SPANS
 from tests.domain.time_bank.households import HouseholdRules, register_people
-from tests.domain.time_bank.leading import ADMIN, INDEX, JUDGE, OTHER_ADMIN, THIRD_ADMIN, Leading, pick
+from tests.domain.time_bank.leading import ADMIN, INDEX, JUDGE, OTHER_ADMIN, THIRD_ADMIN, Leading
 from tests.domain.time_bank.leaving import LeavingModel, LeavingRules
 from tests.domain.time_bank.moving import MovingModel, MovingRules
 from tests.domain.time_bank.places import GRIDS, PlaceRules, register_places
@@ -123,20 +125,33 @@ class TimeBank(
             self.fold()
         self.here.restart()
 
-    @precondition(lambda self: self.here.heirs)
-    @rule(index=INDEX, how=st.sampled_from(["redemption reversed", "hours reversed", "disputed", "disputed"]))
-    def past_of_a_closed_household_is_undone(self, index: int, how: str) -> None:
-        """What its heir then bears: chance alone seldom finds what somebody left behind."""
-        here = self.here
-        redeemed = [n for n, made in here.reservations.items() if made.household in here.heirs]
-        earned = [n for n, logged in here.records.items() if logged.household in here.heirs]
-        if how == "redemption reversed" and redeemed:
-            reversal = ReverseRedemption(reservation=pick(redeemed, index), reason="other", restocked=True)
+    @precondition(lambda self: len(self.here.households) - len(self.here.heirs) > 3)
+    @rule(
+        person=INDEX,
+        heir=INDEX,
+        span=SPANS,
+        ends=st.sampled_from(["merged", "closed"]),
+        how=st.sampled_from(["redemption reversed", "hours reversed", "disputed"]),
+    )
+    def a_household_ends_and_its_past_is_undone(self, person: int, heir: int, span: Any, ends: str, how: str) -> None:
+        """What an heir then bears: chance alone seldom finds what somebody left behind."""
+        here, home = self.here, self.here.home[self.somebody(person)]
+        record, reservation = self.new_record(), f"RV{len(here.reservations)}"
+        if how == "redemption reversed":
+            self.have_lunch(reward=0, person=person, end="collected")
+        else:
+            self.serve(volunteer=person, recipient=None, span=span, by=OTHER_ADMIN)
+        if ends == "merged":
+            here.send(merge_households, MergeHouseholds(household=home, into=self.household(heir)), ADMIN)
+        else:
+            here.send(close_household, CloseHousehold(household=home, cause="other"), ADMIN)
+        if how == "redemption reversed":
+            reversal = ReverseRedemption(reservation=reservation, reason="other", restocked=True)
             here.send(reverse_redemption, reversal, ADMIN)
-        elif how == "hours reversed" and earned:
-            here.send(reverse, ReverseHours(record=pick(earned, index), reason="other"), ADMIN)
-        elif earned:
-            self.open(f"D{len(here.disputes)}", pick(earned, index), "not-served", None, ADMIN)
+        elif how == "hours reversed":
+            here.send(reverse, ReverseHours(record=record, reason="other"), ADMIN)
+        else:
+            self.open(f"D{len(here.disputes)}", record, "not-served", None, ADMIN)
 
     def fold(self) -> None:
         self.here.store.recall_position = self.here.store.head()
@@ -317,5 +332,5 @@ def test_in_one_life_every_command_is_accepted() -> None:
 
 TestTimeBank = TimeBank.TestCase
 TestTimeBank.settings = settings(
-    max_examples=150, stateful_step_count=50, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=50, stateful_step_count=150, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )

@@ -71,8 +71,8 @@ def test_whatever_is_asked_of_a_real_journal_its_books_and_its_tables_are_the_mo
     run_state_machine_as_test(
         lambda: TimeBankOnPostgres(ledgers_url),
         settings=settings(
-            max_examples=16,
-            stateful_step_count=40,
+            max_examples=8,
+            stateful_step_count=100,
             deadline=None,
             database=None,
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],

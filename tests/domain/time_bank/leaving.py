@@ -86,7 +86,8 @@ class LeavingRules(Leading):
     @precondition(lambda self: self.here.taken or self.there.taken)
     @rule(statement=INDEX, household=INDEX, right=RIGHT, days=st.sampled_from([0] * 5 + [91]), actor=STAFF)
     def pay_in(self, statement: int, household: int, right: bool, days: int, actor: Actor) -> None:
-        """Any statement that ever was signed, to any household; the wrong ledger's key is not believed."""
+        """Any statement that ever was signed, to any household, and once more to another one; the wrong ledger's key is
+        not believed."""
         issuing, issuer, receiving, receiver = self.sides(back=not self.here.taken or statement % 2 == 1)
         if not issuer.taken:
             return
@@ -105,9 +106,10 @@ class LeavingRules(Leading):
             policy=1,
         )
         stands = [name for name in receiver.households if name not in receiver.heirs]
-        name = pick(stands or list(receiver.households), household)
         key = KEYS[issuing if right else receiving]
-        receiver.send(pay_in, PayIn(household=name, ledger=receiving, statement=signed, key=key), actor)
+        for index in (household, household + 1):
+            name = pick(stands or list(receiver.households), index)
+            receiver.send(pay_in, PayIn(household=name, ledger=receiving, statement=signed, key=key), actor)
 
     def check_statements(self) -> None:
         """Over both ledgers nothing is made or lost: what they hold for each other is what is still on its way."""
