@@ -135,7 +135,7 @@ class TimeBank(
     )
     def a_household_ends_and_its_past_is_undone(self, person: int, heir: int, span: Any, ends: str, how: str) -> None:
         """What an heir then bears: chance alone seldom finds what somebody left behind."""
-        here, home = self.here, self.here.home[self.somebody(person)]
+        here, home = self.here, self.here.home[self.somebody(person)] or self.household(person)
         record, reservation = self.new_record(), f"RV{len(here.reservations)}"
         if how == "redemption reversed":
             self.have_lunch(reward=0, person=person, end="collected")

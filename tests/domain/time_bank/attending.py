@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from domain.decision import Actor
+from domain.decision import Actor, Reading
 from domain.desk import KeyPaper, PaperAgreed, PaperKeyed, key_paper
 from domain.evidence import EvidenceAttached
 from domain.hours import MINUTE, LogHours
@@ -21,6 +21,7 @@ from domain.visit import (
     DoorCodeMade,
     MakeDoorCode,
     MarkOverdue,
+    Visit,
     VisitClosed,
     VisitOverdue,
     VisitVoided,
@@ -156,6 +157,10 @@ class AttendingModel(HoursModel):
         assert keyer not in volunteers
         home = self.home.get(keyer)
         assert home is None or home not in {self.home.get(volunteer) for volunteer in volunteers}
+
+    def standings(self) -> dict[Reading[Any], str]:
+        visits = {Visit.of(number): status for number, status in self.visit_status.items()}
+        return super().standings() | visits
 
     def check(self) -> None:
         super().check()

@@ -160,6 +160,10 @@ class Model:
     def after_command(self, facts: tuple[Fact, ...], before: Counter[str], told: Told) -> None:
         """What a concept has to say of a command once all its facts are entered."""
 
+    def standings(self) -> dict[Reading[Any], str]:
+        """The status that each fold should have come to; a concept adds its own."""
+        return {}
+
     def refused(self, *told: str) -> None:
         """What a refusal says, in each language."""
         assert all(told)
@@ -279,7 +283,8 @@ class Ledger(Model):
         return fold_facts(reading, self.by_tag[reading.tag])
 
     def close(self) -> None:
-        """At the end: the journal holds what the books hold, and what is remembered is what a replay gives."""
+        """At the end: the journal holds what the books hold, what is remembered is what a replay gives, and everything
+        stands as the model has it."""
         if self.interrupted:
             return
         assert [recorded.envelope.fact for batch in self.store.scan() for recorded in batch] == self.facts
@@ -288,3 +293,5 @@ class Ledger(Model):
             assert memory is None or memory.head == len(self.facts)
             for reading, state in {} if memory is None else memory.young.items():
                 assert state == self.state(reading)
+        for reading, status in self.standings().items():
+            assert self.state(reading).status == status, reading.tag

@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
 from domain.account import HoursConfirmed, MinutesCapped
-from domain.decision import Actor
+from domain.decision import Actor, Reading
 from domain.dispute import (
     DecideDispute,
+    Dispute,
     DisputeEscalated,
     DisputeStatementGiven,
     EscalateDispute,
@@ -120,6 +121,10 @@ class DisputeModel(HoursModel):
     def upheld(self, record: str) -> bool:
         of_record = [number for number, d in self.disputes.items() if (d.record, d.ground) == (record, "served")]
         return any(self.outcomes.get(number) == "upheld" for number in of_record)
+
+    def standings(self) -> dict[Reading[Any], str]:
+        disputes = {Dispute.of(number): self.outcomes.get(number, "open") for number in self.disputes}
+        return super().standings() | disputes
 
     def expected_holds(self) -> dict[str, int]:
         """What is in dispute is held."""

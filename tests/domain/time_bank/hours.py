@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
 from domain.account import CappedMinutesReturned, HoursConfirmed, HoursReversed, MinutesCapped
-from domain.decision import Actor
+from domain.decision import Actor, Reading
 from domain.fact import Fact, Movement
 from domain.figures import Figure, Tally
 from domain.hours import (
@@ -22,6 +22,7 @@ from domain.hours import (
     LogManyHours,
     RejectHours,
     ReverseHours,
+    ServiceRecord,
     SettleSilence,
     confirm,
     import_hours,
@@ -213,6 +214,10 @@ class HoursModel(HouseholdModel):
         if undone and any(isinstance(fact, HoursLogged) for fact in facts):
             assert not any((self.balances - before).values())
             assert not any((before - self.balances).values())
+
+    def standings(self) -> dict[Reading[Any], str]:
+        records = {ServiceRecord.of(record): status for record, status in self.status.items()}
+        return super().standings() | records
 
     def check(self) -> None:
         super().check()

@@ -8,12 +8,13 @@ from hypothesis.stateful import precondition, rule
 
 from domain.account import EXPIRED, BalanceCarried, household_account
 from domain.community import GridPath
-from domain.decision import Actor
+from domain.decision import Actor, fold_facts
 from domain.fact import Fact
 from domain.household import (
     AgeAttested,
     AttestAge,
     EnrolVolunteer,
+    Household,
     HouseholdClosed,
     HouseholdMerged,
     HouseholdMoved,
@@ -25,6 +26,7 @@ from domain.household import (
     MemberRegistered,
     RegisterHousehold,
     RegisterMember,
+    Roster,
     VolunteerEnrolled,
     attest_age,
     enrol_volunteer,
@@ -62,6 +64,12 @@ class HouseholdModel(PlaceModel):
         self.volunteers: set[str] = set()
         self.dead: set[str] = set()
         self.ages: Counter[str] = Counter()
+        self.changed_households: set[str] = set()
+
+    def note(self, fact: Fact, told: Told) -> None:
+        super().note(fact, told)
+        tags = [tag.partition(":") for tag in fact.tags()]
+        self.changed_households |= {name for kind, _, name in tags if kind in ("household", "members")}
 
     @follows(HouseholdRegistered)
     def _household_registered(self, fact: HouseholdRegistered, _: Told) -> None:
@@ -195,7 +203,15 @@ class HouseholdModel(PlaceModel):
                 assert not self.balances[household_account(fact.household)]
 
     def check(self) -> None:
+        """Whoever belongs where, and what stands in a closed household's place."""
         super().check()
+        for household in self.changed_households:
+            found = fold_facts(Household.of(household), self.by_tag["household:" + household])
+            assert (found.community, found.grid) == self.households[household]
+            assert found.heir == self.heirs.get(household)
+            roster = fold_facts(Roster.of(household), self.by_tag["members:" + household])
+            assert tuple(sorted(roster.members)) == self.members(household)
+        self.changed_households.clear()
         for household in self.heirs:
             assert not self.balances[household_account(household)], f"{household} is closed, and holds or owes minutes"
             assert not self.held(household_account(household)), f"{household} is closed, and minutes are held on it"

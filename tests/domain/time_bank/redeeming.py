@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
 from domain.account import PartnerSettled, RedemptionReversed, RewardCollected
-from domain.decision import Actor
+from domain.decision import Actor, Reading
 from domain.fact import Fact
 from domain.partner import (
     OfferReward,
@@ -33,6 +33,7 @@ from domain.redemption import (
     CollectManyRewards,
     CollectReward,
     ReleaseReservation,
+    Reservation,
     ReservationGivenUp,
     ReserveReward,
     ReverseRedemption,
@@ -171,6 +172,10 @@ class RedemptionModel(HouseholdModel):
         self.partners[fact.partner] += 1
         assert fact.number == self.partners[fact.partner]
         assert fact.minutes == self.balances["partner:" + fact.partner] > 0
+
+    def standings(self) -> dict[Reading[Any], str]:
+        reservations = {Reservation.of(number): status for number, status in self.reservation_status.items()}
+        return super().standings() | reservations
 
     def expected_holds(self) -> dict[str, int]:
         """What can still be collected is held."""

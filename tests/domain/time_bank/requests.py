@@ -1,11 +1,12 @@
 """Service requests: asked, offered for, accepted, rescheduled, done, cancelled, or over."""
 
 from datetime import datetime, timedelta
+from typing import Any
 
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from domain.decision import Actor
+from domain.decision import Actor, Reading
 from domain.hours import ConfirmHours, LogHours, RequestFulfilled, confirm, log
 from domain.request import (
     AcceptOffer,
@@ -23,6 +24,7 @@ from domain.request import (
     RequestExpired,
     RequestRescheduled,
     RescheduleRequest,
+    ServiceRequest,
     WithdrawOffer,
     accept,
     ask,
@@ -130,6 +132,10 @@ class RequestModel(HoursModel):
         assert volunteer in self.volunteers
         assert self.home[volunteer] not in (None, self.requests[request].household)
         assert self.is_open(self.requests[request].household)
+
+    def standings(self) -> dict[Reading[Any], str]:
+        requests = {ServiceRequest.of(number): status for number, status in self.request_status.items()}
+        return super().standings() | requests
 
     def expected_holds(self) -> dict[str, int]:
         """What was asked for is held until it comes to nothing, or its record is settled."""
