@@ -17,6 +17,7 @@ from starlette.responses import Response
 
 from api import (
     board,
+    certificate,
     community,
     community_life,
     desk,
@@ -29,10 +30,12 @@ from api import (
     hours,
     household,
     household_life,
+    notice,
     opening,
     partner,
     policy,
     problems,
+    recognition,
     redemption,
     request,
     sheet,
@@ -43,6 +46,7 @@ from api import (
 from api.answers import answer
 from api.due import run_due_each_minute
 from api.identity import ROLES_OF, Anyone
+from api.notifier import notifying
 from api.wiring import Service, Timebank
 from domain.journal import StoreUnavailable
 from domain.refusal import Refusal, all_refusals
@@ -74,6 +78,9 @@ CONCEPTS: Final[tuple[ModuleType, ...]] = (
     grant,
     opening,
     expiry,
+    recognition,
+    certificate,
+    notice,
 )
 """Each concept's routes, with what the documentation must know of them: see the three tables that follow."""
 
@@ -106,15 +113,16 @@ def create_app(bank: Timebank) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with Service(bank) as service, run_due_each_minute(bank):
             app.state.service = service
-            yield
+            with notifying(bank):
+                yield
 
-    notice = (
+    synthetic = (
         "**合成数据，没有真实的人。 Synthetic data; no real person is in it.**\n\n" if bank.opened.synthetic else ""
     )
     app = FastAPI(
         title=TITLE,
         version="1",
-        description=notice
+        description=synthetic
         + "志愿服务时间的账本：登记、确认、查询、公开。金额一律为整数分钟。\n\n"
         + "A ledger of volunteer time. All amounts are whole minutes. Errors are problem documents (RFC 9457).",
         lifespan=lifespan,

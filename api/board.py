@@ -1,5 +1,6 @@
 """Staff's board: what waits for them, whether what was promised can be served, and what inspection should look into."""
 
+import asyncio
 import time
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
@@ -11,6 +12,7 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from api.answers import AfterPosition, Limit, MinPosition, answer, page
+from api.hours import ListedStatus
 from api.identity import Inspector
 from api.problems import Problem
 from api.wiring import Counted, Service, Timebank, adopted_policies, one_moment
@@ -23,6 +25,7 @@ from domain.signals import RULES as SIGNAL_RULES
 from domain.signals import SCOPE_EN, SCOPE_ZH, Rule
 from domain.solvency import DEFINITIONS, IDLE_MONTHS, SAVER_AGE_YEARS_MIN, Identity, months_to_serve_all
 from projections import queue, solvency
+from projections.late_entries import late_counts, late_entries
 from projections.signals import signals
 
 router = APIRouter(prefix="/v1", tags=["工作台 board"])
@@ -30,6 +33,8 @@ router = APIRouter(prefix="/v1", tags=["工作台 board"])
 READS_REFUSED: Final[dict[str, tuple[type[Refusal] | str, ...]]] = {
     "list_queues": (OutsideCommunity, "figures-busy"),
     "read_queue": (OutsideCommunity, "not-found"),
+    "list_late_entries": (OutsideCommunity,),
+    "count_late_entries": (OutsideCommunity, "figures-busy"),
     "read_solvency": (OutsideCommunity, "figures-busy"),
     "read_signals": (OutsideCommunity, "figures-busy"),
 }
@@ -38,9 +43,18 @@ SIGNALS_DAYS: Final = 365
 SIGNALS_SECONDS: Final = 60.0
 """How long the answers about signals are kept: they look at months, and take a second or two to count."""
 SOLVENCY_SECONDS: Final = 10.0
+LATE_SECONDS: Final = 10.0
 QUEUES_SECONDS: Final = 1.0
 
 CommunityQuery = Annotated[PlaceName | None, Query(description="One community only. Staff of one see theirs alone.")]
+
+LoggedSince = Annotated[date | None, Query(description="Logged on this day or later.")]
+LoggedUntil = Annotated[date | None, Query(description="Logged on this day or earlier.")]
+LATE_DEFINITION: Final = (
+    "登记晚于当时规则的通常期限（late_after_days）的服务记录，不论是否已处理；从旧台账导入的不算。按登记的月份计。 / "
+    "Service records that were logged later than the policy of their day ordinarily has it (`late_after_days`), "
+    "settled or not; not those imported from older books. Counted by the month in which they were logged."
+)
 
 
 class QueueCount(BaseModel):
@@ -66,6 +80,19 @@ class QueuePage(BaseModel):
     position: int
 
 
+class LateCounts(BaseModel):
+    ledger: str
+    synthetic: bool
+    position: int
+    community: str | None
+    since: date | None
+    until: date | None
+    records: int
+    items: list[dict[str, object]]
+    definition: str
+    notice: str | None
+
+
 class Solvency(BaseModel):
     """Counted from accounts, movements and records. What each figure means is said beside it, under ``definitions``."""
 
@@ -82,7 +109,7 @@ class Solvency(BaseModel):
     issued: dict[str, object] | None = Field(description="Of the whole ledger; null where one community is asked for.")
     issued_by_community: list[dict[str, object]]
     waiting: dict[str, int | None]
-    requests: dict[str, int]
+    requests: dict[str, int | None]
     idle_savers: dict[str, object]
     definitions: dict[str, str]
     notice: str | None
@@ -141,10 +168,12 @@ async def read_queue(
     if asked is None:
         raise Problem("not-found")
     position = await service.fresh(min_position)
+    policies = await asyncio.to_thread(adopted_policies, service.bank.store)
     async with service.pool.connection() as connection:
         rows = await queue.waiting(
             connection,
             asked,
+            policies,
             community=community,
             now=datetime.now(UTC),
             zone=service.bank.zone,
@@ -152,6 +181,49 @@ async def read_queue(
             limit=limit + 1,
         )
     return page(rows, limit, lambda row: row["position"], position)
+
+
+@router.get("/late-entries", response_model=QueuePage, summary="补登记录 Late entries")
+async def list_late_entries(
+    request: Request,
+    caller: Inspector,
+    community: CommunityQuery = None,
+    since: LoggedSince = None,
+    until: LoggedUntil = None,
+    status: Annotated[ListedStatus | None, Query()] = None,
+    after: AfterPosition = 0,
+    limit: Limit = 100,
+    min_position: MinPosition = None,
+) -> Response:
+    """Records that were logged later than the policy of their day ordinarily has it, settled or not, in the order they
+    were logged, with the reason that was given."""
+    service: Service = request.app.state.service
+    community = _own_community(caller, community)
+    position = await service.fresh(min_position)
+    policies = await asyncio.to_thread(adopted_policies, service.bank.store)
+    asked: dict[str, Any] = {"community": community, "since": since, "until": until, "status": status}
+    async with service.pool.connection() as connection:
+        rows = await late_entries(connection, policies, service.bank.zone, **asked, after=after, limit=limit + 1)
+    return page(rows, limit, lambda row: row.position, position)
+
+
+@router.get("/late-entries/counts", response_model=LateCounts, summary="补登统计 Late entries counted")
+async def count_late_entries(
+    request: Request,
+    caller: Inspector,
+    community: CommunityQuery = None,
+    since: LoggedSince = None,
+    until: LoggedUntil = None,
+    min_position: MinPosition = None,
+) -> Response:
+    """How many late entries there are, by community and by the month in which they were logged, and what became of
+    them."""
+    service: Service = request.app.state.service
+    community = _own_community(caller, community)
+    await service.fresh(min_position)
+    question = ("late-entries", community, since, until)
+    count = _counting(lambda: late_board(service.bank, community=community, since=since, until=until))
+    return answer(msgspec.Raw(await service.counted(question, count, min_position or 0, LATE_SECONDS)))
 
 
 @router.get("/solvency", response_model=Solvency, summary="兑付能力 Solvency")
@@ -197,14 +269,34 @@ def _counting(count: Callable[[], dict[str, Any]]) -> Callable[[], Counted]:
 
 def queues_board(bank: Timebank, *, community: str | None, now: datetime) -> dict[str, Any]:
     """Every queue with its count, in one snapshot that names its position."""
+    policies = adopted_policies(bank.store)
     with bank.reading() as connection, one_moment(connection) as (cursor, position):
-        found = queue.counts(cursor, community=community, now=now, zone=bank.zone)
+        found = queue.counts(cursor, policies, community=community, now=now, zone=bank.zone)
     return {
         "ledger": bank.opened.name,
         "synthetic": bank.opened.synthetic,
         "position": position,
         "community": community,
         "items": found,
+        "notice": SYNTHETIC_NOTICE if bank.opened.synthetic else None,
+    }
+
+
+def late_board(bank: Timebank, *, community: str | None, since: date | None, until: date | None) -> dict[str, Any]:
+    """The late entries counted by community and month, in one snapshot that names its position."""
+    policies = adopted_policies(bank.store)
+    with bank.reading() as connection, one_moment(connection) as (cursor, position):
+        found = late_counts(cursor, policies, bank.zone, community=community, since=since, until=until)
+    return {
+        "ledger": bank.opened.name,
+        "synthetic": bank.opened.synthetic,
+        "position": position,
+        "community": community,
+        "since": since,
+        "until": until,
+        "records": sum(each.records for each in found),
+        "items": found,
+        "definition": LATE_DEFINITION,
         "notice": SYNTHETIC_NOTICE if bank.opened.synthetic else None,
     }
 

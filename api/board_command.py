@@ -3,15 +3,18 @@
 import contextlib
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 from rich.console import Console
 
-from api.board import queues_board, signals_board, solvency_board
+from api.board import late_board, queues_board, signals_board, solvency_board
 from api.wiring import Timebank, timebank
 from domain.identifiers import normal_name
 from infrastructure.settings import read_settings
+
+SAVERS_LISTED: Final = 10
+"""Old savers on the terminal; the JSON document has all that the board names."""
 
 Answer = Callable[[Any, bool, Callable[[Console], None]], None]
 Json = Annotated[bool, typer.Option("--json", help="以一个 JSON 文档作答。 Answer with one JSON document.")]
@@ -27,6 +30,23 @@ def add_to(app: typer.Typer, answer: Answer) -> None:
         with _caught_up() as bank:
             found = queues_board(bank, community=_name(community), now=datetime.now(UTC))
         answer(found, as_json, lambda console: _show_queues(console, found))
+
+    @app.command("late-entries")
+    def late_entries(
+        community: Community = None,
+        since: Annotated[
+            datetime | None, typer.Option(formats=["%Y-%m-%d"], help="从哪一天的登记起。 Logged on this day or later.")
+        ] = None,
+        until: Annotated[
+            datetime | None, typer.Option(formats=["%Y-%m-%d"], help="至哪一天的登记。 Logged on this day or earlier.")
+        ] = None,
+        as_json: Json = False,
+    ) -> None:
+        """补登的记录，按社区和登记的月份计。 Records that were logged late, by community and month."""
+        days = {name: None if at is None else at.date() for name, at in (("since", since), ("until", until))}
+        with _caught_up() as bank:
+            found = late_board(bank, community=_name(community), **days)
+        answer(found, as_json, lambda console: _show_late(console, found))
 
     @app.command()
     def solvency(community: Community = None, as_json: Json = False) -> None:
@@ -74,6 +94,20 @@ def _show_queues(console: Console, found: dict[str, Any]) -> None:
         console.print(found["notice"])
 
 
+def _show_late(console: Console, found: dict[str, Any]) -> None:
+    console.print(f"{found['ledger']} {found['community'] or ''}   补登 late: {found['records']:,} 条 records")
+    for each in found["items"]:
+        console.print(
+            f"  {each.month}  {each.community}: {each.records:,} 条 records, 待确认 to confirm {each.to_confirm:,}, "
+            f"已确认 confirmed {each.confirmed:,}, 已驳回 rejected {each.rejected:,}, "
+            f"已冲正 reversed {each.reversed:,}；有原因 with a reason {each.with_reason:,}；"
+            f"最晚 latest {each.days_late_max:,} 天 days"
+        )
+    console.print(f"  · {found['definition']}")
+    if found["notice"]:
+        console.print(found["notice"])
+
+
 def _show_solvency(console: Console, found: dict[str, Any]) -> None:
     outstanding, waiting, savers = found["outstanding"], found["waiting"], found["idle_savers"]
     console.print(
@@ -111,10 +145,21 @@ def _show_solvency(console: Console, found: dict[str, Any]) -> None:
         f"  需求 requests: {requests.asked:,}，已完成 fulfilled {requests.fulfilled:,}，"
         f"未满足 unfilled {requests.unfilled:,}（{requests.unfilled_minutes / 60:,.1f} 小时 h）"
     )
+    if requests.accepted_median_minutes is not None:
+        console.print(
+            f"  提出到约定 asked to accepted: 中位数 median {requests.accepted_median_minutes:,}, "
+            f"p90 {requests.accepted_ninetieth_percentile_minutes:,} 分钟 minutes"
+        )
     console.print(
         f"  {savers['age_years_min']} 岁以上闲置 idle savers: {savers['households']:,} 户 households, "
         f"{savers['idle_minutes'] / 60:,.1f} 小时 h"
     )
+    for saver in savers["items"][:SAVERS_LISTED]:
+        since = saver.last_spent_on or "从未支出 never spent"
+        console.print(
+            f"    {saver.household}  {saver.community}  {saver.balance_minutes / 60:,.1f} 小时 h，"
+            f"{saver.age_years_min} 岁以上 and over，最后支出 last spent {since}"
+        )
     for meaning in found["definitions"].values():
         console.print(f"  · {meaning}")
 

@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
 from types import FrameType
@@ -20,10 +21,15 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
-from api import board_command, problems
+from api import board_command, community_command, problems
 from api.app import create_app
+from api.certificate_command import add_recognition_to, certificate_app
 from api.due import run_due
+from api.notice_command import notice_app
 from api.policy_command import policy_app, preset_named
+from api.request_command import request_app
+from api.scenes import NoSampleHistory, play_scenes
+from api.statement_command import statement_app
 from api.terminal import Json, hours_of
 from api.terminal import answer as _answer
 from api.terminal import day as _day
@@ -44,12 +50,14 @@ from application.hours_file import HoursFileError
 from application.hours_import import HoursImport, ImportReport, SyntheticFile, import_in_turn
 from application.replay import CELLS, Counted, Difference, GapInJournal, differences, replay
 from application.sample import write_sample
+from application.sample_scenes import CANTEEN, STORIES, TO_COLLECT
+from application.scenes import Played, SceneInRealLedger, redemption_code
 from domain.account import household_account, pool_account
 from domain.community import Community, UnknownCommunity
 from domain.decision import Role
-from domain.figures import Basis, Dimension
+from domain.figures import Basis, Dimension, last_instant
 from domain.household import NotEnrolled, Person, UnknownHousehold
-from domain.identifiers import check_id, masked, normal_id, normal_name
+from domain.identifiers import Flaw, check_id, check_name, masked, normal_id, normal_name
 from domain.journal import Conflict, StoreUnavailable
 from domain.ledger import SYNTHETIC_NOTICE, OpenLedger
 from domain.partner import Partner
@@ -58,7 +66,8 @@ from domain.presets import PRESETS
 from domain.refusal import Refusal
 from domain.statement import NoSigningKey
 from infrastructure.codec import UnknownFactType, UnreadableFact
-from infrastructure.embedded import DatabaseUnavailable
+from infrastructure.embedded import DatabaseUnavailable, DiskFull, require_room
+from infrastructure.notice import OutboxNotBegun
 from infrastructure.projector import ProjectionsAreNewer, ProjectionsDamaged, Projector, RebuildRunning
 from infrastructure.schema import SchemaError, known_migrations, schema_version
 from infrastructure.settings import BadSetting, Settings, read_settings
@@ -76,6 +85,7 @@ DEMO_PEOPLE: Final[dict[Role, tuple[str, str | None]]] = {
     "staff": ("S0101", "新竹社区"),
     "auditor": ("A001", None),
     "admin": ("D001", None),
+    "partner": (CANTEEN, None),
 }
 SHUTDOWN_SECONDS: Final = 10
 
@@ -93,6 +103,10 @@ app.add_typer(token_app, name="token")
 app.add_typer(database_app, name="db")
 app.add_typer(key_app, name="keys")
 app.add_typer(policy_app, name="policy")
+app.add_typer(certificate_app, name="certificate")
+app.add_typer(request_app, name="request")
+app.add_typer(statement_app, name="statement")
+app.add_typer(notice_app, name="notices")
 
 EXPECTED: Final = (
     BadSetting,
@@ -101,10 +115,13 @@ EXPECTED: Final = (
     GapInJournal,
     HoursFileError,
     LedgerNotOpen,
+    OutboxNotBegun,
+    NoSampleHistory,
     ProjectionsAreNewer,
     ProjectionsDamaged,
     RebuildRunning,
     Refusal,
+    SceneInRealLedger,
     SchemaError,
     SigningKeyExists,
     SigningKeyUnusable,
@@ -126,7 +143,8 @@ def main() -> None:
     # Being told to end is no reason to leave anything running: unwind as Ctrl-C does.
     signal.signal(signal.SIGTERM, _leave)
     try:
-        app()
+        with _full_disk_named():
+            app()
     except EXPECTED as error:
         _fail(str(error))
     except ValidationError as error:
@@ -148,6 +166,30 @@ def main() -> None:
         _fail(f"数据库报错：{reason} / The database refused: {reason}")
     except OSError as error:
         _fail(f"读写失败：{error} / Reading or writing failed: {error}")
+
+
+@contextlib.contextmanager
+def _full_disk_named() -> Iterator[None]:
+    """Whatever a full disk makes fail, and however it says so, the disk is what a person has to see to."""
+    try:
+        yield
+    except (StoreUnavailable, psycopg.OperationalError) as error:
+        settings = read_settings()
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, psycopg.errors.DiskFull):
+            cause = cause.__cause__
+        if settings.database_url is None:
+            if cause is None:
+                # A server that can't add to its log just ends.
+                require_room(settings.data)
+            else:
+                raise DiskFull(settings.data) from error
+        elif cause is not None:
+            raise DatabaseUnavailable(
+                "数据库服务器的磁盘已满，请腾出空间后重试；已有数据未受影响。",
+                "The disk of the database's server is full. Make room and try again; existing data is unharmed.",
+            ) from error
+        raise
 
 
 def _leave(signal_number: int, _: FrameType | None) -> None:
@@ -179,10 +221,12 @@ def demo(
                 f"The ledger “{bank.name}” is a real one and stays untouched; "
                 "set another TIMEBANK_DATA or TIMEBANK_LEDGER."
             )
-        _import_sample(bank, settings.data / "sample", households_served, hours, seed)
+        arguments = {"households_served": households_served, "hours": hours, "seed": seed}
+        _import_sample(bank, settings.data / "sample", **arguments)
         _catch_up(bank)
+        _play_scenes_once(bank, settings.data / "sample" / "played.json", arguments)
         _figures(bank, False, None, "service", None, 1)
-        _print_demo_tokens(bank)
+        _print_demo_tokens(bank, seed)
     if serve_it:
         # Serve from a fresh program: an import of years of records leaves a process larger than a service needs.
         sys.stdout.flush()
@@ -225,13 +269,40 @@ def _catch_up(bank: Timebank) -> None:
             projector.catch_up(told)
 
 
-def _print_demo_tokens(bank: Timebank) -> None:
+def _play_scenes_once(bank: Timebank, done: Path, arguments: dict[str, int]) -> None:
+    """Play the scenes, unless this program has played them all before: finding their cast takes a second or two."""
+    scenes = [story.__name__ for story in STORIES]
+    what_is_done = json.dumps({**arguments, "ledger": bank.name, "opened": bank.opened.name, "scenes": scenes})
+    if done.exists() and done.read_text(errors="replace") == what_is_done and bank.store.head() > 2:
+        return
+    done.unlink(missing_ok=True)
+    _play_scenes(bank, arguments["seed"])
+    done.write_text(what_is_done)
+
+
+def _play_scenes(bank: Timebank, seed: int) -> Played:
+    """Play the scenes, and say on stderr which of them the rules refused; a demo goes on without those."""
+    _say("情景 Scenes…")
+    played = play_scenes(bank, DEMO_PEOPLE["volunteer"][0], DEMO_POLICY, datetime.now(UTC), seed)
+    for scene, refusal in played.refused:
+        _say(f"  {scene}：{refusal}")
+    _catch_up(bank)
+    return played
+
+
+def _print_demo_tokens(bank: Timebank, seed: int) -> None:
     typer.echo("示例令牌，每个角色一个（重新运行即换新） Demo tokens, one a role (made anew each time):")
     with psycopg.connect(bank.address) as connection:
         for role, (person, community) in DEMO_PEOPLE.items():
+            if role == "partner" and known(bank.store, Partner.of(person)).registered is None:
+                continue  # its scene was refused
             revoke_tokens(connection, bank.name, person)
             issued = new_token(bank, connection, person, role, community)
             typer.echo(f"  {role:<10} {issued.token}   {person} {community or ''}".rstrip())
+    typer.echo(
+        f"待领取 To collect: {DEMO_PEOPLE['volunteer'][0]} {TO_COLLECT}，"
+        f"兑换码 code {redemption_code(seed, TO_COLLECT)} → {CANTEEN}"
+    )
     typer.echo()
 
 
@@ -241,6 +312,8 @@ def serve() -> None:
     settings = read_settings()
     _require_free_port(settings)
     with timebank(settings) as bank:
+        # Before the server, which would tell of whatever stops it with a traceback.
+        _catch_up(bank)
         _serve(bank)
 
 
@@ -258,7 +331,7 @@ def _serve(bank: Timebank) -> None:
         access_log=False,
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
     )
-    address = f"http://{settings.host}:{settings.port}"
+    address = f"http://{_place(settings)}"
     _say(f"服务已启动，按 Ctrl-C 停止： / Serving; stop with Ctrl-C:\n  {address}/docs\n  {address}/v1/figures")
     # uvicorn stops in good order on a signal, and then raises it once more for whoever started it.
     with contextlib.suppress(KeyboardInterrupt):
@@ -267,16 +340,24 @@ def _serve(bank: Timebank) -> None:
 
 
 def _require_free_port(settings: Settings) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((settings.host, settings.port))
-        except OSError as error:
-            _fail(
-                f"无法使用端口 {settings.host}:{settings.port}（{error.strerror}），请设置其他端口，如 PORT=8001。 / "
-                f"The port {settings.host}:{settings.port} can't be used ({error.strerror}); choose another, "
-                "such as PORT=8001."
-            )
+    place = _place(settings)
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except (socket.gaierror, UnicodeError) as error:
+        raise BadSetting("TIMEBANK_HOST", settings.host) from error
+    except OSError as error:
+        _fail(
+            f"无法使用端口 {place}（{error.strerror}），请设置其他端口，如 PORT=8001。 / "
+            f"The port {place} can't be used ({error.strerror}); choose another, such as PORT=8001."
+        )
+
+
+def _place(settings: Settings) -> str:
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    return f"{host}:{settings.port}"
 
 
 # ── Files in ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -313,6 +394,35 @@ def sample(
         )
 
     _answer(summary, as_json, show)
+
+
+@app.command()
+def sample_scenes(
+    seed: Annotated[int, typer.Option(help="随机种子：兑换码、门码由它而来。 Codes come from it.")] = 7,
+    as_json: Json = False,
+) -> None:
+    """在已导入示例区的合成账本里演出各种情景。 Play scenes in a synthetic ledger that holds the sample district.
+
+    需求、签到、争议、兑换、拨付、户与社区的变动，都按规则决定；再次运行不会重复，中断后可继续。
+    Requests, visits, disputes, rewards, grants, and households and places that change, all decided by the rules.
+    Running it again adds nothing, and completes what a killed run left out.
+    """
+    with timebank(read_settings()) as bank:
+        _catch_up(bank)
+        played = _play_scenes(bank, seed)
+    answered = {
+        "recorded": played.recorded,
+        "repeated": played.repeated,
+        "refused": [{"scene": scene, "reason": str(refusal)} for scene, refusal in played.refused],
+    }
+    _answer(
+        answered,
+        as_json,
+        lambda console: console.print(
+            f"情景 scenes: {played.recorded} 步已记录 steps recorded, {played.repeated} 步先前已有 there before, "
+            f"{len(played.refused)} 个被规则拒绝 refused"
+        ),
+    )
 
 
 @app.command(name="import")
@@ -459,7 +569,7 @@ def show_balance(
         with contextlib.closing(bank.projector()) as projector:
             projector.prepare()
             projector.catch_up()
-        name = household_account(household) if pool is None else pool_account(pool)
+        name = household_account(_household(household)) if pool is None else pool_account(_community(pool))
         with bank.reading() as connection:
             row = balance(connection, name)
     if row is None:
@@ -508,7 +618,10 @@ def replay_(
     to: Annotated[int | None, typer.Option(min=0, help="重放到这个位置。 Replay up to this position.")] = None,
     as_of: Annotated[
         str | None,
-        typer.Option(help="重放到这一时刻，如 2026-10-31T18:00:00+08:00。 Replay up to this time."),
+        typer.Option(
+            help="重放到这一时刻，如 2026-10-31T18:00:00+08:00；只写日期则到当天结束。 "
+            "Replay up to this time, or to the end of a day."
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -581,6 +694,9 @@ def replay_(
 
 
 def _instant(text: str, bank: Timebank) -> datetime:
+    with contextlib.suppress(ValueError):
+        # A day alone is meant whole, as everywhere else.
+        return last_instant(date.fromisoformat(text), bank.zone)
     try:
         instant = datetime.fromisoformat(text)
     except ValueError:
@@ -665,7 +781,7 @@ def new_token(
     Raises: UnknownCommunity, NotEnrolled, UnknownPartner.
     """
     if community is not None:
-        community = normal_name(community)
+        community = _community(community)
         known(bank.store, Community.of(community)).require()
     if role == "volunteer" and not known(bank.store, Person.of(person)).volunteer:
         raise NotEnrolled(person)
@@ -676,11 +792,23 @@ def new_token(
 
 def _person(text: str) -> str:
     """A person's number as the ledger has it; ends the command where it can be none."""
-    number = normal_id(text)
-    flaw = check_id(number)
+    return _fit("人员编号", "person's number", number := normal_id(text), check_id(number))
+
+
+def _household(text: str) -> str:
+    """A household's number as the ledger has it; ends the command where it can be none."""
+    return _fit("户编号", "household's number", number := normal_id(text), check_id(number))
+
+
+def _community(text: str) -> str:
+    """A community's name as the ledger has it; ends the command where it can be none."""
+    return _fit("社区名称", "community's name", name := normal_name(text), check_name(name))
+
+
+def _fit(zh: str, en: str, text: str, flaw: Flaw | None) -> str:
     if flaw is not None:
-        _fail(f"人员编号“{masked(number)}”{flaw.zh}。 / The person's number {flaw}.")
-    return number
+        _fail(f"{zh}“{masked(text)}”{flaw.zh}。 / The {en} {flaw}.")
+    return text
 
 
 @token_app.command("revoke")
@@ -775,3 +903,5 @@ def database_status(as_json: Json = False) -> None:
 
 
 board_command.add_to(app, _answer)
+add_recognition_to(app)
+community_command.add_to(app)

@@ -102,11 +102,12 @@ async def list_grids(
     limit: Limit = 100,
     min_position: MinPosition = None,
 ) -> Response:
-    """One community's grids, in the order of their paths. Public."""
+    """One community's grids, in the order of their paths, and what each is called today. Public."""
     service: Service = request.app.state.service
     position = await service.fresh(min_position)
     async with service.pool.connection() as connection:
-        rows = await community.grids(connection, community_id, after=after, limit=limit + 1)
+        today = datetime.now(service.bank.zone).date()
+        rows = await community.grids(connection, community_id, today=today, after=after, limit=limit + 1)
         if not rows and await account.account(connection, pool_account(community_id)) is None:
             raise UnknownCommunity(community_id)
     return page(rows, limit, lambda row: row.grid, position)

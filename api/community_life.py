@@ -14,10 +14,12 @@ from domain.community_life import (
     MergeCommunities,
     MoveGrid,
     RenameCommunity,
+    RenameGrids,
     SplitCommunity,
     merge_communities,
     move_grid,
     rename_community,
+    rename_grids,
     split_community,
 )
 
@@ -28,6 +30,7 @@ RULES: Final[dict[str, Callable[..., Any]]] = {
     "add_community_merger": merge_communities,
     "add_community_split": split_community,
     "add_grid_move": move_grid,
+    "add_grid_names": rename_grids,
 }
 EXAMPLES: Final[dict[str, Any]] = {
     "add_community_name": {"community": "新竹社区", "name": "新竹一社区", "effective_on": "2030-01-01"},
@@ -44,6 +47,11 @@ EXAMPLES: Final[dict[str, Any]] = {
         "grid": ["第3网格"],
         "into_community": "金湖社区",
         "into_grid": ["第1网格"],
+        "effective_on": "2030-01-01",
+    },
+    "add_grid_names": {
+        "community": "新竹社区",
+        "names": [{"grid": ["第1网格"], "name": "第3网格"}, {"grid": ["第3网格"], "name": "第1网格"}],
         "effective_on": "2030-01-01",
     },
 }
@@ -72,7 +80,8 @@ async def add_community_merger(
 async def add_community_split(
     request: Request, caller: Admin, command: SplitCommunity, idempotency_key: IdempotencyKey = None
 ) -> Response:
-    """Some base grids become a new community from a day on, with a share of the pool; that day households follow."""
+    """Some base grids become a new community from a day on, with a share of the pool: it is held until that day, and
+    then goes over by itself, as do the households."""
     service: Service = request.app.state.service
     return written(await service.execute(split_community, command, caller, idempotency_key))
 
@@ -84,3 +93,13 @@ async def add_grid_move(
     """A grid and all below it becomes another registered one from a day on: renamed, merged, or another community's."""
     service: Service = request.app.state.service
     return written(await service.execute(move_grid, command, caller, idempotency_key))
+
+
+@router.post("/grid-names", status_code=201, response_model=Written, summary="网格更名 Rename grids")
+async def add_grid_names(
+    request: Request, caller: Admin, command: RenameGrids, idempotency_key: IdempotencyKey = None
+) -> Response:
+    """Grids of a community are called otherwise, all from one day on, so that two of them can swap their names. Their
+    paths stay, and with them everything that names them."""
+    service: Service = request.app.state.service
+    return written(await service.execute(rename_grids, command, caller, idempotency_key))

@@ -231,9 +231,8 @@ async def _may_read(connection: AsyncConnection[Any], caller: Actor, row: Disput
         return True
     if caller.role == "staff":
         return caller.community in (None, row.community)
-    person = await household.person(connection, caller.id)
-    return caller.id == row.volunteer or (
-        person is not None and person.household in (row.household, row.recipient_household)
+    return caller.id == row.volunteer or await household.concerns(
+        connection, caller.id, row.household, row.recipient_household
     )
 
 
@@ -257,14 +256,15 @@ async def list_disputes(
         community = caller.community
     position = await service.fresh(min_position)
     async with service.pool.connection() as connection:
-        own: str | None = None
+        own: list[str] | None = None
         if caller.role == "volunteer":
             person = await household.person(connection, caller.id)
-            own = "" if person is None else person.household
+            home = None if person is None else person.household
+            own = [] if home is None else await household.stood_for(connection, home)
         rows = await dispute.disputes(
             connection,
             community=community,
-            household=own,
+            households=own,
             status=status,
             escalated=escalated,
             after=after,

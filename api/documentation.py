@@ -7,7 +7,7 @@ from typing import Final
 from fastapi import FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
 from api import static
 from api.problems import Problem
@@ -33,6 +33,13 @@ def add_to(app: FastAPI) -> None:
             swagger_ui_parameters={"validatorUrl": None},
         )
 
+    async def go_to_page(request: Request) -> Response:
+        if request.scope["path"] != "/":  # a route takes a line end after it for its own
+            raise Problem("not-found")
+        return RedirectResponse("/docs")
+
+    # Whoever opens the bare address looks for what there is.
+    app.add_route("/", go_to_page, include_in_schema=False)
     app.add_route("/docs", read_page, include_in_schema=False)
     app.add_route("/docs/{name}", _read_file, include_in_schema=False)
 

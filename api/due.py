@@ -17,24 +17,33 @@ from typing import Any, Final, NamedTuple
 
 import psycopg
 
-from api import expiry, request, visit
+from api import expiry, recognition, request, visit
 from api.dispute import late_disputes, silent_records
 from api.wiring import Timebank, adopted_policies
 from application.write_loop import Accepted, Decide, Ticket, Writer, command_id
 from domain.community import Community, became
-from domain.community_life import CompleteMerger, FollowPlace, complete_merger, follow_place
+from domain.community_life import (
+    CompleteMerger,
+    CompleteSplit,
+    FollowPlace,
+    complete_merger,
+    complete_split,
+    follow_place,
+)
 from domain.decision import BY_TIME, Actor
 from domain.dispute import escalate_dispute
 from domain.expiry import announce_expiry, expire_minutes
 from domain.hours import settle_silence
+from domain.household_life import CompleteMove, complete_move
 from domain.journal import StoreUnavailable
 from domain.policy import PolicyBook
+from domain.recognition import settle_stars
 from domain.redemption import COLLECTION_GRACE, ReleaseReservation, release
 from domain.refusal import Refusal
-from domain.request import expire
+from domain.request import expire, lapse_offer
 from domain.visit import mark_overdue
-from projections.community import mergers_due, moving_places
-from projections.household import in_places
+from projections.community import mergers_due, moving_places, splits_due
+from projections.household import in_places, moves_due
 from projections.redemption import ended_reservations
 
 logger = logging.getLogger(__name__)
@@ -71,6 +80,17 @@ def _mergers(connection: psycopg.Connection[Any], now: datetime, _: PolicyBook) 
             yield f"{name} {position}", CompleteMerger(community=name)
 
 
+def _splits(connection: psycopg.Connection[Any], now: datetime, _: PolicyBook) -> Iterable[tuple[str, Any]]:
+    with connection.cursor() as cursor:
+        for name, into in splits_due(cursor, now.date()):
+            yield into, CompleteSplit(community=name, into=into)
+
+
+def _moves(connection: psycopg.Connection[Any], now: datetime, _: PolicyBook) -> Iterable[tuple[str, Any]]:
+    for number, position in moves_due(connection, now.date()):
+        yield f"{number} {position}", CompleteMove(household=number)
+
+
 def _followers(connection: psycopg.Connection[Any], now: datetime, _: PolicyBook) -> Iterable[tuple[str, Any]]:
     today = now.date()
     with connection.cursor() as cursor:
@@ -85,13 +105,17 @@ def _followers(connection: psycopg.Connection[Any], now: datetime, _: PolicyBook
 DUE: Final[tuple[Due, ...]] = (
     Due("expiries announced", expiry.find_to_announce, announce_expiry, every_seconds=3600),
     Due("minutes expired", expiry.find_due, expire_minutes),
+    Due("stars", recognition.find_stars, settle_stars, every_seconds=3600),
     Due("overdue visits", visit.find_overdue, mark_overdue),
     Due("silence", silent_records, settle_silence),
     Due("escalation", late_disputes, escalate_dispute),
     Due("requests over", request.find_over, expire),
+    Due("offers lapsed", request.find_lapsed, lapse_offer),
     Due("release reservations", _ended_reservations, release),
     Due("community-merger", _mergers, complete_merger),
+    Due("community-split", _splits, complete_split),
     Due("household-follows", _followers, follow_place),
+    Due("household-moves", _moves, complete_move),
 )
 
 

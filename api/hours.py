@@ -189,8 +189,7 @@ async def may_read(connection: AsyncConnection[Any], caller: Actor, row: HoursRo
         return caller.community in (None, row.community)
     if caller.id == row.volunteer:
         return True
-    person = await household.person(connection, caller.id)
-    return person is not None and person.household in (row.household, row.recipient_household)
+    return await household.concerns(connection, caller.id, row.household, row.recipient_household)
 
 
 @router.get("", response_model=HoursPage, summary="记录列表 List records")
@@ -211,9 +210,8 @@ async def list_hours(
     if caller.role == "volunteer" and recipient_household is not None:
         await service.fresh(min_position)
         async with service.pool.connection() as connection:
-            person = await household.person(connection, caller.id)
-        if person is None or person.household != recipient_household:
-            raise Problem("own-records-only")
+            if not await household.concerns(connection, caller.id, recipient_household):
+                raise Problem("own-records-only")
     elif caller.role == "volunteer":
         if volunteer not in (None, caller.id):
             raise Problem("own-records-only")

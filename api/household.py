@@ -111,6 +111,9 @@ class HouseholdAnswer(BaseModel):
     deserted_position: int | None = Field(description="Where its last member left or died, if nobody came since.")
     heir: str | None
     closed_position: int | None
+    moves_on: str | None = Field(description="The day of a planned move.")
+    moves_to: str | None = Field(description="Where to: the community, and the grid's path after a `/`.")
+    move_planned_position: int | None
 
 
 class People(BaseModel):
@@ -225,6 +228,11 @@ async def read_volunteer(
     household any more is read by themselves and the district's own people."""
     service: Service = request.app.state.service
     await service.fresh(min_position)
+    return answer(await readable_volunteer(service, caller, volunteer))
+
+
+async def readable_volunteer(service: Service, caller: Actor, volunteer: str) -> household.PersonRow:
+    """A volunteer, for those who may read of them; to others they don't exist. Raises: UnknownMember."""
     async with service.pool.connection() as connection:
         person = await household.person(connection, volunteer)
     if person is None or (caller.role == "volunteer" and caller.id != volunteer):
@@ -232,13 +240,13 @@ async def read_volunteer(
     if person.household is None:
         if caller.role == "staff" and caller.community is not None:
             raise UnknownMember(volunteer)
-        return answer(person)
+        return person
     try:
         await _readable(service, caller, person.household)
     except UnknownHousehold:
         # Whoever may not read of them isn't told either where they live.
         raise UnknownMember(volunteer) from None
-    return answer(person)
+    return person
 
 
 @router.get("/households/{household_id}", response_model=HouseholdAnswer, summary="户 Household")
@@ -266,7 +274,7 @@ async def _readable(service: Service, caller: Actor, number: str) -> AccountRow:
     """A household's account, for those who may read it; to others it doesn't exist. Raises: UnknownHousehold."""
     async with service.pool.connection() as connection:
         row = await account.account(connection, household_account(number))
-        own = caller.role == "volunteer" and await household.person(connection, caller.id)
+        own = caller.role == "volunteer" and await household.concerns(connection, caller.id, number)
     if row is None or row.community is None:
         raise UnknownHousehold(number)
     match caller.role:
@@ -274,7 +282,7 @@ async def _readable(service: Service, caller: Actor, number: str) -> AccountRow:
             return row
         case "staff" if caller.community in (None, row.community):
             return row
-        case "volunteer" if own and own.household == number:
+        case "volunteer" if own:
             return row
         case _:
             raise UnknownHousehold(number)

@@ -1,9 +1,9 @@
 """Households that live, over HTTP: members leave, move and die; households move, are split, merged and closed."""
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Path, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
@@ -12,6 +12,7 @@ from api.identity import Inspector, Staff
 from api.wiring import Service
 from api.writing import WritingRoute
 from domain.household_life import (
+    CallOffMove,
     CloseHousehold,
     LeaveHousehold,
     MergeHouseholds,
@@ -19,6 +20,7 @@ from domain.household_life import (
     MoveMember,
     RecordDeath,
     SplitHousehold,
+    call_off_move,
     close_household,
     leave_household,
     merge_households,
@@ -27,6 +29,7 @@ from domain.household_life import (
     record_death,
     split_household,
 )
+from domain.identifiers import HouseholdId
 from domain.refusal import Refusal
 from projections import household
 
@@ -37,6 +40,7 @@ RULES: Final[dict[str, Callable[..., Any]]] = {
     "add_member_move": move_member,
     "add_death": record_death,
     "add_household_move": move_household,
+    "call_off_household_move": call_off_move,
     "add_household_split": split_household,
     "add_household_merger": merge_households,
     "add_household_closure": close_household,
@@ -62,6 +66,9 @@ class DesertedHousehold(BaseModel):
     deserted_position: int = Field(description="Where in the journal its last member left or died.")
     heir: str | None
     closed_position: int | None
+    moves_on: str | None
+    moves_to: str | None
+    move_planned_position: int | None
 
 
 class DesertedPage(BaseModel):
@@ -104,9 +111,28 @@ async def add_death(
 async def add_household_move(
     request: Request, caller: Staff, command: MoveHousehold, idempotency_key: IdempotencyKey = None
 ) -> Response:
-    """A household has moved to another community or grid of the district. Its history stays where it was."""
+    """A household has moved to another community or grid of the district, or will: with a day to come the move is
+    planned, and done by itself on that day; a new plan takes the place of the old one. History stays where it was."""
     service: Service = request.app.state.service
     return written(await service.execute(move_household, command, caller, idempotency_key))
+
+
+@router.post(
+    "/household-moves/{household}/cancellation",
+    status_code=201,
+    response_model=Written,
+    summary="取消预定的迁移 Call off",
+)
+async def call_off_household_move(
+    request: Request,
+    caller: Staff,
+    number: Annotated[HouseholdId, Path(alias="household")],
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
+    """A household won't move as planned."""
+    service: Service = request.app.state.service
+    command = CallOffMove(household=number)
+    return written(await service.execute(call_off_move, command, caller, idempotency_key))
 
 
 @router.post("/household-splits", status_code=201, response_model=Written, summary="分户 Split a household")

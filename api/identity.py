@@ -83,4 +83,6 @@ Reader = Annotated[Actor, allow("volunteer", "staff", "auditor", "admin")]
 """Any known caller but partners; what each of them sees is bounded by the route."""
 Partner = Annotated[Actor, allow("partner", "staff", "admin")]
 """The counter of a partner, which acts for itself only."""
+Addressee = Annotated[Actor, allow("volunteer", "staff", "partner", "admin")]
+"""Whoever may be told something, and says what of it they have read."""
 Inspector = Annotated[Actor, allow("staff", "auditor", "admin")]

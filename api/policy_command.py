@@ -1,6 +1,6 @@
 """``timebank policy``: the rule books of other places, and what a policy would have done to this ledger's history."""
 
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -11,7 +11,18 @@ from rich.table import Table
 
 from api.terminal import Json, answer, day, fail, hours_of, progress
 from api.wiring import timebank
-from application.policy_dry_run import CAPPED, HONOURED, PAID, ROUNDED, DryRunReport, dry_run
+from application.policy_dry_run import (
+    BY_SILENCE,
+    CAPPED,
+    HONOURED,
+    LAPSING,
+    OTHER_MINUTES,
+    OTHER_TERMS,
+    PAID,
+    ROUNDED,
+    DryRunReport,
+    dry_run,
+)
 from domain.ledger import SYNTHETIC_NOTICE
 from domain.policy import AdoptPolicy, Policy
 from domain.presets import PRESETS, Preset, Text, described
@@ -25,14 +36,35 @@ EFFECTS: Final[dict[str, str]] = {
     "too-long-ago": "超过补登期限 logged too late",
     "balance-too-low": "付款账户余额不足 the payer held too little",
     "record-above-cap": "超过余额上限 above the cap",
+    "late-without-reason": "补登未说明原因 late without a reason",
+    "evidence-too-weak": "凭据不足 too little evidence",
+    "silence-not-over": "不因无人答复而确认 silence wouldn't confirm it",
+    "balance-too-high": "收方超过余额上限 above the payee's cap",
+    "transfers-switched-off": "不能转赠 no transfers",
+    "not-family": "不是亲属 not family",
+    "transfer-month-full": "超过每月转赠上限 more than a month's transfers",
+    "grant-needs-approval": "须两人拨付 a grant for two people",
+    "no-starting-grant": "没有起始时间 no starting grant",
+    "age-not-attested": "未到兑换年龄 too young to redeem",
+    "redemption-balance-too-low": "余额不足以兑换 too little saved to redeem",
+    "disputed-too-late": "超过争议期限 disputed too late",
+    "dispute-not-due": "还不升级 wouldn't escalate yet",
+    "visit-too-long": "签到超过时限 left open too long",
+    "visit-not-overdue": "签到未超过时限 not left open too long",
+    "nothing-expires": "不过期 wouldn't lapse",
+    OTHER_MINUTES: "分钟不同 other minutes",
+    OTHER_TERMS: "期限或去向不同 other days or accounts",
+    BY_SILENCE: "现在因无人答复而确认 silence would confirm it now",
+    LAPSING: "现在会预告到期 would be announced to lapse now",
     ROUNDED: "取整不同 rounded otherwise",
     CAPPED: "超限转入时间池 above the cap, to the pool",
     HONOURED: "超限记为荣誉 above the cap, as an honour",
     PAID: "由另一账户支付 another account pays",
 }
 NOT_SHOWN: Final = Text(
-    "当时被拒绝的没有留下事实，所以看不出更宽的规则会多准许什么。",
-    "What was refused at the time left no fact: what a laxer policy would have let in can't be seen.",
+    "当时被拒绝的没有留下事实，所以看不出更宽的规则会多准许什么；只因时间而发生的（无人答复的确认、到期预告），按现在计。",
+    "What was refused at the time left no fact: what a laxer policy would have let in can't be seen. What happens with "
+    "time alone (silence that confirms, minutes announced to lapse) is shown as of now.",
 )
 
 policy_app = typer.Typer(help="规则：各地的规则，试行新规则。 The rules: presets and dry runs.", no_args_is_help=True)
@@ -101,7 +133,7 @@ def dry_run_(
         raise typer.BadParameter("请给出文件，或 --preset。 Give a file, or --preset.")
     with timebank(read_settings()) as bank:
         with progress("试行 Trying the policy", bank.store.head()) as told:
-            report = dry_run(bank.store, policy, bank.zone, since, until, told)
+            report = dry_run(bank.store, policy, bank.zone, since, until, told, datetime.now(UTC))
         synthetic = bank.opened.synthetic
 
     def show(console: Console) -> None:
@@ -110,7 +142,7 @@ def dry_run_(
             console.print(SYNTHETIC_NOTICE)
 
     content: dict[str, Any] = msgspec.to_builtins(report)
-    content |= {"accounts": content["accounts"][:limit], "affected": content["affected"][:limit]}
+    content |= {name: content[name][:limit] for name in ("accounts", "affected", "affected_decisions")}
     answer({"synthetic": synthetic, **content, "note": NOT_SHOWN._asdict()}, as_json, show)
 
 
@@ -146,6 +178,7 @@ def _show(console: Console, report: DryRunReport, limit: int) -> None:
         ],
         text_columns=2,
     )
+    _show_decisions(console, report, limit)
     before, after = report.total_before, report.total_after
     _table(
         console,
@@ -194,10 +227,49 @@ def _show(console: Console, report: DryRunReport, limit: int) -> None:
     _more(console, len(report.affected) - limit)
     for type_, uncovered in report.uncovered.items():
         console.print(f"会透支 would overdraw: {type_} ×{uncovered.facts:,}, {hours_of(uncovered.minutes)} 小时 h")
+    for type_, count in report.follows.items():
+        console.print(f"随之不发生 wouldn't have followed: {type_} ×{count:,}")
     for label, counts in (("未重新裁定", report.not_decided_again), ("按原样保留", report.kept)):
         for type_, count in counts.items():
             console.print(f"{label} stands as it happened: {type_} ×{count:,}")
     console.print(f"{NOT_SHOWN.zh} {NOT_SHOWN.en}")
+
+
+def _show_decisions(console: Console, report: DryRunReport, limit: int) -> None:
+    """What isn't hours: the effects, and the decisions that are affected most."""
+    _table(
+        console,
+        ("其他事项 other decisions", "原因 reason", "代码 code", "件 decisions", "原 before (h)", "新 after (h)"),
+        [
+            (
+                effect.type,
+                EFFECTS.get(effect.code, ""),
+                effect.code,
+                f"{effect.decisions:,}",
+                hours_of(effect.minutes_before),
+                hours_of(effect.minutes_after),
+            )
+            for effect in report.other_effects
+        ],
+        text_columns=3,
+    )
+    _table(
+        console,
+        ("位置 position", "事项 decision", "账户 account", "日期 day", "代码 code", "分钟 min"),
+        [
+            (
+                f"{each.position:,}" if each.position else "—",
+                each.type,
+                each.account.removeprefix("household:"),
+                each.day.isoformat(),
+                each.code,
+                f"{each.minutes_before} → {each.minutes_after}",
+            )
+            for each in report.affected_decisions[:limit]
+        ],
+        text_columns=5,
+    )
+    _more(console, len(report.affected_decisions) - limit)
 
 
 def _table(console: Console, headings: tuple[str, ...], rows: list[tuple[str, ...]], text_columns: int = 1) -> None:

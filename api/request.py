@@ -33,6 +33,7 @@ from domain.request import (
     ExpireRequest,
     FulfilRequest,
     FulfilWithRecord,
+    LapseOffer,
     MakeOffer,
     RequestAsked,
     RescheduleRequest,
@@ -201,7 +202,8 @@ async def fulfil_request(
     command: Annotated[ServiceTimes, Body()],
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
-    """Log the hours given for it, by the accepted volunteer or staff. Its record waits to be confirmed."""
+    """Log the hours given for it, by the accepted volunteer or staff, with a reason where that is late. The record
+    waits to be confirmed."""
     service: Service = request.app.state.service
     done = FulfilRequest(
         request=number,
@@ -209,6 +211,7 @@ async def fulfil_request(
         started_at=command.started_at,
         ended_at=command.ended_at,
         minutes=command.minutes,
+        late_reason=command.late_reason,
     )
     accepted = await service.execute(fulfil, done, caller, idempotency_key)
     logged = next(fact for fact in accepted.facts if isinstance(fact, HoursLogged))
@@ -455,6 +458,13 @@ async def _own_household(connection: AsyncConnection[Any], caller: Actor, asked:
     if asked not in (None, own):
         raise Problem("own-records-only")
     return own
+
+
+def find_lapsed(connection: psycopg.Connection[Any], now: datetime, _: PolicyBook) -> Iterator[tuple[str, LapseOffer]]:
+    """The offers of those who can't come any more."""
+    del now
+    for number, volunteer, position in projected.offers_to_lapse(connection):
+        yield f"{number} {volunteer} {position}", LapseOffer(request=number, volunteer=volunteer)
 
 
 def find_over(connection: psycopg.Connection[Any], now: datetime, _: PolicyBook) -> Iterator[tuple[str, ExpireRequest]]:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Path, Request
@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from api.answers import After, IdempotencyKey, Limit, MinPosition, Written, answer, page, written
 from api.identity import Admin, Anyone, Inspector, Reader, Staff
-from api.wiring import Service, known
+from api.wiring import Service, Timebank, known
 from api.writing import WritingRoute
 from domain.account import BalanceTakenAlong, household_account
 from domain.decision import Actor
@@ -136,9 +136,14 @@ async def read_taken_along(
     if not row or not held or not _may_read(caller, row, held):
         raise UnknownStatement(statement_id)
     key = await _signing_key(service)
+    issued = signed(row, held, service.bank.zone)
+    return answer({"statement": issued.model_dump(mode="json"), "note": key.sign(issued.text())})
+
+
+def signed(row: StatementRow, held: AccountRow, zone: tzinfo) -> BalanceStatement:
+    """What is signed of a statement: valid from today for as long as each copy is."""
     ledger, _, number = row.statement.rpartition("-")
-    zone = service.bank.zone
-    issued = BalanceStatement(
+    return BalanceStatement(
         ledger=ledger,
         number=int(number),
         household=row.household,
@@ -152,7 +157,6 @@ async def read_taken_along(
         valid_until=datetime.now(zone).date() + timedelta(days=VALID_DAYS),
         policy=row.policy,
     )
-    return answer({"statement": issued.model_dump(mode="json"), "note": key.sign(issued.text())})
 
 
 def _may_read(caller: Actor, row: StatementRow, held: AccountRow) -> bool:
@@ -172,15 +176,15 @@ async def add_pay_in(
     """Pay in what a household brought from another ledger: only on a statement that this ledger is named in, that one
     it trusts has signed and nobody has changed, and only once ever."""
     service: Service = request.app.state.service
-    found, key = await asyncio.to_thread(genuine, service, command.note)
+    found, key = await asyncio.to_thread(genuine, service.bank, command.note)
     paying = PayIn(household=command.household, ledger=service.bank.name, statement=found, key=key)
     return written(await service.execute(pay_in, paying, caller, idempotency_key))
 
 
-def genuine(service: Service, note: str) -> tuple[BalanceStatement, str]:
+def genuine(bank: Timebank, note: str) -> tuple[BalanceStatement, str]:
     """The statement in a note, and the trusted key that signed it. Raises: StatementNotGenuine, LedgerNotTrusted."""
     claimed = BalanceStatement.parse(note.rpartition("\n\n")[0] + "\n")
-    trust = known(service.bank.store, Trust.of(claimed.ledger))
+    trust = known(bank.store, Trust.of(claimed.ledger))
     if trust.key is None:
         raise LedgerNotTrusted(claimed.ledger)
     if open_note(note, VerifierKey.parse(trust.key)) != claimed.text():

@@ -4,7 +4,7 @@ import contextlib
 import sys
 from collections.abc import Callable, Iterator
 from datetime import date
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, Final, NoReturn
 
 import msgspec
 import typer
@@ -12,6 +12,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 Json = Annotated[bool, typer.Option("--json", help="以一个 JSON 文档作答。 Answer with one JSON document.")]
+
+PLAIN_COLUMNS: Final = 100_000
+"""Where nobody sees it as a page, a table's row is one line, for whatever searches or counts them."""
 
 
 def fail(message: str) -> NoReturn:
@@ -30,7 +33,9 @@ def answer(content: Any, as_json: bool, show: Callable[[Console], None]) -> None
     if as_json:
         typer.echo(msgspec.json.format(msgspec.json.encode(content), indent=2).decode())
     else:
-        show(Console(highlight=False, markup=False, emoji=False, soft_wrap=not sys.stdout.isatty()))
+        plain = not sys.stdout.isatty()
+        width = PLAIN_COLUMNS if plain else None
+        show(Console(highlight=False, markup=False, emoji=False, soft_wrap=plain, width=width))
 
 
 @contextlib.contextmanager

@@ -4,7 +4,7 @@ import asyncio
 import gc
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date
@@ -21,6 +21,7 @@ from api.identity import Identity
 from api.problems import Problem
 from application.write_loop import Accepted, CommandIdReused, Decide, Ticket, WriteLoop, Writer, command_id, new_id
 from domain.decision import Actor, Reading, S, fold_facts
+from domain.fact import Recorded
 from domain.figures import DEFINITIONS, Basis, Dimension, Places, last_instant
 from domain.journal import StoreUnavailable
 from domain.ledger import SYNTHETIC_NOTICE, LedgerOpened, OpenLedger, ledger, open_ledger
@@ -32,8 +33,9 @@ from infrastructure.projector import Projector, ProjectorThread, projections_ver
 from infrastructure.schema import SERVICE_ROLE, migrate
 from infrastructure.settings import Settings
 from infrastructure.tokens import revoke_tokens
-from infrastructure.vault import remember
+from infrastructure.vault import forget, remember
 from projections.account import Accounts, recalled_accounts
+from projections.certificate import Certificates
 from projections.community import Communities
 from projections.desk import Papers
 from projections.dispute import Disputes
@@ -47,6 +49,7 @@ from projections.household import People
 from projections.opening import Openings
 from projections.partner import Partners
 from projections.projection import Projection
+from projections.recognition import Recognitions
 from projections.redemption import Reservations
 from projections.request import Requests
 from projections.sheet import Sheets
@@ -109,6 +112,8 @@ def projections() -> Sequence[Projection]:
         Grants(),
         Openings(),
         Expiries(),
+        Recognitions(),
+        Certificates(),
     )
 
 
@@ -160,8 +165,8 @@ class Timebank:
         return ZoneInfo(self.opened.zone)
 
     def projector(self) -> Projector:
-        def scan(after: int, batch: int) -> Iterator[list[Any]]:
-            return self.store.scan(after, batch=batch)
+        def scan(after: int, to: int | None, batch: int) -> Iterator[Iterable[Recorded[Any]]]:
+            return self.store.scan(after, to, batch)
 
         return Projector(self.address, self.name, CHANNEL, scan, projections)
 
@@ -423,6 +428,15 @@ class Service:
                 remember(connection, self.bank.name, remarks={key: remark}, overwrite=overwrite)
 
         await asyncio.to_thread(keep)
+
+    async def forget_remark(self, key: str) -> None:
+        """Erase a text of the vault."""
+
+        def erase() -> None:
+            with psycopg.connect(self.bank.address) as connection:
+                forget(connection, self.bank.name, [key])
+
+        await asyncio.to_thread(erase)
 
     async def revoke_tokens(self, person: str) -> None:
         """End every token of a person."""

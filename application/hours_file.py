@@ -48,7 +48,7 @@ GRID_LEVELS_MAX: Final = 3
 PERSON_NAME_CHARACTERS_MAX: Final = 100
 NOTE_CHARACTERS_MAX: Final = 1000
 SHOWN_CHARACTERS_MAX: Final = 60
-XLSX_CELLS_BYTES_MAX: Final = 1 << 30
+XLSX_BYTES_MAX: Final = 1 << 30
 XLSX_PART_BYTES_MAX: Final = 16 << 20
 XLSX_COMPRESSION_RATIO_MAX: Final = 100
 """Sheets of records pack about 10 to 1; only a bomb packs 100 to 1 and is large as well."""
@@ -789,9 +789,10 @@ def _refuse_bomb(path: Path, parts: list[zipfile.ZipInfo]) -> None:
         raise _encrypted(path)
     cells = [part for part in parts if part.filename.startswith(("xl/worksheets/", "xl/sharedStrings"))]
     too_large = (
-        sum(part.file_size for part in cells) > XLSX_CELLS_BYTES_MAX
+        # Of every part, because a workbook says by itself which of its parts are sheets, whatever their names.
+        sum(part.file_size for part in parts) > XLSX_BYTES_MAX
         or any(
-            part.file_size > max(XLSX_PART_BYTES_MAX, XLSX_COMPRESSION_RATIO_MAX * part.compress_size) for part in cells
+            part.file_size > max(XLSX_PART_BYTES_MAX, XLSX_COMPRESSION_RATIO_MAX * part.compress_size) for part in parts
         )
         or any(
             part.file_size > XLSX_PART_BYTES_MAX

@@ -211,7 +211,7 @@ class PendingStore:
         self.held.add(envelopes, boundary, commands)
         return first, 0
 
-    def scan(self, after: int = 0, to: int | None = None) -> Iterator[list[Recorded[Any]]]:
+    def scan(self, after: int = 0, to: int | None = None) -> Iterator[Iterable[Recorded[Any]]]:
         return self._store.scan(after, to)
 
 

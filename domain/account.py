@@ -11,7 +11,7 @@ A balance is a fold; it is stored in no fact. Minutes that are held stay in the 
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from functools import lru_cache
 from typing import Annotated, Any, Final, Literal, get_args
 
@@ -62,6 +62,10 @@ def _account_tags(movement: Movement) -> tuple[str, ...]:
     if target in UNDECIDED or source == target:
         return ("account:" + source,)
     return ("account:" + source, "account:" + target)
+
+
+def _alone_tags(account: str, on: date | None) -> tuple[str, ...]:
+    return () if on is None else ("alone-granted:" + account,)
 
 
 class HoursConfirmed(Movement, frozen=True, omit_defaults=True, gc=False):
@@ -126,14 +130,15 @@ class PoolFunded(Movement, frozen=True, omit_defaults=True, gc=False):
 
 
 class MinutesGranted(Movement, frozen=True, omit_defaults=True, gc=False):
-    """A household was granted minutes from its community's pool."""
+    """A household was granted minutes from its community's pool, by one person alone, on a day of the ledger's zone."""
 
     type = "minutes-granted.v1"
     granted_by: str
     need: str
+    on: date | None = None
 
     def tags(self) -> tuple[str, ...]:
-        return _account_tags(self)
+        return (*_alone_tags(self.target, self.on), *_account_tags(self))
 
 
 class GrantApproved(Movement, frozen=True, omit_defaults=True, gc=False):
@@ -154,9 +159,10 @@ class StartingMinutesGranted(Movement, frozen=True, omit_defaults=True, gc=False
     household: str
     granted_by: str
     need: str
+    on: date | None = None
 
     def tags(self) -> tuple[str, ...]:
-        return ("start:" + self.household, *_account_tags(self))
+        return ("start:" + self.household, *_alone_tags(self.target, self.on), *_account_tags(self))
 
 
 class OpeningBalanceCredited(Movement, frozen=True, omit_defaults=True, gc=False):
@@ -171,13 +177,19 @@ class OpeningBalanceCredited(Movement, frozen=True, omit_defaults=True, gc=False
         return ("opening:" + self.household, *_account_tags(self))
 
 
+Lots = tuple[tuple[str, int], ...]
+"""Minutes with their age: how many of which service record, the oldest first. What is in no lot has no age."""
+
+
 class MinutesTransferred(Movement, frozen=True, omit_defaults=True, gc=False):
-    """A household gave minutes to another (转赠). ``tie`` is what the policy allowed it by."""
+    """A household gave minutes to another (转赠). ``tie`` is what the policy allowed it by; ``lots`` keep their age
+    where minutes lapse."""
 
     type = "minutes-transferred.v1"
     transferred_by: str
     tie: Literal["family", "anyone"]
     on: date
+    lots: Lots = ()
 
     def tags(self) -> tuple[str, ...]:
         return (f"transfers:{self.source}:{self.on:%Y-%m}", *_account_tags(self))
@@ -207,10 +219,14 @@ class MinutesExpired(Movement, frozen=True, omit_defaults=True, gc=False):
 
 
 class BalanceCarried(Movement, frozen=True, omit_defaults=True, gc=False):
-    """Minutes followed people or places: a household was split, merged or closed, or a community merged or split."""
+    """Minutes followed people or places: a household was split, merged or closed, or a community merged or split.
+
+    ``lots`` are what keeps its age between households.
+    """
 
     type = "balance-carried.v1"
     cause: Literal["household-split", "household-merged", "household-closed", "community-merged", "community-split"]
+    lots: Lots = ()
 
     def tags(self) -> tuple[str, ...]:
         return _account_tags(self)
@@ -286,7 +302,8 @@ class PartnerSettled(Movement, frozen=True, omit_defaults=True, gc=False):
 class MinutesHeld(Fact, frozen=True, omit_defaults=True, gc=False):
     """Minutes of an account were set aside; they stay its own, and can't be spent until they are released.
 
-    ``hold`` names what for: ``request:…``, ``reservation:…`` or ``dispute:…``. One hold is made once and released once.
+    ``hold`` names what for: ``request:…``, ``reservation:…``, ``dispute:…`` or ``split:…``. One hold is made once and
+    released once on an account; where a household is merged, it is released there and made on its successor's.
     """
 
     type = "minutes-held.v1"
@@ -365,6 +382,73 @@ def evolve(state: Account, fact: AccountFact) -> Account:
 
 account_fold = Fold[Account]("account", Account, evolve, get_args(AccountFact))
 
+
+class GrantedAlone(msgspec.Struct, frozen=True):
+    """What one account was granted by one person's word: the days and the minutes, in their order."""
+
+    grants: tuple[tuple[date, int], ...] = ()
+
+    @staticmethod
+    def of(account: str) -> "Reading[GrantedAlone]":
+        return _granted.of(account)
+
+    def minutes_since(self, day: date) -> int:
+        """What was granted on that day and after it."""
+        return sum(minutes for on, minutes in self.grants if on >= day)
+
+
+def _evolve_granted(state: GrantedAlone, fact: MinutesGranted | StartingMinutesGranted) -> GrantedAlone:
+    return state if fact.on is None else GrantedAlone((*state.grants, (fact.on, fact.minutes)))
+
+
+_granted = Fold[GrantedAlone](
+    "alone-granted", lambda _: GrantedAlone(), _evolve_granted, (MinutesGranted, StartingMinutesGranted)
+)
+HoldFact = MinutesHeld | MinutesReleased
+
+
+class Holds(msgspec.Struct, frozen=True):
+    """What an account's minutes are held for, one by one. Read where holds go with a household or a pool."""
+
+    account: str
+    open: tuple[MinutesHeld, ...] = ()
+
+    @staticmethod
+    def of(account: str) -> "Reading[Holds]":
+        return _holds.of(account)
+
+
+def _evolve_holds(state: Holds, fact: HoldFact) -> Holds:
+    if fact.account != state.account:
+        return state
+    others = tuple(held for held in state.open if held.hold != fact.hold)
+    return Holds(state.account, (*others, fact) if isinstance(fact, MinutesHeld) else others)
+
+
+_holds = Fold[Holds](account_fold.prefix, Holds, _evolve_holds, get_args(HoldFact))
+"""A second fold on the accounts' tags: what the first one leaves out to stay small."""
+
+
+def carry_holds(source: Account, target: str) -> Generator[Question, Any, tuple[Fact, ...]]:
+    """What is held on an account is held on another one instead, for the same and as many minutes in all."""
+    if not source.held_minutes:
+        return ()
+    holds = yield from read(Holds.of(source.account))
+    facts: list[Fact] = []
+    for held in holds.open:
+        facts.append(MinutesReleased(held.account, held.minutes, held.hold))
+        facts.append(MinutesHeld(target, held.minutes, held.hold))
+    return tuple(facts)
+
+
+def release_hold(account: str, minutes: int, hold: str) -> Generator[Question, Any, tuple[MinutesReleased, ...]]:
+    """Release what was held on an account, where it is held now: a merged household's holds are its successor's."""
+    if not minutes:
+        return ()
+    (standing,) = yield from standing_accounts((account,))
+    return (MinutesReleased(standing, minutes, hold),)
+
+
 Amount = Annotated[int, Field(ge=1, le=60_000_000, description="Whole minutes.")]
 Need = Literal["living-alone", "low-income", "disability", "illness", "emergency", "other"]
 
@@ -398,7 +482,10 @@ def fund_pool(command: FundPool, context: Context) -> Decision:
 
 
 def grant_minutes(command: GrantMinutes, context: Context) -> Decision:
-    """Raises: UnknownHousehold (also where it is outside the staff's community), ClosedHousehold,
+    """By one person, up to the policy's limit: for all that a household was granted so within the policy's days, by
+    whomever, its starting grant among it; else a large grant would be given in small ones.
+
+    Raises: UnknownHousehold (also where it is outside the staff's community), ClosedHousehold,
     GrantedToOwnHousehold, BalanceTooLow (the pool's), BalanceTooHigh, GrantNeedsApproval, NoPolicyInForce."""
     household, book, granter = yield from read(
         Household.of(command.household), policy_book, Person.of(context.actor.id)
@@ -407,17 +494,21 @@ def grant_minutes(command: GrantMinutes, context: Context) -> Decision:
     require_reach(context, community, UnknownHousehold(command.household))
     if granter.household == command.household:
         raise GrantedToOwnHousehold(command.household)
-    adopted = book.in_force(context.now.astimezone(context.zone).date())
-    alone_max = adopted.policy.grant_minutes_alone_max
-    if alone_max is not None and command.minutes > alone_max:
-        raise GrantNeedsApproval(command.minutes, alone_max)
+    today = context.now.astimezone(context.zone).date()
+    adopted = book.in_force(today)
     target = household_account(command.household)
+    alone_max, days = adopted.policy.grant_minutes_alone_max, adopted.policy.grant_alone_days
+    if alone_max is not None:
+        granted_alone = yield from read(GrantedAlone.of(target))
+        granted_minutes = granted_alone.minutes_since(today - timedelta(days=days - 1))
+        if granted_minutes + command.minutes > alone_max:
+            raise GrantNeedsApproval(command.minutes, granted_minutes, days, alone_max)
     pool, account = yield from read(Account.of(pool_account(community)), Account.of(target))
     require_cover(pool, command.minutes, 0)
     balance_max = adopted.policy.balance_minutes_max
     if balance_max is not None and account.balance_minutes + command.minutes > balance_max:
         raise BalanceTooHigh(target, account.balance_minutes, command.minutes, balance_max)
-    granted = MinutesGranted(pool.account, target, command.minutes, context.actor.id, command.need)
+    granted = MinutesGranted(pool.account, target, command.minutes, context.actor.id, command.need, today)
     return Decided(adopted.version, (granted,))
 
 
@@ -459,9 +550,17 @@ class GrantedToOwnHousehold(NotAllowed):
 @dataclass(unsafe_hash=True)
 class GrantNeedsApproval(AgainstRule):
     minutes: int
+    granted_minutes: int
+    days: int
     grant_minutes_alone_max: int
-    zh = "{minutes} 分钟超过一个人可以拨付的 {grant_minutes_alone_max} 分钟，请提出拨付申请，由另一个人批准。"
-    en = "{minutes} minutes are more than the {grant_minutes_alone_max} that one person may grant; propose the grant."
+    zh = (
+        "{days} 天内已由一人拨付 {granted_minutes} 分钟，再拨付 {minutes} 分钟会超过一个人可以拨付的 "
+        "{grant_minutes_alone_max} 分钟，请提出拨付申请，由另一个人批准。"
+    )
+    en = (
+        "One person's word granted {granted_minutes} minutes within {days} days; {minutes} more would exceed the "
+        "{grant_minutes_alone_max} that may be granted so. Propose the grant; somebody else approves it."
+    )
 
 
 @dataclass(unsafe_hash=True)

@@ -94,8 +94,54 @@ class GridMoved(Fact, frozen=True, omit_defaults=True):
         return ("community:" + self.community,)
 
 
+class GridRenamed(Fact, frozen=True, omit_defaults=True):
+    """A grid bears another name from a day on; its path, by which everything finds it, stays."""
+
+    type = "grid-renamed.v1"
+    community: str
+    grid: GridPath
+    name: str
+    effective_on: date
+
+    def tags(self) -> tuple[str, ...]:
+        return ("community:" + self.community,)
+
+
+class CommunitySplit(Fact, frozen=True, omit_defaults=True):
+    """Some base grids of a community become a new one on a day, and ``minutes`` of its pool go over on that day. They
+    are held until then."""
+
+    type = "community-split.v1"
+    community: str
+    into: str
+    minutes: int
+    effective_on: date
+
+    def tags(self) -> tuple[str, ...]:
+        return ("community:" + self.community,)
+
+
+class CommunityParted(Fact, frozen=True, omit_defaults=True):
+    """The day of a split came: the new community's share of the pool is its own."""
+
+    type = "community-parted.v1"
+    community: str
+    into: str
+
+    def tags(self) -> tuple[str, ...]:
+        return ("community:" + self.community,)
+
+
 CommunityFact = (
-    CommunityRegistered | GridRegistered | CommunityRenamed | CommunityMerged | CommunityDissolved | GridMoved
+    CommunityRegistered
+    | GridRegistered
+    | CommunityRenamed
+    | CommunityMerged
+    | CommunityDissolved
+    | GridMoved
+    | GridRenamed
+    | CommunitySplit
+    | CommunityParted
 )
 Move = CommunityMerged | GridMoved
 Place = tuple[str, GridPath]
@@ -104,7 +150,8 @@ Place = tuple[str, GridPath]
 class Community(msgspec.Struct, frozen=True):
     """``name`` is None while the community is not registered; ``heir`` is the one that it is a part of by now.
 
-    ``merged`` and ``moves`` are what it and its grids become, on days that may be to come.
+    ``merged``, ``moves`` and ``splits`` are what it and its grids become, and ``grid_names`` what those are called, on
+    days that may be to come; ``parted`` are the splits whose day has come.
     """
 
     community: str
@@ -113,6 +160,9 @@ class Community(msgspec.Struct, frozen=True):
     heir: str | None = None
     merged: CommunityMerged | None = None
     moves: tuple[GridMoved, ...] = ()
+    grid_names: tuple[GridRenamed, ...] = ()
+    splits: tuple[CommunitySplit, ...] = ()
+    parted: frozenset[str] = frozenset()
 
     @staticmethod
     @lru_cache(READINGS_KEPT)
@@ -127,6 +177,12 @@ class Community(msgspec.Struct, frozen=True):
             raise DissolvedCommunity(self.community, self.heir)
         if grid and grid not in self.grids:
             raise UnknownGrid(self.community, "/".join(grid))
+
+    def grid_name_on(self, grid: GridPath, day: date) -> str:
+        """What a grid is called on a day: the last part of its path until it was given another name."""
+        names = [named for named in self.grid_names if named.grid == grid and named.effective_on <= day]
+        # Of two names for one day the later one counts: `max` keeps the first of equals.
+        return max(reversed(names), key=lambda named: named.effective_on).name if names else grid[-1]
 
     def move_of(self, grid: GridPath, day: date | None = None) -> Move | None:
         """What a place of this community becomes by a day (None: ever), in one step: the closest grid above it that
@@ -150,6 +206,12 @@ def evolve(state: Community, fact: CommunityFact) -> Community:
             return replace(state, heir=fact.into)
         case GridMoved():
             return replace(state, moves=(*state.moves, fact))
+        case GridRenamed():
+            return replace(state, grid_names=(*state.grid_names, fact))
+        case CommunitySplit():
+            return replace(state, splits=(*state.splits, fact))
+        case CommunityParted():
+            return replace(state, parted=state.parted | {fact.into})
 
 
 _fold = Fold[Community]("community", Community, evolve, get_args(CommunityFact))
@@ -180,6 +242,15 @@ def became(known: Callable[[str], Community], community: str, grid: GridPath, da
     except StopIteration as stop:
         place: Place = stop.value
         return place
+
+
+def registered_place_on(community: str, grid: GridPath, day: date) -> Generator[Question, Any, Place]:
+    """What a place has become by a day, as far as it is registered there."""
+    community, grid = yield from place_on(community, grid, day)
+    grids = (yield from read(Community.of(community))).grids
+    while grid and grid not in grids:
+        grid = grid[:-1]
+    return community, grid
 
 
 def place_on(community: str, grid: GridPath, day: date) -> Generator[Question, Any, Place]:

@@ -154,7 +154,8 @@ def key_paper(command: KeyPaper, context: Context) -> Decision:
 def _agreed(command: KeyPaper, other: PaperKeyed, context: Context) -> Decision:
     rows = []
     for number, hours in enumerate(command.rows):
-        placed = hours if hours.community else hours.model_copy(update={"community": command.community})
+        # Two people agreed on the rows alone; why they come late is plain.
+        placed = hours.model_copy(update={"community": hours.community or command.community, "late_reason": "on-paper"})
         numbered = context._replace(command_id=f"{context.command_id}-{number}")
         rows.append(partial(log, placed, numbered, Grounds("staff", also_logged_by=other.keyed_by)))
     decided = yield from together(rows)

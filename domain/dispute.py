@@ -2,9 +2,9 @@
 
 While a dispute is open its minutes are held on the account that earned them, all of them, even where that takes what
 is available below the floor: minutes in dispute are nobody's to spend, and a hold that could be refused would reward
-whoever spent them fast. Where the household that earned was closed since, they are held on the account of its heir. The
-record itself can't be reversed meanwhile. Upheld, a confirmed record is reversed exactly, and a rejected one confirmed
-after all; dismissed or withdrawn, everything stays as it was. What was decided once is not disputed again.
+whoever spent them fast. The record itself can't be reversed meanwhile. Upheld, a confirmed record is reversed exactly,
+and a rejected one confirmed after all; dismissed or withdrawn, everything stays as it was. What was decided once is
+not disputed again.
 """
 
 import hashlib
@@ -17,9 +17,10 @@ import msgspec
 from msgspec.structs import replace
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, computed_field
 
-from domain.account import UNDECIDED, MinutesHeld, MinutesReleased, standing_accounts
+from domain.account import UNDECIDED, MinutesHeld, MinutesReleased, release_hold, standing_accounts
 from domain.community import require_reach
 from domain.decision import Context, Decided, Decision, Fold, Question, Reading, read, require_time
+from domain.evidence import require_evidence, stronger
 from domain.fact import Fact
 from domain.hours import (
     STATUS_ZH,
@@ -40,6 +41,7 @@ from domain.hours import (
     days_of,
     local,
     new_number,
+    sides_now,
     with_heirs,
 )
 from domain.household import Person
@@ -90,6 +92,8 @@ class Dispute(msgspec.Struct, frozen=True):
     opened: DisputeOpened | None = None
     heard: frozenset[Side] = frozenset()
     escalated: bool = False
+    vouched: bool = False
+    """Whether the household that was served said that it was."""
 
     @staticmethod
     def of(dispute: str) -> "Reading[Dispute]":
@@ -101,7 +105,8 @@ def _evolve(state: Dispute, fact: DisputeFact) -> Dispute:
         case DisputeOpened():
             return Dispute(state.dispute, "open", fact, frozenset((fact.side,)))
         case DisputeStatementGiven():
-            return replace(state, heard=state.heard | {fact.side})
+            vouched = state.vouched or (fact.side == "recipient" and fact.ground == "served")
+            return replace(state, heard=state.heard | {fact.side}, vouched=vouched)
         case DisputeEscalated():
             return replace(state, escalated=True)
         case DisputeUpheld():
@@ -206,7 +211,7 @@ def open_dispute(command: OpenDispute, context: Context) -> Decision:
     )
     logged = record.require()
     require_reach(context, logged.community, UnknownRecord(command.record))
-    side = _side(command.side, context, speaker, logged)
+    side = yield from _side(command.side, context, speaker, logged)
     if side is None:
         raise UnknownRecord(command.record)
     if dispute.opened is not None:
@@ -225,8 +230,7 @@ def open_dispute(command: OpenDispute, context: Context) -> Decision:
         raise DisputedTooLate(command.record, policy.dispute_days_max)
     now = local(context.now, context.zone)
     time_to_decide = timedelta(days=policy.dispute_decision_days)
-    account = yield from _holding(record)
-    held_minutes = 0 if account is None else _minutes_left(record)
+    held_minutes = _minutes_left(record)
     opened = DisputeOpened(
         number,
         command.record,
@@ -239,19 +243,12 @@ def open_dispute(command: OpenDispute, context: Context) -> Decision:
         now + time_to_decide,
         command.text_digest,
     )
-    if account is None or not held_minutes:
+    if record.confirmed is None or not held_minutes:
         return Decided(adopted.version, (opened,))
-    held = MinutesHeld(account, held_minutes, "dispute:" + number)
-    return Decided(adopted.version, (opened, held))
-
-
-def _holding(record: ServiceRecord) -> Generator[Question, Any, str | None]:
-    """The account that a record's minutes are held on: the one that it credited, or whoever stands in its place. As
-    long as they are held it can't go. None: nothing was credited, or it has lapsed with a household that was closed."""
-    if record.confirmed is None:
-        return None
     (account,) = yield from standing_accounts((record.confirmed.target,))
-    return None if account in UNDECIDED else account
+    if account in UNDECIDED:  # it expired when its household was closed: nothing is left to be spent
+        return Decided(adopted.version, (replace(opened, held_minutes=0),))
+    return Decided(adopted.version, (opened, MinutesHeld(account, held_minutes, "dispute:" + number)))
 
 
 def _minutes_left(record: ServiceRecord) -> int:
@@ -263,9 +260,9 @@ def _minutes_left(record: ServiceRecord) -> int:
 
 def _side(
     named: Literal["earner", "recipient"] | None, context: Context, speaker: Person, logged: HoursLogged
-) -> Side | None:
+) -> Generator[Question, Any, Side | None]:
     """For whom somebody speaks; None: a member whom the record doesn't concern. Raises: NotYourSide."""
-    own = _own_side(speaker, logged)
+    own = yield from _own_side(speaker, logged)
     if own is None:
         return None if context.actor.role == "volunteer" else named or "staff"
     if named not in (None, own):
@@ -273,10 +270,12 @@ def _side(
     return own
 
 
-def _own_side(speaker: Person, logged: HoursLogged) -> Literal["earner", "recipient"] | None:
-    if speaker.person == logged.volunteer or speaker.household == logged.household:
+def _own_side(speaker: Person, logged: HoursLogged) -> Generator[Question, Any, Literal["earner", "recipient"] | None]:
+    """Of which side somebody is. Where a household was merged since, its successor stands in its place."""
+    earner, recipient = yield from sides_now(logged)
+    if speaker.person == logged.volunteer or speaker.household in (logged.household, earner):
         return "earner"
-    if speaker.household is not None and speaker.household == logged.recipient_household:
+    if speaker.household is not None and speaker.household in (logged.recipient_household, recipient):
         return "recipient"
     return None
 
@@ -292,7 +291,7 @@ def _open(
     record = yield from read(ServiceRecord.of(opened.record))
     logged = record.require()
     require_reach(context, logged.community, UnknownDispute(number))
-    if context.actor.role == "volunteer" and _own_side(person, logged) is None:
+    if context.actor.role == "volunteer" and (yield from _own_side(person, logged)) is None:
         raise UnknownDispute(number)
     if dispute.status != "open":
         raise DisputeClosed(number, dispute.status)
@@ -302,7 +301,7 @@ def _open(
 def state_case(command: StateCase, context: Context) -> Decision:
     """Raises: UnknownDispute, DisputeClosed, NotYourSide."""
     *_, logged, person = yield from _open(command.dispute, context)
-    side = _side(command.side, context, person, logged)
+    side = yield from _side(command.side, context, person, logged)
     if side is None:
         raise UnknownDispute(command.dispute)
     given = DisputeStatementGiven(command.dispute, side, context.actor.id, command.ground, command.text_digest)
@@ -313,13 +312,13 @@ def decide_dispute(command: DecideDispute, context: Context) -> Decision:
     """By somebody of the staff who has no part in it, once both sides were heard or had time enough to be.
 
     Raises: UnknownDispute, DisputeClosed, DecidedByParty, LeftToAdministrators, SidesNotHeard; and where a rejected
-    record would be confirmed after all: RecordOverlaps, DayTooLong, RecordTooShort, RecordTooLong, OwnHouseholdServed,
-    BalanceTooLow, RecordAboveCap.
+    record would be confirmed after all: EvidenceTooWeak, RecordOverlaps, DayTooLong, RecordTooShort, RecordTooLong,
+    OwnHouseholdServed, BalanceTooLow, RecordAboveCap.
     """
     dispute, opened, record, logged, decider = yield from _open(command.dispute, context)
     if context.actor.role not in ("staff", "admin") or decider.person in _parties(opened, record, logged):
         raise DecidedByParty(command.dispute, decider.person)
-    if _own_side(decider, logged) is not None:
+    if (yield from _own_side(decider, logged)) is not None:
         raise DecidedByParty(command.dispute, decider.person)
     if dispute.escalated and context.actor.role != "admin":
         raise LeftToAdministrators(command.dispute)
@@ -331,9 +330,13 @@ def decide_dispute(command: DecideDispute, context: Context) -> Decision:
     upheld = DisputeUpheld(command.dispute, opened.record, decider.person, command.text_digest)
     if opened.ground != "served" and record.confirmed is not None:
         undone = _reversed(record.confirmed, record.capped, decider.person, opened.ground)
-        return Decided(0, (upheld, *(yield from _released(opened, record)), *(yield from with_heirs(undone))))
+        released = yield from _released(opened, record)
+        return Decided(0, (upheld, *released, *(yield from with_heirs(undone))))
     book = yield from read(policy_book)
     adopted = book.in_force(logged.started_at.date())
+    if adopted.policy.evidence_min != "self":
+        evidence = stronger(logged.evidence, "recipient") if dispute.vouched else logged.evidence
+        yield from require_evidence(logged.record, evidence, adopted.policy.evidence_min)
     first, last = days_of(logged.started_at, logged.ended_at)
     days = yield from read(VolunteerDay.of(logged.volunteer, first), VolunteerDay.of(logged.volunteer, last))
     # While it was rejected its time was free, and other service may have been logged for it.
@@ -350,10 +353,10 @@ def _parties(opened: DisputeOpened, record: ServiceRecord, logged: HoursLogged) 
 
 
 def _released(opened: DisputeOpened, record: ServiceRecord) -> Generator[Question, Any, tuple[MinutesReleased, ...]]:
-    account = yield from _holding(record)
-    if account is None or not opened.held_minutes:
+    if record.confirmed is None:
         return ()
-    return (MinutesReleased(account, opened.held_minutes, "dispute:" + opened.dispute),)
+    hold = "dispute:" + opened.dispute
+    return (yield from release_hold(record.confirmed.target, opened.held_minutes, hold))
 
 
 def withdraw_dispute(command: WithdrawDispute, context: Context) -> Decision:

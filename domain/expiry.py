@@ -1,16 +1,23 @@
 """Minutes that lapse (到期) where the policy says so: announced first, and never more than what is left of them.
 
-Only minutes that a household earned by service lapse; what it was granted or given has no age of its own. They lapse on
-the first of a month, once the policy's months have passed after the month of the service. Whatever a household spends
-counts against what was credited first, so of a record nothing is left once as much was spent as came in up to it.
+Only minutes that were earned by service lapse; what a household was granted, or given by a group or from older books,
+has no age. They lapse on the first of a month, once the policy's months have passed after the month of the service.
+Whatever a household spends counts against what was credited first, so of a record nothing is left once as much was
+spent as came in up to it.
+
+Passing minutes on doesn't make them younger: what a household transfers to another one, or what is carried there when
+it is split, merged or taken over, is taken from what was credited first and keeps the records that it was earned by
+(`age_of`). So of each record no more ever lapses, in all households together, than was credited for it. What goes to a
+pool is everybody's and loses its age, as does what leaves for another ledger.
 
 The announcement names the records; when its day has come, what is left of exactly those lapses. What is held is spared,
 and announced anew once it is free. Both steps are the system's own, and find out for themselves that they are due.
 """
 
+from collections.abc import Generator
 from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import Annotated, Final, Literal, get_args
+from typing import Annotated, Any, Final, Literal, get_args
 
 import msgspec
 from msgspec.structs import replace
@@ -20,16 +27,19 @@ from domain.account import (
     EXPIRED,
     Account,
     AccountFact,
+    BalanceCarried,
     CappedMinutesReturned,
     HoursConfirmed,
     HoursReversed,
+    Lots,
     MinutesCapped,
     MinutesExpired,
+    MinutesTransferred,
     account_fold,
     evolve,
     household_account,
 )
-from domain.decision import Context, Decided, Decision, Fold, Reading, read, read_all, require_time
+from domain.decision import Context, Decided, Decision, Fold, Question, Reading, read, read_all, require_time
 from domain.fact import Fact, Movement
 from domain.hours import ServiceRecord, new_number
 from domain.household import Household
@@ -125,14 +135,32 @@ class Savings(msgspec.Struct, frozen=True):
 
     def left(self) -> dict[str, int]:
         """The minutes that are left of each record, none left out: what was credited last is spent last."""
-        rest = max(0, self.account.balance_minutes)
         found: dict[str, int] = {}
+        for credit in reversed(self.unspent()):
+            if credit.record is not None:
+                found[credit.record] = found.get(credit.record, 0) + credit.minutes
+        return found
+
+    def unspent(self) -> list[Credit]:
+        """What is left of what came in, in order."""
+        rest = max(0, self.account.balance_minutes)
+        found: list[Credit] = []
         for credit in reversed(self.credits):
             left = min(rest, credit.minutes)
             rest -= left
-            if credit.record is not None and left:
-                found[credit.record] = left
-        return found
+            if left:
+                found.append(Credit(credit.record, left))
+        return found[::-1]
+
+    def first(self, minutes: int) -> Lots:
+        """The lots among the first minutes that are unspent, one for each record."""
+        found: dict[str, int] = {}
+        for credit in self.unspent():
+            taken = min(minutes, credit.minutes)
+            minutes -= taken
+            if credit.record is not None and taken:
+                found[credit.record] = found.get(credit.record, 0) + taken
+        return tuple(found.items())
 
 
 def _evolve_savings(state: Savings, fact: AccountFact) -> Savings:
@@ -150,13 +178,37 @@ def _evolve_savings(state: Savings, fact: AccountFact) -> Savings:
         case HoursReversed() if fact.source == name:
             credits = tuple(one for one in credits if one.record != fact.record)
         case MinutesExpired() if fact.source == name:
-            lapsed = dict(fact.lapsed)
-            credits = tuple(Credit(one.record, one.minutes - lapsed.get(one.record or "", 0)) for one in credits)
+            credits = _without(credits, dict(fact.lapsed))
         case CappedMinutesReturned():
             pass  # its record is reversed in the same breath
+        case MinutesTransferred() | BalanceCarried() if fact.target == name:
+            without_age = fact.minutes - sum(minutes for _, minutes in fact.lots)
+            credits = (*credits, *(Credit(*lot) for lot in fact.lots), Credit(None, without_age))
         case _ if fact.target == name:
             credits = (*credits, Credit(None, fact.minutes))
     return Savings(account, credits)
+
+
+def _without(credits: tuple[Credit, ...], lapsed: dict[str, int]) -> tuple[Credit, ...]:
+    """What came in less what lapsed of each record: of what came in last, since the rest was spent before."""
+    kept: list[Credit] = []
+    for credit in reversed(credits):
+        gone = min(credit.minutes, lapsed.get(credit.record or "", 0))
+        if gone and credit.record is not None:
+            lapsed[credit.record] -= gone
+            credit = Credit(credit.record, credit.minutes - gone)
+        kept.append(credit)
+    return tuple(reversed(kept))
+
+
+def age_of(account: str, minutes: int) -> Generator[Question, Any, Lots]:
+    """The lots that go along when minutes of a household's account are passed on to another household. Asked for only
+    where some version of the policy lets minutes lapse, be it one that is to come."""
+    book = yield from read(policy_book)
+    if minutes <= 0 or all(adopted.policy.expiry_months is None for adopted in book.versions):
+        return ()
+    savings = yield from read(Savings.of(account))
+    return savings.first(minutes)
 
 
 savings_fold = Fold[Savings](

@@ -5,6 +5,7 @@ from typing import Final
 
 from domain import (
     account,
+    certificate,
     community,
     desk,
     dispute,
@@ -18,6 +19,7 @@ from domain import (
     opening,
     partner,
     policy,
+    recognition,
     redemption,
     request,
     sheet,
@@ -48,6 +50,8 @@ CONCEPTS: Final[tuple[ModuleType, ...]] = (
     grant,
     opening,
     expiry,
+    recognition,
+    certificate,
 )
 
 

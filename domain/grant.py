@@ -1,7 +1,8 @@
 """Grants from a pool (拨付) that need more than one person's word, and the starting grant of a household in need.
 
-Above what the policy lets one person grant alone, one proposes and another approves: neither of them, nor anybody of
-the household, does both. Whether the pool covers it is decided when it is approved, since nothing is set aside before.
+Above what the policy lets a household be granted on one person's word within so many days, one proposes and another
+approves: neither of them, nor anybody of the household, does both. Whether the pool covers it is decided when it is
+approved, since nothing is set aside before.
 """
 
 from collections.abc import Generator
@@ -225,8 +226,11 @@ def withdraw_grant(command: WithdrawGrant, context: Context) -> Decision:
 
 
 def grant_starting_minutes(command: GrantStartingMinutes, context: Context) -> Decision:
-    """Raises: UnknownHousehold (also where it is outside the staff's community), GrantedToOwnHousehold,
-    NoStartingGrant, StartingGrantAlreadyGiven, BalanceTooLow (the pool's), BalanceTooHigh, NoPolicyInForce."""
+    """By one person, whatever it was granted so before: the policy fixes how much, and a household has it once. What is
+    granted alone after it is less by it.
+
+    Raises: UnknownHousehold (also where it is outside the staff's community), GrantedToOwnHousehold, NoStartingGrant,
+    StartingGrantAlreadyGiven, BalanceTooLow (the pool's), BalanceTooHigh, NoPolicyInForce."""
     household, granter, start, book = yield from read(
         Household.of(command.household),
         Person.of(context.actor.id),
@@ -237,7 +241,8 @@ def grant_starting_minutes(command: GrantStartingMinutes, context: Context) -> D
     require_reach(context, community, UnknownHousehold(command.household))
     if granter.household == command.household:
         raise GrantedToOwnHousehold(command.household)
-    adopted = book.in_force(context.now.astimezone(context.zone).date())
+    today = context.now.astimezone(context.zone).date()
+    adopted = book.in_force(today)
     minutes = adopted.policy.starting_grant_minutes
     if not minutes:
         raise NoStartingGrant(adopted.version)
@@ -247,7 +252,7 @@ def grant_starting_minutes(command: GrantStartingMinutes, context: Context) -> D
     require_cover(pool, minutes, 0)
     require_room(payee, minutes, adopted.policy.balance_minutes_max)
     granted = StartingMinutesGranted(
-        pool.account, payee.account, minutes, command.household, context.actor.id, command.need
+        pool.account, payee.account, minutes, command.household, context.actor.id, command.need, today
     )
     return Decided(adopted.version, (granted,))
 

@@ -29,6 +29,7 @@ from domain.account import (
     group_account,
     household_account,
     pool_account,
+    release_hold,
     require_cover,
     standing_accounts,
 )
@@ -69,12 +70,17 @@ DAY_MINUTES: Final = 24 * 60
 STATUS_ZH: Final = {"logged": "待确认", "confirmed": "已确认", "rejected": "已驳回", "reversed": "已冲正"}
 
 
+LateReason = Literal["forgotten", "away-or-ill", "no-network", "on-paper", "visit-left-open", "other"]
+"""Why a service was logged late."""
+
+
 class HoursLogged(Fact, frozen=True, omit_defaults=True, gc=False):
     """One stretch of service was claimed; it counts for nothing until it is confirmed.
 
     ``household`` earns, ``recipient_household`` was served (None: the community at large). Times carry the ledger's
     own offset, so the days are plain to read. ``service_minutes`` are the claimed minutes after the policy's rounding.
     ``group`` is whose hours they are where they were given as a group; ``also_logged_by`` keyed the same from paper.
+    ``late_reason`` is why they were logged later than the policy's ordinary time (None: in time, or none was given).
     """
 
     type = "hours-logged.v1"
@@ -93,6 +99,7 @@ class HoursLogged(Fact, frozen=True, omit_defaults=True, gc=False):
     evidence: Evidence = "self"
     group: str | None = None
     also_logged_by: str | None = None
+    late_reason: LateReason | None = None
 
     def tags(self) -> tuple[str, ...]:
         first, last = days_of(self.started_at, self.ended_at)
@@ -396,6 +403,7 @@ class LogHours(BaseModel):
     minutes: Annotated[int, Field(ge=1, le=1440, description="Less than the whole time where there was a break.")] | (
         None
     ) = None
+    late_reason: Annotated[LateReason | None, Field(description="Why it is logged late; kept only where it is.")] = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -469,12 +477,17 @@ class ImportHours(msgspec.Struct, frozen=True, gc=False):
 
 
 class Grounds(NamedTuple):
-    """What hours are logged on, beside somebody's claim. ``for_others`` lets a volunteer log those of others."""
+    """What hours are logged on, beside somebody's claim. ``for_others`` lets a volunteer log those of others.
+
+    ``begun`` says that the service was begun when the recipient's household was open: what became of that since is no
+    obstacle.
+    """
 
     evidence: Evidence = "self"
     group: str | None = None
     also_logged_by: str | None = None
     for_others: bool = False
+    begun: bool = False
 
 
 CLAIMED: Final = Grounds()
@@ -482,8 +495,9 @@ CLAIMED: Final = Grounds()
 
 def log(command: LogHours, context: Context, grounds: Grounds = CLAIMED) -> Decision:
     """Raises: RecordAlreadyLogged, UnknownMember, MemberHasDied, NotEnrolled, NotYourself, OwnHouseholdServed,
-    InTheFuture, TooLongAgo, RecordTooShort, RecordTooLong, DayTooLong, RecordOverlaps, UnknownHousehold,
-    ClosedHousehold, UnknownCommunity, UnknownGrid, DissolvedCommunity, OutsideCommunity, NoPolicyInForce."""
+    InTheFuture, TooLongAgo, LateWithoutReason, RecordTooShort, RecordTooLong, DayTooLong, RecordOverlaps,
+    UnknownHousehold, ClosedHousehold, UnknownCommunity, UnknownGrid, DissolvedCommunity, OutsideCommunity,
+    NoPolicyInForce."""
     actor = context.actor
     if actor.role == "volunteer" and actor.id != command.volunteer and not grounds.for_others:
         raise NotYourself(command.volunteer)
@@ -504,9 +518,9 @@ def log(command: LogHours, context: Context, grounds: Grounds = CLAIMED) -> Deci
     if not person.volunteer:
         raise NotEnrolled(command.volunteer)
     adopted = book.in_force(first)
-    _check_times(adopted.policy, started_at, ended_at, context)
+    late_reason = _check_times(adopted.policy, started_at, ended_at, command.late_reason, context)
     place = yield from read(Household.of(command.recipient_household or person.household))
-    home = place.require()
+    home = place.community if grounds.begun and place.community is not None else place.require()
     community_id = command.community or home
     grid = command.grid or (place.grid if community_id == home else ())
     community = yield from read(Community.of(community_id))
@@ -529,6 +543,7 @@ def log(command: LogHours, context: Context, grounds: Grounds = CLAIMED) -> Deci
         grounds.evidence,
         grounds.group,
         grounds.also_logged_by,
+        late_reason,
     )
     yield from _check_claim(logged, adopted.policy, first_day, last_day)
     return Decided(adopted.version, (logged,))
@@ -548,12 +563,20 @@ def log_many(command: LogManyHours, context: Context) -> Decision:
     return together([partial(log, row, context._replace(command_id=f"{context.command_id}-{n}")) for n, row in rows])
 
 
-def _check_times(policy: Policy, started_at: datetime, ended_at: datetime, context: Context) -> None:
+def _check_times(
+    policy: Policy, started_at: datetime, ended_at: datetime, reason: LateReason | None, context: Context
+) -> LateReason | None:
+    """Why it is logged late; None for what is logged in time."""
     if ended_at > context.now:
         raise InTheFuture(ended_at.isoformat())
-    oldest = context.now.astimezone(context.zone).date() - timedelta(days=policy.log_days_back_max)
-    if started_at.date() < oldest:
+    days = (context.now.astimezone(context.zone).date() - started_at.date()).days
+    if days > policy.log_days_back_max:
         raise TooLongAgo(started_at.date().isoformat(), policy.log_days_back_max)
+    if days <= policy.late_after_days:
+        return None
+    if reason is None and policy.late_needs_reason:
+        raise LateWithoutReason(started_at.date().isoformat(), policy.late_after_days)
+    return reason
 
 
 def _check_claim(
@@ -605,38 +628,52 @@ def confirm(command: ConfirmHours, context: Context) -> Decision:
     )
     logged = record.require()
     require_reach(context, logged.community, UnknownRecord(command.record))
-    confirmed_as = _confirming_as(context, logged, confirmer)
+    confirmed_as = yield from _confirming_as(context, logged, confirmer)
     if record.status != "logged":
         raise RecordAlreadySettled(command.record, record.status)
     adopted = book.in_force(logged.started_at.date())
     if adopted.policy.evidence_min != "self":
         evidence = stronger(logged.evidence, "recipient") if confirmed_as == "recipient" else logged.evidence
         yield from require_evidence(logged.record, evidence, adopted.policy.evidence_min)
-    released = _released(record)
+    released = yield from _released(record)
     confirmed, capped = yield from _confirmed(logged, adopted, confirmer, released=released)
     if confirmed_as != "staff" or command.rating is not None:
         confirmed = replace(confirmed, confirmed_as=confirmed_as, rating=command.rating or 0)
     return Decided(adopted.version, (*released, confirmed) if capped is None else (*released, confirmed, capped))
 
 
-def _released(record: ServiceRecord) -> tuple[MinutesReleased, ...]:
+def _released(record: ServiceRecord) -> Generator[Question, Any, tuple[MinutesReleased, ...]]:
     """What was held for the request that a logged record fulfils. It is released when the record is settled, so that
     it can pay for it."""
     fulfilled = record.fulfilled
     if fulfilled is None or not fulfilled.held_minutes:
         return ()
-    return (MinutesReleased(fulfilled.account, fulfilled.held_minutes, "request:" + fulfilled.request),)
+    hold = "request:" + fulfilled.request
+    return (yield from release_hold(fulfilled.account, fulfilled.held_minutes, hold))
 
 
 def _confirming_as(
     context: Context, logged: HoursLogged, confirmer: Person
-) -> Literal["staff", "recipient", "silence"]:
+) -> Generator[Question, Any, Literal["staff", "recipient", "silence"]]:
     """Raises: UnknownRecord for a member of neither household; one of the household that earns is told more."""
     if context.actor.role != "volunteer":
         return "silence" if context.actor.id == BY_TIME else "staff"
-    if confirmer.household is None or confirmer.household not in (logged.household, logged.recipient_household):
+    if confirmer.household in (logged.household, logged.recipient_household or ""):
+        return "recipient"
+    # Asked of nobody else, so that nearly every confirmation needs to know nothing more.
+    if confirmer.household is None or confirmer.household not in (yield from sides_now(logged)):
         raise UnknownRecord(logged.record)
     return "recipient"
+
+
+def sides_now(logged: HoursLogged) -> Generator[Question, Any, tuple[str, str | None]]:
+    """The households that stand now for the one that earned and the one that was served (None: there was none)."""
+    served = logged.recipient_household
+    earner, recipient = yield from read(Household.of(logged.household), Household.of(served or logged.household))
+    earner = yield from successor(earner)
+    if served is None:
+        return earner.household, None
+    return earner.household, (yield from successor(recipient)).household
 
 
 def settle_silence(command: SettleSilence, context: Context) -> Decision:
@@ -751,7 +788,8 @@ def reject(command: RejectHours, context: Context) -> Decision:
     require_reach(context, record.require().community, UnknownRecord(command.record))
     if record.status != "logged":
         raise RecordAlreadySettled(command.record, record.status)
-    return Decided(0, (*_released(record), HoursRejected(command.record, context.actor.id, command.reason)))
+    released = yield from _released(record)
+    return Decided(0, (*released, HoursRejected(command.record, context.actor.id, command.reason)))
 
 
 def reverse(command: ReverseHours, context: Context) -> Decision:
@@ -922,7 +960,8 @@ def _import_again(
     if command.status in (record.status, "logged"):
         return Decided(0, ())
     if record.status == "logged":
-        settlement = yield from _imported_settlement(command, logged, adopted, confirmer, None, _released(record))
+        released = yield from _released(record)
+        settlement = yield from _imported_settlement(command, logged, adopted, confirmer, None, released)
         return Decided(adopted.version, tuple(settlement))
     if record.status == "confirmed" and record.confirmed is not None and command.status == "reversed":
         if record.dispute is not None:
@@ -1053,6 +1092,14 @@ class TooLongAgo(AgainstRule):
     log_days_back_max: int
     zh = "{day} 的服务已超过 {log_days_back_max} 天的补登期限。"
     en = "A service of {day} is past the {log_days_back_max} days within which hours may be logged."
+
+
+@dataclass(unsafe_hash=True)
+class LateWithoutReason(AgainstRule):
+    day: str
+    late_after_days: int
+    zh = "{day} 的服务在 {late_after_days} 天之后才登记，须说明补登原因。"
+    en = "A service of {day} is logged more than {late_after_days} days later, which needs a reason."
 
 
 @dataclass(unsafe_hash=True)

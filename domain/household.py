@@ -34,9 +34,8 @@ class HouseholdRegistered(Fact, frozen=True, omit_defaults=True):
 
 
 class MemberRegistered(Fact, frozen=True, omit_defaults=True):
-    """A person was registered as a member of a household, for whose account they earn."""
-
-    """Somebody new, or somebody who had left a household, who keeps number, age and enrolment."""
+    """A person was registered as a member of a household, for whose account they earn: somebody new, or somebody who
+    had left a household, who keeps number, age and enrolment."""
 
     type = "member-registered.v1"
     member: str
@@ -103,13 +102,42 @@ class MemberDied(Fact, frozen=True, omit_defaults=True):
 
 
 class HouseholdMoved(Fact, frozen=True, omit_defaults=True):
-    """A household belongs to another community or grid since a day. Its records and movements stay where they were."""
+    """A household belongs to another community or grid since a day. Its records and movements stay where they were.
+
+    ``planned`` says that its day had been planned, and that the plan is carried out with this.
+    """
 
     type = "household-moved.v1"
     household: str
     community: str
     grid: GridPath
     moved_on: date
+    planned: bool = False
+
+    def tags(self) -> tuple[str, ...]:
+        return ("household:" + self.household,)
+
+
+class HouseholdMovePlanned(Fact, frozen=True, omit_defaults=True):
+    """A household will belong to another community or grid from a day on; another plan takes the place of this one."""
+
+    type = "household-move-planned.v1"
+    household: str
+    community: str
+    grid: GridPath
+    moves_on: date
+    planned_by: str
+
+    def tags(self) -> tuple[str, ...]:
+        return ("household:" + self.household,)
+
+
+class HouseholdMoveCalledOff(Fact, frozen=True, omit_defaults=True):
+    """A household stays where it is: the move that was planned won't be."""
+
+    type = "household-move-called-off.v1"
+    household: str
+    called_off_by: str
 
     def tags(self) -> tuple[str, ...]:
         return ("household:" + self.household,)
@@ -164,20 +192,29 @@ def _tags_of_all(own: tuple[str, ...], members: tuple[str, ...]) -> tuple[str, .
     return (*own, *("person:" + member for member in members))
 
 
-HouseholdFact = HouseholdRegistered | HouseholdMoved | HouseholdSplit | HouseholdMerged | HouseholdClosed
+HouseholdFact = (
+    HouseholdRegistered
+    | HouseholdMoved
+    | HouseholdMovePlanned
+    | HouseholdMoveCalledOff
+    | HouseholdSplit
+    | HouseholdMerged
+    | HouseholdClosed
+)
 
 
 class Household(msgspec.Struct, frozen=True):
     """``community`` is None while the household is not registered.
 
     ``heir`` is the account that stands in its place since it was closed: the household that it was merged into, or
-    where its balance went.
+    where its balance went. ``plan`` is a move that is to come.
     """
 
     household: str
     community: str | None = None
     grid: GridPath = ()
     heir: str | None = None
+    plan: HouseholdMovePlanned | None = None
 
     @staticmethod
     @lru_cache(READINGS_KEPT)
@@ -204,8 +241,17 @@ class Household(msgspec.Struct, frozen=True):
 
 def _evolve_household(state: Household, fact: HouseholdFact) -> Household:
     match fact:
-        case HouseholdRegistered() | HouseholdMoved() | HouseholdSplit():
+        case HouseholdRegistered() | HouseholdSplit():
             return Household(state.household, fact.community, fact.grid, state.heir)
+        case HouseholdMoved():
+            plan = state.plan
+            if fact.planned or plan is None or (plan.community, plan.grid) == (fact.community, fact.grid):
+                plan = None
+            return Household(state.household, fact.community, fact.grid, state.heir, plan)
+        case HouseholdMovePlanned():
+            return replace(state, plan=fact)
+        case HouseholdMoveCalledOff():
+            return replace(state, plan=None)
         case HouseholdMerged():
             return replace(state, heir="household:" + fact.into)
         case HouseholdClosed():

@@ -2,26 +2,34 @@
 
 No minute is made or lost on the way: what an account held is carried by one movement, or stays where it is. History
 stays with its time: records and movements keep the household, the community and the grid that they had. Nobody decides
-about their own household. Minutes that are held for something must be released before the account can go.
+about their own household.
+
+What is not finished follows the household that stands in the place of one that is merged or taken over: its requests,
+its reservations and disputes, its visits and unconfirmed records, and the minutes that are held for any of them. Where
+no household does, what it asked for and what is held must be settled first. A split leaves all of that with the old
+household, whose available balance must cover the share; so does who leaves or dies, but for what they offered to do.
 """
 
 from collections.abc import Generator
 from dataclasses import dataclass
-from datetime import date
-from typing import Annotated, Any, Literal, Self
+from datetime import date, timedelta
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from domain.account import EXPIRED, Account, BalanceCarried, household_account, pool_account, require_cover
-from domain.community import Community, require_reach
-from domain.decision import Context, Decided, Decision, Question, read, read_all
+from domain.account import EXPIRED, Account, BalanceCarried, carry_holds, household_account, pool_account, require_cover
+from domain.community import Community, registered_place_on, require_reach
+from domain.decision import Context, Decided, Decision, Question, read, read_all, require_time
+from domain.expiry import age_of
 from domain.fact import Fact
 from domain.household import (
     Household,
     HouseholdAlreadyRegistered,
     HouseholdClosed,
     HouseholdMerged,
+    HouseholdMoveCalledOff,
     HouseholdMoved,
+    HouseholdMovePlanned,
     HouseholdSplit,
     MemberDied,
     MemberHasDied,
@@ -34,6 +42,10 @@ from domain.household import (
 from domain.identifiers import HouseholdId, PersonId, PlaceName
 from domain.policy import policy_book
 from domain.refusal import AgainstRule, NotAllowed
+from domain.request import follow_requests, require_nothing_asked
+
+MOVE_DAYS_AHEAD_MAX: Final = 366
+"""How far ahead a household's move can be planned, so that a mistyped year is noticed."""
 
 
 class LeaveHousehold(BaseModel):
@@ -62,7 +74,7 @@ class RecordDeath(BaseModel):
 
 
 class MoveHousehold(BaseModel):
-    """A household has moved to another community or grid."""
+    """A household has moved to another community or grid, or will, on a day to come."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -70,6 +82,22 @@ class MoveHousehold(BaseModel):
     community: PlaceName
     grid: Annotated[tuple[PlaceName, ...], Field(max_length=3)] = ()
     moved_on: date
+
+
+class CallOffMove(BaseModel):
+    """A household won't move as planned."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    household: HouseholdId
+
+
+class CompleteMove(BaseModel):
+    """Carry out a planned move on its day."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    household: HouseholdId
 
 
 class SplitHousehold(BaseModel):
@@ -153,13 +181,16 @@ def _home_of(member: str, context: Context) -> Generator[Question, Any, str]:
 
 
 def move_household(command: MoveHousehold, context: Context) -> Decision:
-    """Pool and caps are those of the new community from now on.
+    """Pool and caps are those of the new community from now on, and what was asked for at home follows. A move that
+    is to come is planned: a new plan takes the place of the old one, and nothing changes before its day.
 
     Raises: UnknownHousehold (also where it is outside the staff's community), ClosedHousehold, UnknownCommunity,
-    UnknownGrid, DissolvedCommunity, SamePlace, NotYet, DecidedByMember.
+    UnknownGrid, DissolvedCommunity, SamePlace, TooFarAhead, DecidedByMember.
     """
-    if command.moved_on > context.now.astimezone(context.zone).date():
-        raise NotYet(command.moved_on.isoformat())
+    today = context.now.astimezone(context.zone).date()
+    latest = today + timedelta(days=MOVE_DAYS_AHEAD_MAX)
+    if command.moved_on > latest:
+        raise TooFarAhead(command.moved_on.isoformat(), latest.isoformat())
     household, community, actor = yield from read(
         Household.of(command.household), Community.of(command.community), Person.of(context.actor.id)
     )
@@ -168,7 +199,42 @@ def move_household(command: MoveHousehold, context: Context) -> Decision:
     require_outsider(actor, command.household)
     if (household.community, household.grid) == (command.community, command.grid):
         raise SamePlace(command.household, "/".join((command.community, *command.grid)))
-    return Decided(0, (HouseholdMoved(command.household, command.community, command.grid, command.moved_on),))
+    place = (command.community, command.grid)
+    if command.moved_on > today:
+        planned = HouseholdMovePlanned(command.household, *place, command.moved_on, context.actor.id)
+        return Decided(0, (planned,))
+    moved = HouseholdMoved(command.household, *place, command.moved_on)
+    return Decided(0, (moved, *(yield from follow_requests(household, command.household, place))))
+
+
+def call_off_move(command: CallOffMove, context: Context) -> Decision:
+    """Raises: UnknownHousehold (also where it is outside the staff's community), ClosedHousehold, NoMovePlanned,
+    DecidedByMember."""
+    household, actor = yield from read(Household.of(command.household), Person.of(context.actor.id))
+    household.require_within(context)
+    require_outsider(actor, command.household)
+    if household.plan is None:
+        raise NoMovePlanned(command.household)
+    return Decided(0, (HouseholdMoveCalledOff(command.household, context.actor.id),))
+
+
+def complete_move(command: CompleteMove, context: Context) -> Decision:
+    """By the system alone, to what the place of the plan has become by its day; a grid that isn't registered there is
+    left out.
+
+    Raises: LeftToTime, UnknownHousehold, ClosedHousehold, NoMovePlanned, NotYet.
+    """
+    require_time(context)
+    household = yield from read(Household.of(command.household))
+    household.require()
+    plan, today = household.plan, context.now.astimezone(context.zone).date()
+    if plan is None:
+        raise NoMovePlanned(command.household)
+    if plan.moves_on > today:
+        raise NotYet(plan.moves_on.isoformat())
+    place = yield from registered_place_on(plan.community, plan.grid, today)
+    moved = HouseholdMoved(command.household, *place, plan.moves_on, planned=True)
+    return Decided(0, (moved, *(yield from follow_requests(household, command.household, place))))
 
 
 def split_household(command: SplitHousehold, context: Context) -> Decision:
@@ -192,15 +258,18 @@ def split_household(command: SplitHousehold, context: Context) -> Decision:
         return Decided(0, (split,))
     account = yield from read(Account.of(household_account(command.household)))
     require_cover(account, command.minutes, 0)
-    share = BalanceCarried(account.account, household_account(command.into), command.minutes, "household-split")
+    lots = yield from age_of(account.account, command.minutes)
+    target = household_account(command.into)
+    share = BalanceCarried(account.account, target, command.minutes, "household-split", lots)
     return Decided(0, (split, share))
 
 
 def merge_households(command: MergeHouseholds, context: Context) -> Decision:
-    """The sum of two balances may be above the policy's cap: nobody loses what was earned. A debt is taken over too.
+    """The sum of two balances may be above the policy's cap: nobody loses what was earned. A debt is taken over too,
+    and so is what the household asked for and what is held.
 
     Raises: UnknownHousehold (also where one is outside the staff's community), ClosedHousehold, SameHousehold,
-    MinutesStillHeld, DecidedByMember.
+    DecidedByMember.
     """
     if command.household == command.into:
         raise SameHousehold(command.household)
@@ -212,15 +281,23 @@ def merge_households(command: MergeHouseholds, context: Context) -> Decision:
     require_outsider(actor, command.household, command.into)
     account, roster = yield from read(Account.of(household_account(command.household)), Roster.of(command.household))
     merged = HouseholdMerged(command.household, command.into, tuple(sorted(roster.members)))
-    carried = _carry_all(account, household_account(command.into), "household-merged")
-    return Decided(0, (merged, *carried))
+    carried = yield from _carry_all(account, household_account(command.into), "household-merged")
+    return Decided(0, (merged, *carried, *(yield from _follow(household, account, into))))
+
+
+def _follow(household: Household, account: Account, into: Household) -> Generator[Question, Any, tuple[Fact, ...]]:
+    """What is held and what was asked for goes over to the household that stands in the place of another one."""
+    holds = yield from carry_holds(account, household_account(into.household))
+    place = (into.require(), into.grid)
+    return (*holds, *(yield from follow_requests(household, into.household, place)))
 
 
 def close_household(command: CloseHousehold, context: Context) -> Decision:
-    """A balance below zero is borne by whoever takes the household over, or else by its community's pool.
+    """A balance below zero is borne by whoever takes the household over, or else by its community's pool. Who takes it
+    over also has what is held and what was asked for.
 
     Raises: UnknownHousehold (also where one is outside the staff's community), ClosedHousehold, SameHousehold,
-    MinutesStillHeld, DecidedByMember, NoPolicyInForce.
+    MinutesStillHeld and RequestsStillOpen (where nobody takes it over), DecidedByMember, NoPolicyInForce.
     """
     household, book, actor = yield from read(Household.of(command.household), policy_book, Person.of(context.actor.id))
     community = household.require_within(context)
@@ -233,12 +310,17 @@ def close_household(command: CloseHousehold, context: Context) -> Decision:
         heir.require_within(context)
         require_outsider(actor, command.taken_over_by)
         version, target = 0, household_account(command.taken_over_by)
+        following = yield from _follow(household, account, heir)
     else:
+        require_nothing_held(account)
+        yield from require_nothing_asked(command.household, context)
+        following = ()
         adopted = book.in_force(context.now.astimezone(context.zone).date())
         expires = adopted.policy.closing_balance == "expire" and account.balance_minutes >= 0
         version, target = adopted.version, EXPIRED if expires else pool_account(community)
     closed = HouseholdClosed(command.household, command.cause, target, tuple(sorted(roster.members)))
-    return Decided(version, (closed, *_carry_all(account, target, "household-closed")))
+    carried = yield from _carry_all(account, target, "household-closed")
+    return Decided(version, (closed, *carried, *following))
 
 
 def require_outsider(actor: Person, *households: str) -> None:
@@ -255,12 +337,12 @@ def require_nothing_held(account: Account) -> None:
 
 def _carry_all(
     account: Account, target: str, cause: Literal["household-merged", "household-closed"]
-) -> tuple[Fact, ...]:
-    """The movement that leaves nothing on an account, neither minutes nor debt. Raises: MinutesStillHeld."""
-    require_nothing_held(account)
+) -> Generator[Question, Any, tuple[Fact, ...]]:
+    """The movement that leaves nothing on an account, neither minutes nor debt."""
     minutes = account.balance_minutes
     if minutes > 0:
-        return (BalanceCarried(account.account, target, minutes, cause),)
+        lots = (yield from age_of(account.account, minutes)) if target.startswith("household:") else ()
+        return (BalanceCarried(account.account, target, minutes, cause, lots),)
     return (BalanceCarried(target, account.account, -minutes, cause),) if minutes else ()
 
 
@@ -289,8 +371,23 @@ class SamePlace(AgainstRule):
 @dataclass(unsafe_hash=True)
 class NotYet(AgainstRule):
     day: str
-    zh = "{day} 还没有到，请在当天或之后登记。"
-    en = "{day} has not come yet; record it on that day or later."
+    zh = "{day} 还没有到。"
+    en = "{day} has not come yet."
+
+
+@dataclass(unsafe_hash=True)
+class TooFarAhead(AgainstRule):
+    day: str
+    latest: str
+    zh = "{day} 太远，最晚可以登记 {latest} 的迁移。"
+    en = "{day} is too far ahead; a move can be planned for {latest} at the latest."
+
+
+@dataclass(unsafe_hash=True)
+class NoMovePlanned(AgainstRule):
+    household: str
+    zh = "户“{household}”没有预定的迁移。"
+    en = "No move of the household “{household}” is planned."
 
 
 @dataclass(unsafe_hash=True)

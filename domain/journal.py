@@ -1,7 +1,7 @@
 """What the rest of the time bank needs of a journal, whatever it is stored in."""
 
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 from domain.decision import Reading
@@ -66,5 +66,6 @@ class FactStore(Protocol):
         StoreUnavailable.
         """
 
-    def scan(self, after: int = 0, to: int | None = None) -> Iterator[list[Recorded[Any]]]:
-        """All facts after a position, up to another (None: the head), in order, in batches."""
+    def scan(self, after: int = 0, to: int | None = None) -> Iterator[Iterable[Recorded[Any]]]:
+        """All facts after a position, up to another (None: the head), in order, in batches, each to be gone through
+        before the next."""

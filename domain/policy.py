@@ -44,6 +44,10 @@ class Policy:
     above_balance_max: Literal["refuse", "pool", "honour"] = "pool"
 
     # Requests and evidence
+    late_after_days: Annotated[int, Field(ge=0, le=3660)] = 7
+    """The ordinary time to log a service: what is logged more days after its own day is late, and listed as late."""
+    late_needs_reason: bool = False
+    """Whether a service that is logged late is refused without a reason."""
     request_hold: bool = False
     """Whether a request's estimated minutes are held on the asking household's account."""
     request_open_days_max: Annotated[int, Field(ge=1, le=366)] = 30
@@ -71,7 +75,9 @@ class Policy:
     group_hours: Literal["donate-only", "household"] = "donate-only"
     """Whether hours given as a group are its own to donate, or each member's household earns them."""
     grant_minutes_alone_max: Minutes | None = None
-    """A grant above this needs a second person; None: one person is enough."""
+    """What one household may be granted on one person's word within ``grant_alone_days``; above this it takes a second
+    person. None: one person is enough."""
+    grant_alone_days: Annotated[int, Field(ge=1, le=366)] = 30
     starting_grant_minutes: Minutes = 0
     expiry_months: Annotated[int, Field(ge=1, le=600)] | None = None
     """Minutes lapse so many months after they were earned; None: never (no Chinese rule on expiry is known)."""
@@ -86,6 +92,12 @@ class Policy:
         *(6_000, 18_000, 36_000, 60_000, 90_000),
     )
     """Minutes of confirmed service for each star: 100, 300, 600, 1000 and 1500 hours (星级志愿者)."""
+    certificate_issuer: Literal["staff", "admin"] = "staff"
+    """Who may issue and revoke service certificates."""
+    certificate_minutes_min: Minutes = 0
+    """The least minutes of service that are certified."""
+    certificate_public_days: Annotated[int, Field(ge=7, le=366)] = 7
+    """How long an issued certificate is publicised (民发〔2015〕149号: at least seven days)."""
 
     def service_minutes(self, claimed_minutes: int) -> int:
         """Claimed minutes rounded to the policy's step (N. California: quarter hours up, 52 min become 60)."""

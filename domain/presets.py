@@ -212,20 +212,27 @@ _ALL: Final = (
             "balance_minutes_min": -600,
             "rounding": "up",
             "rounding_step_minutes": 15,
+            "starting_grant_minutes": 120,
         },
         said=(
             Text("余额最低为 −10 小时", "a floor of −10 h"),
             Text("每刻钟向上取整（52 分钟计 1 小时）", "quarter hours rounded up (52 min are 1 h)"),
+            Text("参加入门介绍得 2 小时", "2 h for orientation"),
         ),
         assumed=(
             Text(
                 "由服务对象的户支付，否则下限没有意义", "the recipient's household pays, or a floor would bind nobody"
             ),
+            Text(
+                "入门介绍的 2 小时作为起始时间（starting_grant_minutes），由工作人员在介绍之后拨付，原因写 other",
+                "the 2 h for orientation are the starting grant (starting_grant_minutes), which staff give after it, "
+                "for the need “other”",
+            ),
         ),
         unsaid=(
             Text(
-                "参加入门介绍得 2 小时：启动拨付只给困难户（starting_grant_minutes）",
-                "2 h for orientation: the starting grant is for households in need (starting_grant_minutes)",
+                "按人得：起始时间每户一次，由社区的时间池支付",
+                "a person's 2 h: a household has the starting grant once, and its community's pool pays",
             ),
         ),
     ),

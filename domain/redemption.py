@@ -39,14 +39,14 @@ from domain.account import (
     RewardCollected,
     household_account,
     partner_account,
+    release_hold,
     require_cover,
-    standing_accounts,
 )
 from domain.community import require_reach
 from domain.decision import Context, Decided, Decision, Fold, Question, Reading, read, read_all, together
 from domain.fact import Fact
-from domain.hours import local
-from domain.household import Household, Person, UnknownMember
+from domain.hours import local, with_heirs
+from domain.household import Household, Person, UnknownMember, successor
 from domain.identifiers import PersonId, RecordId
 from domain.partner import (
     Partner,
@@ -286,8 +286,10 @@ def _hold(reserved: RewardReserved) -> str:
     return "reservation:" + reserved.reservation
 
 
-def _released(reserved: RewardReserved) -> MinutesReleased:
-    return MinutesReleased(household_account(reserved.household), reserved.minutes, _hold(reserved))
+def _released(reserved: RewardReserved) -> Generator[Question, Any, MinutesReleased]:
+    """What was held for it, on the account of the household that stands for the one that reserved."""
+    (released,) = yield from release_hold(household_account(reserved.household), reserved.minutes, _hold(reserved))
+    return released
 
 
 def collect(command: CollectReward, context: Context) -> Decision:
@@ -310,15 +312,16 @@ def collect(command: CollectReward, context: Context) -> Decision:
         )
     if context.now >= ends_at + COLLECTION_GRACE:
         raise HandedInTooLate(command.reservation, (ends_at + COLLECTION_GRACE).isoformat())
+    released = yield from _released(reserved)
     collected = RewardCollected(
-        household_account(reserved.household),
+        released.account,
         partner_account(reserved.partner),
         reserved.minutes,
         command.reservation,
         reserved.reward,
         collected_at,
     )
-    return Decided(0, (_released(reserved), collected))
+    return Decided(0, (released, collected))
 
 
 def collect_many(command: CollectManyRewards, context: Context) -> Decision:
@@ -348,7 +351,7 @@ def release(command: ReleaseReservation, context: Context) -> Decision:
     else:
         cause = "by-partner" if actor.role == "partner" else "by-staff"
     released = ReservationReleased(command.reservation, reserved.reward, actor.id, cause)
-    return Decided(0, (_released(reserved), released))
+    return Decided(0, ((yield from _released(reserved)), released))
 
 
 def _open_reservation(
@@ -368,7 +371,8 @@ def _open_reservation(
 
 
 def _concerned(reservation: Reservation, context: Context) -> Generator[Question, Any, RewardReserved]:
-    """The reservation, for its household, its partner, and the staff where either of them is. To others it isn't there.
+    """The reservation, for its household (or the one that it was merged into), its partner, and the staff where either
+    of them is now. To others it isn't there.
 
     Raises: UnknownReservation.
     """
@@ -378,13 +382,14 @@ def _concerned(reservation: Reservation, context: Context) -> Generator[Question
     if actor.role == "partner":
         concerned = actor.id == reserved.partner
     elif actor.role == "volunteer":
-        caller = yield from read(Person.of(actor.id))
-        concerned = caller.household == reserved.household
-    elif actor.community in (None, reserved.community):
+        caller, household = yield from read(Person.of(actor.id), Household.of(reserved.household))
+        concerned = caller.household is not None and caller.household == (yield from successor(household)).household
+    elif actor.community is None:
         concerned = True
     else:
-        partner = yield from read(Partner.of(reserved.partner))
-        concerned = partner.require().community == actor.community
+        partner, household = yield from read(Partner.of(reserved.partner), Household.of(reserved.household))
+        home = (yield from successor(household)).community
+        concerned = actor.community in (home, partner.require().community)
     if not concerned:
         raise UnknownReservation(reservation.reservation)
     return reserved
@@ -392,10 +397,10 @@ def _concerned(reservation: Reservation, context: Context) -> Generator[Question
 
 def reverse_redemption(command: ReverseRedemption, context: Context) -> Decision:
     """Exact, and never refused for what the partner was paid since: it may leave the partner's account below zero.
-    Where the household was closed since, its heir has the minutes back.
+    Where the household was closed since, its heir is given back what it would have.
 
     Raises: UnknownReservation (also where it concerns nobody of the staff's community), RedemptionAlreadyReversed,
-    RewardNotCollected, RedemptionOfOwnHousehold (also where the caller's household is the heir).
+    RewardNotCollected, RedemptionOfOwnHousehold.
     """
     reservation, caller = yield from read(Reservation.of(command.reservation), Person.of(context.actor.id))
     reserved = yield from _concerned(reservation, context)
@@ -403,12 +408,12 @@ def reverse_redemption(command: ReverseRedemption, context: Context) -> Decision
         raise RedemptionAlreadyReversed(command.reservation)
     if reservation.status != "collected":
         raise RewardNotCollected(command.reservation)
-    (target,) = yield from standing_accounts((household_account(reserved.household),))
-    if caller.household == reserved.household or target == household_account(caller.household or ""):
+    household = yield from successor((yield from read(Household.of(reserved.household))))
+    if caller.household in (reserved.household, household.household):
         raise RedemptionOfOwnHousehold(command.reservation, reserved.household)
     undone = RedemptionReversed(
         partner_account(reserved.partner),
-        target,
+        household_account(reserved.household),
         reserved.minutes,
         command.reservation,
         reserved.reward,
@@ -416,7 +421,7 @@ def reverse_redemption(command: ReverseRedemption, context: Context) -> Decision
         command.reason,
         command.restocked,
     )
-    return Decided(0, (undone,))
+    return Decided(0, (yield from with_heirs((undone,))))
 
 
 @dataclass(unsafe_hash=True)

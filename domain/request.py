@@ -11,6 +11,10 @@ silence: with a new window all offers lapse, the accepted one too, and whoever c
 **Expiry.** A request that is open ends with its window, or after the policy's ``request_open_days_max`` since it was
 asked, rescheduled or opened again. One that is accepted ends when hours of its window can't be logged any more.
 
+**It follows its household.** A household that is merged, or taken over by another one when it is closed, leaves what it
+has asked for to that one, with its offers and what is held. What was asked for at home follows when home is elsewhere.
+An offer ends by itself when who made it can't come any more: they have died or left, or are of the household by now.
+
 **Holds.** Where the policy says ``request_hold``, the estimated minutes are set aside on the account of the household
 that asks. Only where the recipient pays: a household that service costs nothing has nothing to set aside. They are
 released when the request is cancelled or expires. When it is done they stay held until its record is confirmed, which
@@ -27,12 +31,13 @@ from msgspec.structs import replace
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 from domain.account import Account, MinutesHeld, MinutesReleased, household_account, require_cover
-from domain.community import Community, GridPath, require_reach, require_scope
-from domain.decision import Context, Decided, Decision, Fold, Question, Reading, read, require_time
+from domain.community import Community, GridPath, Place, require_reach, require_scope
+from domain.decision import Context, Decided, Decision, Fold, Question, Reading, read, read_all, require_time
 from domain.fact import Fact
 from domain.hours import (
     MINUTE,
     HoursLogged,
+    LateReason,
     LogHours,
     OwnHouseholdServed,
     RecordTooLong,
@@ -46,7 +51,7 @@ from domain.hours import (
 )
 from domain.household import Household, MemberHasDied, NotEnrolled, Person, UnknownHousehold, UnknownMember
 from domain.identifiers import HouseholdId, PersonId, PlaceName, RecordId, ServiceName
-from domain.policy import Policy, policy_book
+from domain.policy import Policy, PolicyBook, policy_book
 from domain.refusal import AgainstRule, AlreadyDone, NotAllowed, Unknown
 
 RequestNeed = Literal[
@@ -100,7 +105,21 @@ class RequestAsked(Fact, frozen=True, omit_defaults=True, gc=False):
     held_minutes: int
 
     def tags(self) -> tuple[str, ...]:
-        return ("request:" + self.request,)
+        return ("request:" + self.request, "asked:" + self.household)
+
+
+class RequestFollowed(Fact, frozen=True, omit_defaults=True, gc=False):
+    """The household that asks is another one since the first was merged or taken over, or its home is elsewhere: the
+    request is ``household``'s from now on, at this place. Offers stand, and so does the one accepted."""
+
+    type = "request-followed.v1"
+    request: str
+    household: str
+    community: str
+    grid: GridPath
+
+    def tags(self) -> tuple[str, ...]:
+        return ("request:" + self.request, "asked:" + self.household)
 
 
 class OfferMade(Fact, frozen=True, omit_defaults=True, gc=False):
@@ -187,6 +206,7 @@ RequestFact = (
     | RequestFulfilled
     | RequestCancelled
     | RequestExpired
+    | RequestFollowed
 )
 
 
@@ -245,9 +265,54 @@ def _evolve(state: ServiceRequest, fact: RequestFact) -> ServiceRequest:
             return replace(state, status="cancelled")
         case RequestExpired():
             return replace(state, status="expired")
+        case RequestFollowed():
+            terms = terms and replace(terms, household=fact.household, community=fact.community, grid=fact.grid)
+            return replace(state, terms=terms)
 
 
 _request = Fold[ServiceRequest]("request", ServiceRequest, _evolve, get_args(RequestFact))
+
+
+class AskedRequests(msgspec.Struct, frozen=True):
+    """All that a household ever asked for, and what it took over from another one; what became of each is its own."""
+
+    requests: tuple[str, ...] = ()
+
+    @staticmethod
+    def of(household: str) -> "Reading[AskedRequests]":
+        return _asked.of(household)
+
+
+def _evolve_asked(state: AskedRequests, fact: RequestAsked | RequestFollowed) -> AskedRequests:
+    if fact.request in state.requests:
+        return state
+    return AskedRequests((*state.requests, fact.request))
+
+
+_asked = Fold[AskedRequests]("asked", lambda _: AskedRequests(), _evolve_asked, (RequestAsked, RequestFollowed))
+
+
+def open_requests(household: str) -> Generator[Question, Any, tuple[RequestAsked, ...]]:
+    """What a household asks for by now and is not done, cancelled or expired."""
+    asked = yield from read(AskedRequests.of(household))
+    states = yield from read_all(ServiceRequest.of(number) for number in asked.requests)
+    return tuple(
+        state.terms
+        for state in states
+        if state.status in ("open", "accepted") and state.terms is not None and state.terms.household == household
+    )
+
+
+def follow_requests(household: Household, into: str, place: Place) -> Generator[Question, Any, tuple[Fact, ...]]:
+    """What a household asks for follows it: to the one that stands in its place, or with it to another place. What was
+    asked for elsewhere than at its home is wanted there as before."""
+    facts: list[Fact] = []
+    for terms in (yield from open_requests(household.household)):
+        at_home = (terms.community, terms.grid) == (household.community, household.grid)
+        where = place if at_home else (terms.community, terms.grid)
+        if (into, *where) != (terms.household, terms.community, terms.grid):
+            facts.append(RequestFollowed(terms.request, into, *where))
+    return tuple(facts)
 
 
 class Window(BaseModel):
@@ -354,6 +419,7 @@ class ServiceTimes(BaseModel):
     minutes: Annotated[int, Field(ge=1, le=1440, description="Less than the whole time where there was a break.")] | (
         None
     ) = None
+    late_reason: Annotated[LateReason | None, Field(description="Why it is logged late; kept only where it is.")] = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -382,6 +448,15 @@ class CancelRequest(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     request: RecordId
+
+
+class LapseOffer(BaseModel):
+    """End the offer of a volunteer who can't come any more."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    request: RecordId
+    volunteer: PersonId
 
 
 class ExpireRequest(BaseModel):
@@ -443,6 +518,14 @@ def ask(command: AskForService, context: Context) -> Decision:
         held_minutes,
     )
     return Decided(adopted.version, (asked, *held))
+
+
+def require_nothing_asked(household: str, context: Context) -> Generator[Question, Any, None]:
+    """A household can't be closed for good while somebody may be about to come. Raises: RequestsStillOpen."""
+    waiting = yield from open_requests(household)
+    numbers = [terms.request for terms in waiting if context.now < terms.expires_at]
+    if numbers:
+        raise RequestsStillOpen(household, ", ".join(numbers))
 
 
 def _window(window: Window, minutes: int, context: Context) -> tuple[datetime, datetime]:
@@ -546,14 +629,40 @@ def withdraw(command: WithdrawOffer, context: Context) -> Decision:
     terms = request.require()
     require_reach(context, terms.community, UnknownRequest(command.request))
     request.require_status(context.now, "open", "accepted")
-    if command.volunteer not in request.offers:
-        raise UnknownOffer(command.request, command.volunteer)
-    if request.volunteer != command.volunteer:
-        return Decided(0, (OfferWithdrawn(command.request, command.volunteer, actor.id, None),))
+    return _withdrawn(request, terms, command.volunteer, book, context)
+
+
+def _withdrawn(
+    request: ServiceRequest, terms: RequestAsked, volunteer: str, book: PolicyBook, context: Context
+) -> Decided:
+    """Raises: UnknownOffer, NoPolicyInForce."""
+    actor = context.actor.id
+    if volunteer not in request.offers:
+        raise UnknownOffer(request.request, volunteer)
+    if request.volunteer != volunteer:
+        return Decided(0, (OfferWithdrawn(request.request, volunteer, actor, None),))
     now = local(context.now, context.zone)
     adopted = book.in_force(now.date())
     expires_at = _open_until(now, terms.latest_at, adopted.policy)
-    return Decided(adopted.version, (OfferWithdrawn(command.request, command.volunteer, actor.id, expires_at),))
+    return Decided(adopted.version, (OfferWithdrawn(request.request, volunteer, actor, expires_at),))
+
+
+def lapse_offer(command: LapseOffer, context: Context) -> Decision:
+    """By the system alone, for who died, left, or is of the household that asks by now. Hours that they gave for it
+    can't be logged any more, so nothing is lost; a request that they were accepted for is open again.
+
+    Raises: LeftToTime, UnknownRequest, RequestInOtherStatus, UnknownOffer, OfferStands, NoPolicyInForce.
+    """
+    require_time(context)
+    request, person, book = yield from read(
+        ServiceRequest.of(command.request), Person.of(command.volunteer), policy_book
+    )
+    terms = request.require()
+    if request.status not in ("open", "accepted"):
+        raise RequestInOtherStatus(command.request, request.status)
+    if person.volunteer and person.household not in (None, terms.household):
+        raise OfferStands(command.request, command.volunteer)
+    return _withdrawn(request, terms, command.volunteer, book, context)
 
 
 def reschedule(command: RescheduleRequest, context: Context) -> Decision:
@@ -582,8 +691,8 @@ def fulfil(command: FulfilRequest, context: Context) -> Decision:
 
     Raises: UnknownRequest (also to others), RequestInOtherStatus, ServedOutsideWindow, and as `log`:
     RecordAlreadyLogged, UnknownMember, MemberHasDied, NotEnrolled, NotYourself, OwnHouseholdServed, InTheFuture,
-    TooLongAgo, RecordTooShort, RecordTooLong, DayTooLong, RecordOverlaps, ClosedHousehold, OutsideCommunity,
-    NoPolicyInForce.
+    TooLongAgo, LateWithoutReason, RecordTooShort, RecordTooLong, DayTooLong, RecordOverlaps, ClosedHousehold,
+    OutsideCommunity, NoPolicyInForce.
     """
     request, caller = yield from read(ServiceRequest.of(command.request), Person.of(context.actor.id))
     terms = _accepted(request, caller, context)
@@ -601,6 +710,7 @@ def fulfil(command: FulfilRequest, context: Context) -> Decision:
         started_at=command.started_at,
         ended_at=command.ended_at,
         minutes=command.minutes,
+        late_reason=command.late_reason,
     )
     decided = yield from log(hours, context)
     facts: list[Fact] = []
@@ -741,6 +851,24 @@ class OwnOfferAccepted(NotAllowed):
     volunteer: str
     zh = "不能接受本人或本户成员“{volunteer}”的响应，须由别人办理。"
     en = "Nobody accepts the offer of themselves or their own household (“{volunteer}”); somebody else must."
+
+
+@dataclass(unsafe_hash=True)
+class OfferStands(AgainstRule):
+    request: str
+    volunteer: str
+    zh = "“{volunteer}”仍可以服务，对需求“{request}”的响应继续有效。"
+    en = "“{volunteer}” can still come, so the offer for the request “{request}” stands."
+
+
+@dataclass(unsafe_hash=True)
+class RequestsStillOpen(AgainstRule):
+    """``requests`` are their numbers."""
+
+    household: str
+    requests: str
+    zh = "户“{household}”还有未了结的服务需求：{requests}；请先完成或取消。"
+    en = "The household “{household}” still asks for service: {requests}; have it done or cancelled first."
 
 
 @dataclass(unsafe_hash=True)

@@ -17,7 +17,7 @@ from domain.decision import Context, Decided, Decision, Fold, Reading, read, rea
 from domain.evidence import Sha256
 from domain.fact import Fact
 from domain.group import Group, UnknownGroup
-from domain.hours import Grounds, HoursLogged, LogHours, local, log, new_number
+from domain.hours import Grounds, HoursLogged, LateReason, LogHours, local, log, new_number
 from domain.household import NotEnrolled, Person, UnknownMember
 from domain.identifiers import HouseholdId, PersonId, PlaceName, RecordId, ServiceName
 from domain.refusal import AlreadyDone, NotAllowed
@@ -105,6 +105,7 @@ class LogSheet(BaseModel):
     leader: PersonId
     group: RecordId | None = None
     sha256: Sha256 | None = None
+    late_reason: LateReason | None = None
     rows: Annotated[tuple[SheetRow, ...], Field(min_length=1, max_length=500)]
 
     @model_validator(mode="after")
@@ -132,6 +133,7 @@ class LogSheet(BaseModel):
             started_at=row.started_at or self.started_at,
             ended_at=row.ended_at or self.ended_at,
             minutes=row.minutes,
+            late_reason=self.late_reason,
         )
 
 

@@ -40,7 +40,7 @@ class Signal(msgspec.Struct, frozen=True):
     records: list[str]
 
 
-RING = {"records_min": 3, "share_percent_min": 50}
+RING = {"people_max": 6, "records_min": 3, "share_percent_min": 50}
 
 RULES: Final[dict[str, Rule]] = {
     rule.name: rule
@@ -48,18 +48,18 @@ RULES: Final[dict[str, Rule]] = {
         Rule(
             "confirmation-ring",
             RING,
-            "两名或三名志愿者轮流互相确认：每人至少 {records_min} 条、且不少于 {share_percent_min}% 的已确认记录"
-            "由圈内的下一人确认。",
-            "Two or three volunteers confirm one another in turn: of each one's confirmed records at least "
+            "两名至 {people_max} 名志愿者轮流互相确认：每人至少 {records_min} 条、且不少于 {share_percent_min}% 的"
+            "已确认记录由圈内的下一人确认。",
+            "Two to {people_max} volunteers confirm one another in turn: of each one's confirmed records at least "
             "{records_min}, and no fewer than {share_percent_min} %, were confirmed by the next in the ring.",
         ),
         Rule(
             "service-ring",
             RING,
-            "两户或三户轮流互相服务：每户至少 {records_min} 条、且不少于 {share_percent_min}% 的（有服务对象户的）记录"
-            "服务于圈内的下一户。",
-            "Two or three households serve one another in turn: of the records each one gave to a named household at "
-            "least {records_min}, and no fewer than {share_percent_min} %, served the next in the ring.",
+            "两户至 {people_max} 户轮流互相服务：每户至少 {records_min} 条、且不少于 {share_percent_min}% 的"
+            "（有服务对象户的）记录服务于圈内的下一户。",
+            "Two to {people_max} households serve one another in turn: of the records each one gave to a named "
+            "household at least {records_min}, and no fewer than {share_percent_min} %, served the next in the ring.",
         ),
         Rule(
             "one-confirmer",

@@ -42,9 +42,11 @@ DEFINITIONS: Final = {
     ),
     "requests": (
         "最近 12 个月提出的服务需求：共多少、已完成、已取消、已过期、已约定、仍待响应；未满足的是已过期和仍待响应的，"
-        "unfilled_minutes 是其预计分钟之和。",
+        "unfilled_minutes 是其预计分钟之和。accepted_… 是从提出到约定志愿者的分钟：中位数和第 90 百分位。",
         "Service requests asked in the last 12 months: how many, and of them fulfilled, cancelled, expired, accepted "
-        "and still open; unfilled are those expired or open, `unfilled_minutes` is what they were estimated to take.",
+        "and still open; unfilled are those expired or open, `unfilled_minutes` is what they were estimated to take. "
+        "The `accepted_` figures are the minutes from asking until a volunteer was accepted: median and 90th "
+        "percentile.",
     ),
     "idle_savers": (
         f"有经核验年满 {SAVER_AGE_YEARS_MIN} 岁成员、余额大于零、首次存入已满 {IDLE_MONTHS} 个月，而最近 "
@@ -97,6 +99,8 @@ class Waiting(msgspec.Struct, frozen=True):
 
 
 class Requests(msgspec.Struct, frozen=True):
+    """How long those waited that somebody was accepted for is None where there is none."""
+
     asked: int
     fulfilled: int
     cancelled: int
@@ -105,6 +109,8 @@ class Requests(msgspec.Struct, frozen=True):
     open: int
     unfilled: int
     unfilled_minutes: int
+    accepted_median_minutes: int | None
+    accepted_ninetieth_percentile_minutes: int | None
 
 
 class IdleSaver(msgspec.Struct, frozen=True):

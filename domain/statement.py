@@ -27,6 +27,7 @@ from domain.household_life import require_nothing_held, require_outsider
 from domain.identifiers import HouseholdId
 from domain.policy import policy_book
 from domain.refusal import AgainstRule, AlreadyDone, Unknown
+from domain.request import require_nothing_asked
 
 VALID_DAYS: Final = 90
 """How long a copy of a statement is valid after it was signed; a later copy bears the same number."""
@@ -223,7 +224,7 @@ def take_balance_along(command: TakeAlong, context: Context) -> Decision:
     """The household is closed; what may still be undone of its past is borne by its community's pool.
 
     Raises: UnknownHousehold (also where it is outside the staff's community), ClosedHousehold, SameLedger,
-    TakeAlongNotAllowed, NothingToTakeAlong, MinutesStillHeld, DecidedByMember, NoPolicyInForce.
+    TakeAlongNotAllowed, NothingToTakeAlong, MinutesStillHeld, RequestsStillOpen, DecidedByMember, NoPolicyInForce.
     """
     if command.receiving_ledger == command.ledger:
         raise SameLedger(command.ledger)
@@ -237,6 +238,7 @@ def take_balance_along(command: TakeAlong, context: Context) -> Decision:
         Account.of(household_account(command.household)), Roster.of(command.household), issued_statements
     )
     require_nothing_held(account)
+    yield from require_nothing_asked(command.household, context)
     if account.balance_minutes <= 0:
         raise NothingToTakeAlong(command.household, account.balance_minutes)
     members = tuple(sorted(roster.members))

@@ -24,6 +24,7 @@ from domain.account import (
 )
 from domain.community import Community, require_reach
 from domain.decision import Context, Decided, Decision, Fold, Reading, read
+from domain.expiry import age_of
 from domain.fact import Fact
 from domain.household import Household, Person, UnknownHousehold
 from domain.identifiers import HouseholdId, PlaceName
@@ -198,7 +199,8 @@ def transfer(command: TransferMinutes, context: Context) -> Decision:
     payer, payee = yield from read(Account.of(source), Account.of(target))
     require_cover(payer, command.minutes, 0)
     require_room(payee, command.minutes, policy.balance_minutes_max)
-    transferred = MinutesTransferred(source, target, command.minutes, context.actor.id, tie, today)
+    lots = yield from age_of(source, command.minutes)
+    transferred = MinutesTransferred(source, target, command.minutes, context.actor.id, tie, today, lots)
     return Decided(adopted.version, (transferred,))
 
 

@@ -33,7 +33,7 @@ from domain.hours import (
     log,
     new_number,
 )
-from domain.household import Household, NotEnrolled, Person, UnknownHousehold, UnknownMember
+from domain.household import Household, NotEnrolled, Person, UnknownHousehold, UnknownMember, successor
 from domain.identifiers import HouseholdId, PersonId, PlaceName, RecordId, ServiceName
 from domain.policy import policy_book
 from domain.refusal import AgainstRule, AlreadyDone, NotAllowed, Unknown
@@ -389,7 +389,10 @@ def check_in(command: CheckIn, context: Context) -> Decision:
         if now <= started_at + timedelta(minutes=book.in_force(started_at.date()).policy.check_in_minutes_max):
             raise StillCheckedIn(command.volunteer, other)
     evidence, spent = yield from _grade(command.code, person, context)
-    recipient = command.recipient_household if spent is None else spent.household
+    recipient = command.recipient_household
+    if spent is not None:
+        # The door is still there where its household was merged since the code was made.
+        recipient = (yield from successor((yield from read(Household.of(spent.household))))).household
     if recipient == person.household:
         raise OwnHouseholdServed(person.household)
     place = yield from read(Household.of(recipient or person.household))
@@ -429,7 +432,9 @@ def check_out(command: CheckOut, context: Context) -> Decision:
     person = yield from read(Person.of(begun.volunteer))
     evidence, spent = yield from _grade(command.code, person, context)
     if spent is not None and spent.household != begun.recipient_household:
-        raise UnknownDoorCode
+        of_door = yield from successor((yield from read(Household.of(spent.household))))
+        if of_door.household != (yield from _recipient(begun)):
+            raise UnknownDoorCode
     decided = yield from _log(
         begun, now, context, command.record, command.minutes, weaker(begun.evidence, evidence), begun.started_at
     )
@@ -567,21 +572,36 @@ def _log(
     evidence: Evidence,
     started_at: datetime,
 ) -> Decision:
-    """The visit as a service record, by the rules that hold for every record."""
+    """The visit as a service record, by the rules that hold for every record.
+
+    Where the household was merged meanwhile, its successor was served; where it was closed, it was served all the
+    same. Where the place became a part of another community, the household's own place is taken.
+    """
     if ended_at <= started_at or (minutes or 1) > (ended_at - started_at) // MINUTE:
         raise VisitTimesOutside(begun.visit, started_at.isoformat(), ended_at.isoformat())
+    recipient = yield from _recipient(begun)
+    stands = (yield from read(Community.of(begun.community))).heir is None
     hours = LogHours(
         record=record,
         volunteer=begun.volunteer,
-        recipient_household=begun.recipient_household,
-        community=begun.community,
-        grid=begun.grid,
+        recipient_household=recipient,
+        community=begun.community if stands else None,
+        grid=begun.grid if stands else (),
         service=begun.service,
         started_at=started_at,
         ended_at=ended_at,
         minutes=minutes,
+        late_reason="visit-left-open",
     )
-    return (yield from log(hours, context, Grounds(evidence)))
+    return (yield from log(hours, context, Grounds(evidence, begun=True)))
+
+
+def _recipient(begun: CheckedIn) -> Generator[Question, Any, str | None]:
+    """The household that a visit is to: since it was merged, the one that stands in its place."""
+    if begun.recipient_household is None:
+        return None
+    household = yield from successor((yield from read(Household.of(begun.recipient_household))))
+    return begun.recipient_household if household.heir is not None else household.household
 
 
 @dataclass(unsafe_hash=True)

@@ -68,6 +68,18 @@ def decode(type_name: str, data: bytes, position: int | None = None) -> Envelope
         raise UnreadableFact(type_name, position, str(error)) from error
 
 
+_IMPORTED: Final = b'"imported":true}'
+
+
+def is_imported(data: bytes) -> bool:
+    """Whether stored bytes say that they were brought in from older books, without decoding them.
+
+    Nothing comes after that field; where another program wrote them in another order the answer is no, and the decoded
+    envelope says it.
+    """
+    return data.endswith(_IMPORTED)
+
+
 def stored_type(fact: Fact) -> str:
     """The name a fact is stored under. Raises: UnknownFactType for one that is not listed in `FACTS`."""
     if fact.type not in FACTS:

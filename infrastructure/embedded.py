@@ -327,7 +327,7 @@ class EmbeddedPostgres:
         found = (self._cluster / "PG_VERSION").read_text().strip()
         if found != programs.major:
             raise OtherMajorVersion(self.data_directory, found, programs.major)
-        _require_room(self.data_directory)
+        require_room(self.data_directory)
         # The lock says that no server of ours is alive, so what a crash left names either nobody or a stranger who got
         # the same process id, which PostgreSQL would take for a server. (Had somebody started one by hand, PostgreSQL
         # would still refuse: it also looks at shared memory.)
@@ -496,7 +496,7 @@ class _Programs:
 
     def _fail(self, reason: str) -> NoReturn:
         # A server without room can't always say so: its log has no room either.
-        _require_room(self.data_directory)
+        require_room(self.data_directory)
         if os.strerror(errno.ENOSPC) in reason:
             raise DiskFull(self.data_directory)
         raise ServerFailed(self.data_directory, reason)
@@ -530,7 +530,8 @@ def make_data_directory(directory: Path) -> None:
         (directory / _MARK).touch()
 
 
-def _require_room(directory: Path) -> None:
+def require_room(directory: Path) -> None:
+    """Raises: DiskFull where the server could not go on."""
     room = os.statvfs(directory)
     if room.f_bavail * room.f_frsize < _ROOM_BYTES_MIN:
         raise DiskFull(directory)

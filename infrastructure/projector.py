@@ -9,7 +9,7 @@ import contextlib
 import logging
 import queue
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
 import psycopg
@@ -21,8 +21,8 @@ logger = logging.getLogger(__name__)
 
 BATCH_FACTS: Final = 5_000
 REBUILD_BATCH_FACTS: Final = 20_000
-SCAN_FACTS_MAX: Final = 2_000
-"""How many facts a rebuild reads and folds at a time: no more than the processor's cache holds."""
+SCAN_FACTS_MAX: Final = 500
+"""How many facts a rebuild reads at a time: no more than the processor's cache holds."""
 RECONNECT_SECONDS_MAX: Final = 5.0
 QUIET_SECONDS: Final = 0.1
 """How long the projector lets facts gather while they keep coming, so that a batch is worth its transaction."""
@@ -53,8 +53,8 @@ class Foldable(Protocol):
     def take(self, *, more: bool = False) -> Write: ...
 
 
-Scan = Callable[[int, int], Iterator[list[Recorded[Any]]]]
-"""Facts after a position, in batches of at most so many."""
+Scan = Callable[[int, int | None, int], Iterator[Iterable[Recorded[Any]]]]
+"""Facts after a position, up to another (None: the head), in batches of at most so many."""
 
 
 class RebuildRunning(Exception):
@@ -291,17 +291,13 @@ class Projector:
         by_type = _by_type(projections)
         handed = position
         with _Writing(cursor) as writing:
-            for batch in self._scan(position, min(SCAN_FACTS_MAX, REBUILD_BATCH_FACTS)):
-                wanted = batch if to is None else [recorded for recorded in batch if recorded.position <= to]
-                _fold(wanted, by_type)
-                position = wanted[-1].position if wanted else position
+            for batch in self._scan(position, to, min(SCAN_FACTS_MAX, REBUILD_BATCH_FACTS)):
+                position = _fold(batch, by_type, position)
                 if position - handed >= REBUILD_BATCH_FACTS:
                     writing.hand([projection.take(more=True) for projection in projections])
                     handed = position
                 if progress is not None:
                     progress(position)
-                if len(wanted) < len(batch):
-                    break
             writing.hand([projection.take() for projection in projections])
         return position
 
@@ -321,10 +317,8 @@ class Projector:
                     for projection in self._projections:
                         projection.load(cursor)
                 after = before
-                for batch in self._scan(before, BATCH_FACTS):
-                    _fold(batch, self._by_type)
-                    after = batch[-1].position
-                    break
+                for batch in self._scan(before, before + BATCH_FACTS, BATCH_FACTS):
+                    after = _fold(batch, self._by_type, after)
                 if after != before:
                     for projection in self._projections:
                         projection.take()(cursor)
@@ -474,10 +468,13 @@ def _by_type(projections: Sequence[Foldable]) -> dict[type, list[Foldable]]:
     return by_type
 
 
-def _fold(batch: Sequence[Recorded[Any]], by_type: dict[type, list[Foldable]]) -> None:
+def _fold(batch: Iterable[Recorded[Any]], by_type: dict[type, list[Foldable]], position: int) -> int:
+    """Fold what comes after a position; returns the position reached."""
     for recorded in batch:
+        position = recorded.position
         for projection in by_type.get(type(recorded.envelope.fact), ()):
             projection.fold(recorded)
+    return position
 
 
 def _tables(cursor: Cursor[Any], schema: str) -> list[str]:

@@ -1,20 +1,25 @@
 """What an installation may set, all of it through environment variables.
 
-`TIMEBANK_DATA`, `TIMEBANK_DATABASE_URL`, `TIMEBANK_LEDGER`, `TIMEBANK_HOST` and `PORT`. A variable set to nothing
+`TIMEBANK_DATA`, `TIMEBANK_DATABASE_URL`, `TIMEBANK_LEDGER`, `TIMEBANK_HOST`, `PORT`, and for notices
+`TIMEBANK_NOTICES_LOG`, `TIMEBANK_NOTICES_WEBHOOK` and `TIMEBANK_NOTICES_WEBHOOK_SECRET`. A variable set to nothing
 counts as not set, which is what compose files and CI forms write when they mean "default".
 """
 
+import base64
+import binascii
+import ipaddress
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
+from urllib.parse import urlsplit
 
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
-from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class BadSetting(ValueError):
-    """A setting has a value that can't be used. The message is one line and never shows the database address."""
+    """A setting has a value that can't be used. The message is one line and never shows what is secret."""
 
     def __init__(self, name: str, value: str | None) -> None:
         self.name = name
@@ -27,6 +32,7 @@ class BadSetting(ValueError):
 
 
 def _absolute(path: Path) -> Path:
+    str(path).encode()  # libpq can't be told of any other
     try:
         return path.expanduser().absolute()
     except RuntimeError as error:
@@ -40,6 +46,43 @@ def _libpq_address(url: SecretStr) -> SecretStr:
         # libpq quotes the text it can't read, which may be the password: raise without it.
         raise ValueError("not a PostgreSQL address") from None
     return url
+
+
+WEBHOOK_SECRET_PREFIX: Final = "whsec_"  # noqa: S105 - what every such secret begins with
+WEBHOOK_SECRET_BYTES_MIN, WEBHOOK_SECRET_BYTES_MAX = 24, 64
+
+
+def webhook_secret_bytes(secret: str) -> bytes:
+    """The bytes of a secret as Standard Webhooks write it: ``whsec_`` and base64. Raises: ValueError."""
+    if not secret.startswith(WEBHOOK_SECRET_PREFIX):
+        raise ValueError("not a webhook secret")
+    try:
+        found = base64.b64decode(secret.removeprefix(WEBHOOK_SECRET_PREFIX), validate=True)
+    except binascii.Error:
+        raise ValueError("not base64") from None
+    if not WEBHOOK_SECRET_BYTES_MIN <= len(found) <= WEBHOOK_SECRET_BYTES_MAX:
+        raise ValueError("too short or too long")
+    return found
+
+
+def _webhook_address(url: SecretStr) -> SecretStr:
+    """https, or plain to this very machine: what goes out says who does what. Raises: ValueError."""
+    text = url.get_secret_value()
+    if not text.isascii() or not text.isprintable() or " " in text:
+        raise ValueError("not an address")
+    parts = urlsplit(text)
+    if parts.port == 0 or not parts.hostname or "@" in parts.netloc or parts.fragment:
+        raise ValueError("not an address")
+    if parts.scheme != "https" and not (parts.scheme == "http" and _is_loopback(parts.hostname)):
+        raise ValueError("neither https nor this machine")
+    return url
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 class Settings(BaseSettings):
@@ -65,6 +108,24 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535, validation_alias="PORT")] = 8000
 
+    notices_log: Annotated[Path, AfterValidator(_absolute)] | None = None
+    """A file that every notice is appended to, a line of JSON each."""
+
+    notices_webhook: Annotated[SecretStr, AfterValidator(_webhook_address)] | None = None
+    """Where every notice is POSTed to; a secret, because such addresses often hold a token."""
+
+    notices_webhook_secret: Annotated[SecretStr | None, Field(validate_default=True)] = None
+    """What those are signed with, so that the receiver knows whom they are from."""
+
+    @field_validator("notices_webhook_secret")
+    @classmethod
+    def _fit_secret(cls, secret: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if secret is not None:
+            webhook_secret_bytes(secret.get_secret_value())
+        elif info.data.get("notices_webhook") is not None:
+            raise ValueError("a webhook needs a secret")
+        return secret
+
 
 _EXPECTED = {
     "TIMEBANK_DATA": ("一个目录的路径", "the path of a directory"),
@@ -78,7 +139,18 @@ _EXPECTED = {
     ),
     "TIMEBANK_HOST": ("一个网络地址", "a network address"),
     "PORT": ("1 到 65535 的整数", "a whole number from 1 to 65535"),
+    "TIMEBANK_NOTICES_LOG": ("一个文件的路径", "the path of a file"),
+    "TIMEBANK_NOTICES_WEBHOOK": (
+        "https 地址，或指向本机的 http 地址，不含用户名和密码",
+        "an https address, or an http one of this very machine, without user and password",
+    ),
+    "TIMEBANK_NOTICES_WEBHOOK_SECRET": (
+        "whsec_ 加 24 至 64 字节的 base64；设了 TIMEBANK_NOTICES_WEBHOOK 就须填写",
+        "whsec_ and 24 to 64 bytes in base64; TIMEBANK_NOTICES_WEBHOOK needs it",
+    ),
 }
+_SECRET: Final = ("TIMEBANK_DATABASE_URL", "TIMEBANK_NOTICES_WEBHOOK", "TIMEBANK_NOTICES_WEBHOOK_SECRET")
+"""Settings whose values are never shown."""
 
 
 def read_settings() -> Settings:
@@ -94,4 +166,4 @@ def read_settings() -> Settings:
         first = error.errors(include_url=False, include_context=False)[0]
         field = str(first["loc"][0])
         name = field if field in _EXPECTED else f"TIMEBANK_{field.upper()}"
-        raise BadSetting(name, None if name == "TIMEBANK_DATABASE_URL" else str(first["input"])) from None
+        raise BadSetting(name, None if name in _SECRET else str(first["input"])) from None

@@ -43,6 +43,16 @@ def revoke_tokens(connection: Connection[object], ledger: str, person: str) -> i
     ).rowcount
 
 
+def known_actors(connection: Connection[object], ledger: str, person: str) -> list[Actor]:
+    """What somebody may act as, by the tokens of theirs that are in use: the widest first."""
+    rows = connection.execute(
+        "SELECT DISTINCT person, role, community FROM tokens"
+        " WHERE ledger = %s AND person = %s AND revoked_at IS NULL ORDER BY role, community NULLS FIRST",
+        (ledger, person),
+    ).fetchall()
+    return [Actor(*row) for row in rows]  # type: ignore[misc]
+
+
 SELECT_ACTOR: Final = (
     "SELECT person, role, community FROM tokens WHERE hash = %s AND ledger = %s AND revoked_at IS NULL"
 )

@@ -29,6 +29,19 @@ def remember(
             )
 
 
+def forget(connection: Connection[object], ledger: str, remarks: Collection[str]) -> None:
+    """Erase the remarks under the given keys, if there are any."""
+    connection.execute("DELETE FROM vault_remarks WHERE ledger = %s AND record = ANY(%s)", (ledger, list(remarks)))
+
+
+async def recalled_names(connection: AsyncConnection[Any], ledger: str, people: Collection[str]) -> dict[str, str]:
+    """The names that are known of the given people, by their numbers."""
+    cursor = await connection.execute(
+        "SELECT person, name FROM vault_people WHERE ledger = %s AND person = ANY(%s)", (ledger, list(people))
+    )
+    return dict(await cursor.fetchall())
+
+
 async def recalled_remarks(connection: AsyncConnection[Any], ledger: str, keys: Collection[str]) -> dict[str, str]:
     """The remarks there are under the given keys, by key."""
     cursor = await connection.execute(

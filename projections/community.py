@@ -11,10 +11,13 @@ from domain.community import (
     Community,
     CommunityDissolved,
     CommunityMerged,
+    CommunityParted,
     CommunityRegistered,
     CommunityRenamed,
+    CommunitySplit,
     GridMoved,
     GridRegistered,
+    GridRenamed,
     evolve,
 )
 from domain.fact import Recorded
@@ -32,19 +35,22 @@ class CommunityRow(msgspec.Struct):
 
 
 class GridRow(msgspec.Struct):
-    """``grid`` is the path below the community joined by ``/``; ``level`` is 1 (base), 2 (meta) or 3 (building)."""
+    """``grid`` is the path below the community joined by ``/``; ``level`` is 1 (base), 2 (meta) or 3 (building);
+    ``name`` is what it is called today."""
 
     community: str
     grid: str
     level: int
+    name: str
 
 
+SPLIT_COLUMNS: Final = ("community", "into_community", "minutes", "effective_on")
 MOVE_COLUMNS: Final = ("community", "grid", "into_community", "into_grid", "effective_on")
 
 
 class Communities(Projection):
     name = "communities"
-    version = 2
+    version = 3
     tables = """
         CREATE TABLE communities (community text COLLATE "C" PRIMARY KEY, name text NOT NULL);
         CREATE TABLE grids (
@@ -60,6 +66,15 @@ class Communities(Projection):
             into_community text NOT NULL, into_grid text NOT NULL, effective_on date NOT NULL
         );
         CREATE TABLE dissolved_communities (community text COLLATE "C" PRIMARY KEY);
+        CREATE TABLE grid_names (
+            community text COLLATE "C" NOT NULL, grid text COLLATE "C" NOT NULL, name text NOT NULL,
+            effective_on date NOT NULL, position bigint NOT NULL
+        );
+        CREATE TABLE community_splits (
+            community text COLLATE "C" NOT NULL, into_community text COLLATE "C" PRIMARY KEY, minutes bigint NOT NULL,
+            effective_on date NOT NULL
+        );
+        CREATE TABLE parted_communities (into_community text COLLATE "C" PRIMARY KEY);
     """
     fact_types = (
         CommunityRegistered,
@@ -68,6 +83,9 @@ class Communities(Projection):
         CommunityMerged,
         CommunityDissolved,
         GridMoved,
+        GridRenamed,
+        CommunitySplit,
+        CommunityParted,
     )
 
     def __init__(self) -> None:
@@ -76,6 +94,9 @@ class Communities(Projection):
         self._names: list[tuple[str, str, str, int]] = []
         self._moves: list[tuple[int, str, str, str, str, str]] = []
         self._dissolved: list[tuple[str]] = []
+        self._grid_names: list[tuple[str, str, str, str, int]] = []
+        self._splits: list[tuple[str, str, int, str]] = []
+        self._parted: list[tuple[str]] = []
 
     def load(self, cursor: Cursor[Any]) -> None:
         del cursor
@@ -84,6 +105,9 @@ class Communities(Projection):
         self._names.clear()
         self._moves.clear()
         self._dissolved.clear()
+        self._grid_names.clear()
+        self._splits.clear()
+        self._parted.clear()
 
     def fold(self, recorded: Recorded[Any]) -> None:
         fact, position = recorded.envelope.fact, recorded.position
@@ -102,6 +126,14 @@ class Communities(Projection):
                 self._moves.append((position, fact.community, grid, *into, fact.effective_on.isoformat()))
             case CommunityDissolved():
                 self._dissolved.append((fact.community,))
+            case GridRenamed():
+                named = fact.community, "/".join(fact.grid), fact.name, fact.effective_on.isoformat()
+                self._grid_names.append((*named, position))
+            case CommunitySplit():
+                day = fact.effective_on.isoformat()
+                self._splits.append((fact.community, fact.into, fact.minutes, day))
+            case CommunityParted():
+                self._parted.append((fact.into,))
 
     def take(self, *, more: bool = False) -> Write:
         del more
@@ -110,6 +142,9 @@ class Communities(Projection):
         names, self._names = self._names, []
         moves, self._moves = self._moves, []
         dissolved, self._dissolved = self._dissolved, []
+        grid_names, self._grid_names = self._grid_names, []
+        splits, self._splits = self._splits, []
+        parted, self._parted = self._parted, []
 
         def write(cursor: Cursor[Any]) -> None:
             copy_rows(cursor, "communities", ("community", "name"), communities)
@@ -117,6 +152,9 @@ class Communities(Projection):
             copy_rows(cursor, "community_names", ("community", "name", "effective_on", "position"), names)
             copy_rows(cursor, "place_moves", ("position", *MOVE_COLUMNS), moves)
             copy_rows(cursor, "dissolved_communities", ("community",), dissolved)
+            copy_rows(cursor, "grid_names", ("community", "grid", "name", "effective_on", "position"), grid_names)
+            copy_rows(cursor, "community_splits", SPLIT_COLUMNS, splits)
+            copy_rows(cursor, "parted_communities", ("into_community",), parted)
 
         return write
 
@@ -140,6 +178,24 @@ async def communities(connection: AsyncConnection[Any], *, today: date, after: s
         (today, after, limit),
     )
     return await cursor.fetchall()
+
+
+class ChangeRow(msgspec.Struct):
+    """A place that becomes another one from a day on; each is a community and a grid's path (empty: all of it)."""
+
+    effective_on: str
+    place: tuple[str, str]
+    into: tuple[str, str]
+
+
+async def changes(connection: AsyncConnection[Any], community: str | None) -> list[ChangeRow]:
+    """What becomes, or became, of the places of a community (None: of all), by day."""
+    cursor = await connection.execute(
+        "SELECT effective_on::text, community, grid, into_community, into_grid FROM place_moves"
+        " WHERE %(community)s::text IS NULL OR community = %(community)s ORDER BY effective_on, position",
+        {"community": community},
+    )
+    return [ChangeRow(row[0], (row[1], row[2]), (row[3], row[4])) for row in await cursor.fetchall()]
 
 
 def moving_places(cursor: Cursor[Any], position: int | None = None) -> dict[str, Community]:
@@ -170,7 +226,7 @@ def mergers_due(cursor: Cursor[Any], today: date) -> list[tuple[str, int]]:
         LEFT JOIN dissolved_communities d USING (community)
         LEFT JOIN accounts a ON a.account = 'pool:' || m.community
         WHERE m.grid = '' AND m.effective_on <= %s
-            AND (d.community IS NULL OR (a.balance_minutes <> 0 AND a.held_minutes = 0))
+            AND (d.community IS NULL OR a.balance_minutes <> 0 OR a.held_minutes <> 0)
         ORDER BY m.effective_on, m.community
         """,
         (today,),
@@ -178,11 +234,34 @@ def mergers_due(cursor: Cursor[Any], today: date) -> list[tuple[str, int]]:
     return cursor.fetchall()
 
 
-async def grids(connection: AsyncConnection[Any], community: str, *, after: str, limit: int) -> list[GridRow]:
-    """One community's grids in the order of their paths, after a given one."""
+def splits_due(cursor: Cursor[Any], today: date) -> list[tuple[str, str]]:
+    """The splits whose day has come and that are not carried out: the community, and the new one."""
+    cursor.execute(
+        "SELECT s.community, s.into_community FROM community_splits s"
+        " WHERE s.effective_on <= %s"
+        " AND NOT EXISTS (SELECT FROM parted_communities p WHERE p.into_community = s.into_community)"
+        " ORDER BY s.effective_on, s.into_community",
+        (today,),
+    )
+    return cursor.fetchall()
+
+
+async def grids(
+    connection: AsyncConnection[Any], community: str, *, today: date, after: str, limit: int
+) -> list[GridRow]:
+    """One community's grids in the order of their paths, after a given one, with today's names."""
     cursor = connection.cursor(row_factory=class_row(GridRow))
     await cursor.execute(
-        "SELECT community, grid, level FROM grids WHERE community = %s AND grid > %s ORDER BY grid LIMIT %s",
-        (community, after, limit),
+        """
+        SELECT g.community, g.grid, g.level, coalesce(n.name, regexp_replace(g.grid, '^.*/', '')) AS name
+        FROM grids g
+        LEFT JOIN LATERAL (
+            SELECT name FROM grid_names n
+            WHERE n.community = g.community AND n.grid = g.grid AND n.effective_on <= %s
+            ORDER BY effective_on DESC, position DESC LIMIT 1
+        ) n ON true
+        WHERE g.community = %s AND g.grid > %s ORDER BY g.grid LIMIT %s
+        """,
+        (today, community, after, limit),
     )
     return await cursor.fetchall()

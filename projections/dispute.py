@@ -202,17 +202,20 @@ async def disputes(
     connection: AsyncConnection[Any],
     *,
     community: str | None,
-    household: str | None,
+    households: Sequence[str] | None,
     status: str | None,
     escalated: bool | None,
     after: int,
     limit: int,
 ) -> list[DisputeListed]:
-    """Disputes in the order they were opened, after a position, that match every filter given. ``household`` is one
-    of the two that a dispute concerns."""
+    """Disputes in the order they were opened, after a position, that match every filter given. One of ``households``
+    is one of the two that a dispute concerns."""
     filters: dict[str, tuple[str, object]] = {
         "community": ("h.community = %(community)s", community),
-        "household": ("%(household)s IN (h.household, h.recipient_household)", household),
+        "households": (
+            "(h.household = ANY(%(households)s) OR h.recipient_household = ANY(%(households)s))",
+            households,
+        ),
         "status": ("d.status = %(status)s", status),
         "escalated": ("d.escalated = %(escalated)s", escalated),
     }

@@ -48,6 +48,7 @@ class HoursRow(msgspec.Struct, gc=False):
     evidence: Evidence
     group_id: str | None
     also_logged_by: str | None
+    late_reason: str | None
     status: str = "logged"
     settled_by: str | None = None
     reason: str | None = None
@@ -73,7 +74,7 @@ def to_the_minute(time: datetime) -> str:
 
 class Hours(Projection):
     name = "hours"
-    version = 2
+    version = 3
     tables = """
         CREATE TABLE hours (
             record text COLLATE "C" PRIMARY KEY,
@@ -95,6 +96,7 @@ class Hours(Projection):
             evidence text NOT NULL,
             group_id text,
             also_logged_by text,
+            late_reason text,
             status text NOT NULL,
             settled_by text,
             reason text,
@@ -152,6 +154,7 @@ class Hours(Projection):
                     fact.evidence,
                     fact.group,
                     fact.also_logged_by,
+                    fact.late_reason,
                 )
             case HoursConfirmed():
                 vouched = (fact.minutes, fact.confirmed_as, fact.rating)

@@ -4,6 +4,7 @@ Numbers only; names are in the vault.
 """
 
 from collections.abc import Collection
+from datetime import date
 from typing import Any, Final, get_args
 
 import msgspec
@@ -18,7 +19,9 @@ from domain.household import (
     HouseholdClosed,
     HouseholdFact,
     HouseholdMerged,
+    HouseholdMoveCalledOff,
     HouseholdMoved,
+    HouseholdMovePlanned,
     HouseholdRegistered,
     HouseholdSplit,
     MemberDied,
@@ -42,7 +45,8 @@ class PersonRow(msgspec.Struct):
 class HouseholdRow(msgspec.Struct):
     """``grid`` is the path joined by ``/``; ``heir`` the account that stands in the place of a closed one.
 
-    ``deserted_position`` is where the last of its members left or died, while nobody has come since.
+    ``deserted_position`` is where the last of its members left or died, while nobody has come since. ``moves_on`` is
+    the day of a planned move, and ``moves_to`` where to, with the grid's path after a ``/``.
     """
 
     household: str
@@ -53,6 +57,9 @@ class HouseholdRow(msgspec.Struct):
     deserted_position: int | None = None
     heir: str | None = None
     closed_position: int | None = None
+    moves_on: str | None = None
+    moves_to: str | None = None
+    move_planned_position: int | None = None
 
 
 PERSON_COLUMNS: Final = PersonRow.__struct_fields__
@@ -66,7 +73,7 @@ class People(Projection):
     """
 
     name = "people"
-    version = 3
+    version = 4
     tables = """
         CREATE TABLE people (
             person text COLLATE "C" PRIMARY KEY, household text COLLATE "C", volunteer boolean NOT NULL,
@@ -74,12 +81,15 @@ class People(Projection):
         );
         CREATE TABLE households (
             household text COLLATE "C" PRIMARY KEY, community text COLLATE "C" NOT NULL, grid text NOT NULL,
-            status text NOT NULL, members integer NOT NULL, deserted_position bigint, heir text, closed_position bigint
+            status text NOT NULL, members integer NOT NULL, deserted_position bigint, heir text, closed_position bigint,
+            moves_on text, moves_to text, move_planned_position bigint
         );
     """
     indexes = """
         CREATE INDEX people_by_household ON people (household, person);
         CREATE INDEX people_of_age ON people (age_years_min) WHERE age_years_min > 0;
+        CREATE INDEX households_moving ON households (moves_on) WHERE moves_on IS NOT NULL AND status = 'open';
+        CREATE INDEX households_by_heir ON households (heir) WHERE heir IS NOT NULL;
         CREATE INDEX households_deserted ON households (household)
             WHERE status = 'open' AND deserted_position IS NOT NULL;
     """
@@ -127,8 +137,19 @@ class People(Projection):
                 self._person(fact.member, None, recorded.position, "left")
             case MemberDied():
                 self._person(fact.member, None, recorded.position, "died").volunteer = False
-            case HouseholdRegistered() | HouseholdMoved():
+            case HouseholdRegistered():
                 self._place(fact.household, fact.community, fact.grid)
+            case HouseholdMoved():
+                row = self._place(fact.household, fact.community, fact.grid)
+                if fact.planned or row.moves_to == "/".join((fact.community, *fact.grid)):
+                    row.moves_on = row.moves_to = row.move_planned_position = None
+            case HouseholdMovePlanned():
+                row = self._changed_household(fact.household)
+                row.moves_on, row.moves_to = fact.moves_on.isoformat(), "/".join((fact.community, *fact.grid))
+                row.move_planned_position = recorded.position
+            case HouseholdMoveCalledOff():
+                row = self._changed_household(fact.household)
+                row.moves_on = row.moves_to = row.move_planned_position = None
             case HouseholdSplit():
                 self._place(fact.into, fact.community, fact.grid)
                 for member in fact.members:
@@ -155,12 +176,17 @@ class People(Projection):
         self._changed_people[number] = row
         return row
 
-    def _place(self, number: str, community: str, grid: tuple[str, ...]) -> None:
-        row = self._households.get(number)
-        if row is None:
-            row = self._households[number] = HouseholdRow(number, community, "")
+    def _place(self, number: str, community: str, grid: tuple[str, ...]) -> HouseholdRow:
+        if number not in self._households:
+            self._households[number] = HouseholdRow(number, community, "")
+        row = self._changed_household(number)
         row.community, row.grid = community, "/".join(grid)
-        self._changed_households[number] = row
+        return row
+
+    def _changed_household(self, number: str) -> HouseholdRow:
+        """A household's row, which is about to be changed."""
+        row = self._changed_households[number] = self._households[number]
+        return row
 
     def _close(self, number: str, status: str, heir: str, position: int) -> None:
         row = self._households.get(number)
@@ -208,6 +234,35 @@ async def household(connection: AsyncConnection[Any], number: str) -> HouseholdR
     cursor = connection.cursor(row_factory=class_row(HouseholdRow))
     await cursor.execute(f"SELECT {', '.join(HOUSEHOLD_COLUMNS)} FROM households WHERE household = %s", (number,))
     return await cursor.fetchone()
+
+
+async def stood_for(connection: AsyncConnection[Any], household: str) -> list[str]:
+    """A household and all that were merged into it or taken over by it, however often: whose past it answers for."""
+    cursor = await connection.execute(
+        'WITH RECURSIVE past AS (SELECT %(household)s::text COLLATE "C" AS household UNION'
+        " SELECT h.household FROM households h JOIN past ON h.heir = 'household:' || past.household)"
+        " SELECT household FROM past",
+        {"household": household},
+    )
+    return [number for (number,) in await cursor.fetchall()]
+
+
+async def concerns(connection: AsyncConnection[Any], person: str, *households: str | None) -> bool:
+    """Whether somebody is of one of these households, or of the one that stands in its place by now."""
+    cursor = await connection.execute("SELECT household FROM people WHERE person = %s", (person,))
+    row = await cursor.fetchone()
+    if row is None or row[0] is None:
+        return False
+    return row[0] in households or not {*households}.isdisjoint(await stood_for(connection, row[0]))
+
+
+def moves_due(connection: Connection[Any], today: date) -> list[tuple[str, int]]:
+    """The open households whose planned move is due, each with the position that it was planned at."""
+    return connection.execute(
+        "SELECT household, move_planned_position FROM households"
+        " WHERE status = 'open' AND moves_on <= %s ORDER BY moves_on, household",
+        (today.isoformat(),),
+    ).fetchall()
 
 
 def in_places(connection: Connection[Any], communities: Collection[str]) -> list[HouseholdRow]:

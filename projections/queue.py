@@ -3,6 +3,7 @@
 A queue is a few lines: its rows, what they mean, and when they leave. To add one, add it to QUEUES.
 """
 
+from collections.abc import Sequence
 from datetime import datetime, tzinfo
 from typing import Any, Final, NamedTuple
 
@@ -10,10 +11,10 @@ import msgspec
 from psycopg import AsyncConnection, Cursor
 from psycopg.rows import dict_row
 
-DAY_MICROSECONDS: Final = 86_400_000_000
-LATE_DAYS: Final = 7
-"""A record that is logged later after the day of its service than this is late, though the policy may allow it."""
+from domain.policy import PolicyAdopted
+from projections.late_entries import LATE, late_parameters
 
+DAY_MICROSECONDS: Final = 86_400_000_000
 EXPIRING_DAYS: Final = 2
 REQUEST_DAYS: Final = 3
 
@@ -31,7 +32,8 @@ class QueueCount(msgspec.Struct, frozen=True):
 class Queue(NamedTuple):
     """One queue. ``rows`` is a SELECT that gives each row a ``position`` of its own (the order, and the cursor), its
     ``community`` (which bounds staff) and ``since_microseconds`` (Unix: how long it has waited); what else it gives is
-    shown. It may use the parameters ``now_microseconds`` and ``zone``. It leaves the queue when it is selected no more.
+    shown. It may use the parameters ``now_microseconds``, and those of `LATE`. It leaves the queue when it is selected
+    no more.
     """
 
     name: str
@@ -41,10 +43,9 @@ class Queue(NamedTuple):
     rows: str
 
 
-_RECORD: Final = (
-    "SELECT logged_position AS position, community, logged_at_microseconds AS since_microseconds, record, volunteer,"
+_RECORD_COLUMNS: Final = (
+    "logged_position AS position, community, logged_at_microseconds AS since_microseconds, record, volunteer,"
     " household, recipient_household, service, worked_on::text AS worked_on, service_minutes, logged_by, imported"
-    " FROM hours WHERE status = 'logged'"
 )
 
 QUEUES: Final[tuple[Queue, ...]] = (
@@ -53,16 +54,17 @@ QUEUES: Final[tuple[Queue, ...]] = (
         "待确认 To confirm",
         "已登记、还没有确认也没有驳回的服务记录；自登记之日起等待。",
         "Service records that are logged and neither confirmed nor rejected; they wait since they were logged.",
-        _RECORD,
+        f"SELECT {_RECORD_COLUMNS} FROM hours WHERE status = 'logged'",
     ),
     Queue(
         "late-entries",
         "补登 Late entries",
-        f"待确认的记录中，服务日之后超过 {LATE_DAYS} 天才登记的；从旧台账导入的不算，因为当时何时登记已不可知。",
-        f"Of the records to confirm those that were logged more than {LATE_DAYS} days after the day of service; not "
-        "those imported from older books, since nobody knows when they were logged.",
-        _RECORD + " AND NOT imported AND"
-        f" (to_timestamp(logged_at_microseconds / 1000000) AT TIME ZONE %(zone)s)::date - worked_on > {LATE_DAYS}",
+        "待确认的记录中，登记晚于当时规则的通常期限（late_after_days）的；从旧台账导入的不算，因为当时何时登记已不可知。"
+        "处理之后仍可在 GET /v1/late-entries 查到。",
+        "Of the records to confirm those that were logged later than the policy of their day ordinarily has it "
+        "(`late_after_days`); not those imported from older books, since nobody knows when they were logged. Once "
+        "settled they are still listed by GET /v1/late-entries.",
+        f"SELECT {_RECORD_COLUMNS}, late_reason, days_late FROM {LATE} AS late WHERE status = 'logged'",
     ),
     Queue(
         "open-check-ins",
@@ -88,9 +90,10 @@ QUEUES: Final[tuple[Queue, ...]] = (
         "即将到期的预留 Expiring reservations",
         f"{EXPIRING_DAYS} 天内到期、还没有领取的兑换预留，可提醒该户。",
         f"Reservations of rewards that end within {EXPIRING_DAYS} days and are not collected: remind the household.",
-        "SELECT reserved_position AS position, community,"
+        "SELECT reserved_position AS position, coalesce(h.community, r.community) AS community,"
         " (extract(epoch FROM reserved_at::timestamptz) * 1000000)::bigint AS since_microseconds, reservation, reward,"
-        " partner, household, minutes, status, ends_at FROM reservations WHERE status IN ('reserved', 'given-up')"
+        " partner, household, minutes, r.status, ends_at FROM reservations r LEFT JOIN households h USING (household)"
+        " WHERE r.status IN ('reserved', 'given-up')"
         f" AND ends_at_microseconds <= %(now_microseconds)s + {EXPIRING_DAYS * DAY_MICROSECONDS}",
     ),
     Queue(
@@ -110,14 +113,16 @@ def named(name: str) -> Queue | None:
     return next((queue for queue in QUEUES if queue.name == name), None)
 
 
-def counts(cursor: Cursor[Any], *, community: str | None, now: datetime, zone: tzinfo) -> list[QueueCount]:
+def counts(
+    cursor: Cursor[Any], policies: Sequence[PolicyAdopted], *, community: str | None, now: datetime, zone: tzinfo
+) -> list[QueueCount]:
     """Every queue with how many wait in it, of one community or of all, and how many whole days the oldest has."""
     found = []
     for queue in QUEUES:
         cursor.execute(
             "SELECT count(*), (%(now_microseconds)s - min(since_microseconds)) / %(day)s"
             f" FROM ({queue.rows}) AS queue WHERE %(community)s::text IS NULL OR community = %(community)s",
-            _parameters(community, now, zone),
+            _parameters(policies, community, now, zone),
         )
         ((count, oldest),) = cursor.fetchall()
         found.append(QueueCount(queue.name, queue.title, count, oldest, f"{queue.zh} / {queue.en}"))
@@ -127,6 +132,7 @@ def counts(cursor: Cursor[Any], *, community: str | None, now: datetime, zone: t
 async def waiting(
     connection: AsyncConnection[Any],
     queue: Queue,
+    policies: Sequence[PolicyAdopted],
     *,
     community: str | None,
     now: datetime,
@@ -140,11 +146,14 @@ async def waiting(
         "SELECT *, (%(now_microseconds)s - since_microseconds) / %(day)s AS waiting_days"
         f" FROM ({queue.rows}) AS queue WHERE position > %(after)s"
         " AND (%(community)s::text IS NULL OR community = %(community)s) ORDER BY position LIMIT %(limit)s",
-        {**_parameters(community, now, zone), "after": after, "limit": limit},
+        {**_parameters(policies, community, now, zone), "after": after, "limit": limit},
     )
     return await cursor.fetchall()
 
 
-def _parameters(community: str | None, now: datetime, zone: tzinfo) -> dict[str, object]:
+def _parameters(
+    policies: Sequence[PolicyAdopted], community: str | None, now: datetime, zone: tzinfo
+) -> dict[str, object]:
     microseconds = int(now.timestamp()) * 1_000_000
-    return {"community": community, "now_microseconds": microseconds, "zone": str(zone), "day": DAY_MICROSECONDS}
+    own = {"community": community, "now_microseconds": microseconds, "day": DAY_MICROSECONDS}
+    return own | late_parameters(policies, zone)

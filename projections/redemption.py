@@ -10,6 +10,7 @@ from psycopg.rows import class_row
 
 from domain.account import RedemptionReversed, RewardCollected
 from domain.fact import Recorded
+from domain.household import HouseholdClosed, HouseholdMerged
 from domain.partner import ReservationReleased, RewardReserved
 from domain.redemption import ReservationGivenUp
 from projections.projection import CopyValue, Projection, Write, copy_rows
@@ -18,7 +19,8 @@ OPEN: Final = "status IN ('reserved', 'given-up')"
 
 
 class ReservationRow(msgspec.Struct, gc=False):
-    """One reservation. It can be collected before ``ends_at``; ``community`` is the household's."""
+    """One reservation. It can be collected before ``ends_at``; ``household`` is who stands for the one that reserved by
+    now, and ``community`` is where that lives."""
 
     reservation: str
     reward: str
@@ -59,12 +61,16 @@ class RedemptionRow(msgspec.Struct):
 COLUMNS: Final = ReservationRow.__struct_fields__
 CHANGED_COLUMNS: Final = COLUMNS[COLUMNS.index("status") :]
 LINE_COLUMNS: Final = RedemptionRow.__struct_fields__
-SELECT: Final = f"SELECT {', '.join(COLUMNS)} FROM reservations"
+SELECT: Final = (
+    f"SELECT * FROM (SELECT {', '.join(f'r.{column}' for column in COLUMNS if column != 'community')},"
+    " coalesce(h.community, r.community) AS community FROM reservations r LEFT JOIN households h USING (household))"
+    " AS reservations"
+)
 
 
 class Reservations(Projection):
     name = "reservations"
-    version = 1
+    version = 2
     tables = """
         CREATE TABLE reservations (
             reservation text COLLATE "C" PRIMARY KEY,
@@ -108,9 +114,18 @@ class Reservations(Projection):
             WHERE status IN ('reserved', 'given-up');
         CREATE INDEX redemptions_by_partner ON redemptions (partner, position);
     """
-    fact_types = (RewardReserved, ReservationGivenUp, ReservationReleased, RewardCollected, RedemptionReversed)
+    fact_types = (
+        RewardReserved,
+        ReservationGivenUp,
+        ReservationReleased,
+        RewardCollected,
+        RedemptionReversed,
+        HouseholdMerged,
+        HouseholdClosed,
+    )
 
     def __init__(self) -> None:
+        self._heirs: list[tuple[str, str]] = []
         self._new: dict[str, ReservationRow] = {}
         self._changed: dict[str, dict[str, CopyValue]] = {}
         self._lines: list[tuple[CopyValue, ...]] = []
@@ -120,6 +135,7 @@ class Reservations(Projection):
         self._new.clear()
         self._changed.clear()
         self._lines.clear()
+        self._heirs.clear()
 
     def fold(self, recorded: Recorded[Any]) -> None:
         fact = recorded.envelope.fact
@@ -158,6 +174,10 @@ class Reservations(Projection):
             case RedemptionReversed():
                 self._change(fact.reservation, status="reversed", reversed_by=fact.reversed_by, reason=fact.reason)
                 self._add_line(recorded, fact.source, "reversed", -fact.minutes, None)
+            case HouseholdMerged():
+                self._heirs.append((fact.into, fact.household))
+            case HouseholdClosed() if fact.heir.startswith("household:"):
+                self._heirs.append((fact.heir.removeprefix("household:"), fact.household))
 
     def _add_line(
         self, recorded: Recorded[Any], account: str, kind: str, minutes: int, collected_at: str | None
@@ -179,12 +199,15 @@ class Reservations(Projection):
         new, self._new = self._new, {}
         changed, self._changed = self._changed, {}
         lines, self._lines = self._lines, []
+        heirs, self._heirs = self._heirs, []
 
         def write(cursor: Cursor[Any]) -> None:
             copy_rows(cursor, "reservations", COLUMNS, [astuple(row) for row in new.values()])
             if changed:
                 _change_earlier(cursor, changed)
             copy_rows(cursor, "redemptions", LINE_COLUMNS, lines)
+            if heirs:
+                cursor.executemany("UPDATE reservations SET household = %s WHERE household = %s", heirs)
 
         return write
 

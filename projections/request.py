@@ -20,6 +20,7 @@ from domain.request import (
     RequestCancelled,
     RequestExpired,
     RequestFact,
+    RequestFollowed,
     RequestRescheduled,
 )
 from projections.hours import to_the_minute
@@ -182,6 +183,8 @@ class Requests(Projection):
                 row.status = "cancelled"
             case RequestExpired():
                 row.status = "expired"
+            case RequestFollowed():
+                row.household, row.community, row.grid = fact.household, fact.community, "/".join(fact.grid)
 
     def _offer_is(self, request: str, volunteer: str, status: str) -> None:
         offer = self._offers[request][volunteer]
@@ -370,6 +373,17 @@ async def waiting(
         f"{SELECT} WHERE {where} AND r.asked_position > %s ORDER BY r.asked_position LIMIT %s", (*asked, after, limit)
     )
     return (counted or (0,))[0], await cursor.fetchall()
+
+
+def offers_to_lapse(connection: Connection[Any]) -> list[tuple[str, str, int]]:
+    """Offers that stand though who made them has died, left, or is of the household that asks by now; each with the
+    position that it was made at."""
+    return connection.execute(
+        "SELECT o.request, o.volunteer, o.offered_position FROM requests r JOIN offers o USING (request)"
+        " JOIN people p ON p.person = o.volunteer"
+        f" WHERE {ACTIVE} AND o.status IN ('made', 'accepted')"
+        " AND (p.household IS NULL OR NOT p.volunteer OR p.household = r.household) ORDER BY o.offered_position"
+    ).fetchall()
 
 
 def over(connection: Connection[Any], now: datetime) -> Sequence[str]:

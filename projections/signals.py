@@ -27,9 +27,10 @@ _DISTRICT: Final = """
 
 
 def _rings(giver: str, taker: str, given: str) -> str:
-    """Those who give to one another in a ring of two or three, each mostly to the next.
+    """Those who give to one another in a ring of two or more, each mostly to the next.
 
-    At half of the records or more, hardly anybody gives mostly to more than one: there are few rings to go round.
+    At half of the records or more, nobody gives mostly to more than two, and hardly anybody to more than one: there are
+    few ways to go round.
     """
     return f"""
         pairs AS (
@@ -41,12 +42,13 @@ def _rings(giver: str, taker: str, given: str) -> str:
             WHERE records >= %(records_min)s AND 100 * records >= %(share_percent_min)s * all_records AND giver <> taker
         ),
         rings AS (
-            SELECT ARRAY[a.giver, b.giver] AS who
-            FROM edges a JOIN edges b ON b.giver = a.taker AND b.taker = a.giver WHERE a.giver < b.giver
-            UNION ALL
-            SELECT ARRAY[a.giver, b.giver, c.giver]
-            FROM edges a JOIN edges b ON b.giver = a.taker JOIN edges c ON c.giver = b.taker AND c.taker = a.giver
-            WHERE a.giver < b.giver AND a.giver < c.giver AND b.giver <> c.giver
+            WITH RECURSIVE walks AS (  -- each begins with its least, so that no ring is met twice
+                SELECT ARRAY[giver, taker] AS who FROM edges WHERE giver < taker
+                UNION ALL
+                SELECT who || taker FROM walks JOIN edges ON giver = who[cardinality(who)]
+                WHERE cardinality(who) < %(people_max)s AND taker > who[1] AND taker <> ALL (who)
+            )
+            SELECT who FROM walks JOIN edges ON giver = who[cardinality(who)] AND taker = who[1]
         ),
         turns AS (
             SELECT who, who[turn] AS giver, who[turn %% cardinality(who) + 1] AS taker

@@ -154,8 +154,12 @@ def requests(cursor: Cursor[Any], community: str | None, since_microseconds: int
         SELECT count(*), count(*) FILTER (WHERE status = 'fulfilled'), count(*) FILTER (WHERE status = 'cancelled'),
                count(*) FILTER (WHERE status = 'expired'), count(*) FILTER (WHERE status = 'accepted'),
                count(*) FILTER (WHERE status = 'open'), count(*) FILTER (WHERE status IN ('expired', 'open')),
-               coalesce(sum(estimated_minutes) FILTER (WHERE status IN ('expired', 'open')), 0)::bigint
-        FROM requests WHERE asked_at_microseconds >= %(since)s AND {_OWN}
+               coalesce(sum(estimated_minutes) FILTER (WHERE status IN ('expired', 'open')), 0)::bigint,
+               (percentile_disc(0.5) WITHIN GROUP (ORDER BY waited))::bigint,
+               (percentile_disc(0.9) WITHIN GROUP (ORDER BY waited))::bigint
+        FROM (
+            SELECT *, (accepted_at_microseconds - asked_at_microseconds) / 60000000 AS waited FROM requests
+        ) AS requests WHERE asked_at_microseconds >= %(since)s AND {_OWN}
         """,
         {"community": community, "since": since_microseconds},
     )

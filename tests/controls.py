@@ -38,13 +38,27 @@ from domain.account import (
     fund_pool,
     grant_minutes,
 )
+from domain.certificate import (
+    CertificateIssued,
+    CertificateRevoked,
+    IssueCertificate,
+    RevokeCertificate,
+    ServiceTotal,
+    count_service,
+    issue_certificate,
+    revoke_certificate,
+)
+from domain.certificate import code_sha256 as certificate_code_sha256
 from domain.community import (
     CommunityDissolved,
     CommunityMerged,
+    CommunityParted,
     CommunityRegistered,
     CommunityRenamed,
+    CommunitySplit,
     GridMoved,
     GridRegistered,
+    GridRenamed,
     RegisterCommunity,
     RegisterGrid,
     register_community,
@@ -52,16 +66,21 @@ from domain.community import (
 )
 from domain.community_life import (
     CompleteMerger,
+    CompleteSplit,
     FollowPlace,
+    GridName,
     MergeCommunities,
     MoveGrid,
     RenameCommunity,
+    RenameGrids,
     SplitCommunity,
     complete_merger,
+    complete_split,
     follow_place,
     merge_communities,
     move_grid,
     rename_community,
+    rename_grids,
     split_community,
 )
 from domain.decision import BY_TIME, Actor, Context, Decided, Decision, Reading, drive, fold_facts
@@ -151,7 +170,9 @@ from domain.household import (
     EnrolVolunteer,
     HouseholdClosed,
     HouseholdMerged,
+    HouseholdMoveCalledOff,
     HouseholdMoved,
+    HouseholdMovePlanned,
     HouseholdRegistered,
     HouseholdSplit,
     MemberDied,
@@ -167,14 +188,18 @@ from domain.household import (
     register_member,
 )
 from domain.household_life import (
+    CallOffMove,
     CloseHousehold,
+    CompleteMove,
     LeaveHousehold,
     MergeHouseholds,
     MoveHousehold,
     MoveMember,
     RecordDeath,
     SplitHousehold,
+    call_off_move,
     close_household,
+    complete_move,
     leave_household,
     merge_households,
     move_household,
@@ -231,6 +256,24 @@ from domain.policy import (
     reject_policy,
     withdraw_policy,
 )
+from domain.recognition import (
+    AwardHonour,
+    CommendationRecorded,
+    HonourAwarded,
+    RecognitionWithdrawn,
+    RecordCommendation,
+    RecordTraining,
+    SettleStars,
+    StarAwarded,
+    StarWithdrawn,
+    TrainingRecorded,
+    WithdrawRecognition,
+    award_honour,
+    record_commendation,
+    record_training,
+    settle_stars,
+    withdraw_recognition,
+)
 from domain.redemption import (
     CollectManyRewards,
     CollectReward,
@@ -253,6 +296,7 @@ from domain.request import (
     ExpireRequest,
     FulfilRequest,
     FulfilWithRecord,
+    LapseOffer,
     MakeOffer,
     OfferAccepted,
     OfferMade,
@@ -260,6 +304,7 @@ from domain.request import (
     RequestAsked,
     RequestCancelled,
     RequestExpired,
+    RequestFollowed,
     RequestRescheduled,
     RescheduleRequest,
     WithdrawOffer,
@@ -269,6 +314,7 @@ from domain.request import (
     expire,
     fulfil,
     fulfil_with_record,
+    lapse_offer,
     offer,
     reschedule,
     withdraw,
@@ -370,12 +416,14 @@ MINUTES_CAPPED = MinutesCapped("household:H1", "pool:" + XINZHU, 30, "R1")
 HOURS_REVERSED = HoursReversed("household:H1", "issuance", 90, "R1", "S2", "duplicate")
 CAPPED_MINUTES_RETURNED = CappedMinutesReturned("pool:" + XINZHU, "household:H1", 30, "R1")
 POOL_FUNDED = PoolFunded("issuance", "pool:" + XINZHU, 600, "A1")
-MINUTES_GRANTED = MinutesGranted("pool:" + XINZHU, "household:H2", 120, "S2", "living-alone")
+MINUTES_GRANTED = MinutesGranted("pool:" + XINZHU, "household:H2", 120, "S2", "living-alone", date(2026, 11, 22))
 AGE_ATTESTED = AgeAttested("V3", 60, "S2")
 MINUTES_HELD = MinutesHeld("household:H2", 60, "request:Q1")
 MINUTES_RELEASED = MinutesReleased("household:H2", 60, "request:Q1")
 GRANT_APPROVED = GrantApproved("pool:" + XINZHU, "household:H2", 900, "G1", "S2")
-STARTING_MINUTES_GRANTED = StartingMinutesGranted("pool:" + XINZHU, "household:H2", 120, "H2", "S2", "low-income")
+STARTING_MINUTES_GRANTED = StartingMinutesGranted(
+    "pool:" + XINZHU, "household:H2", 120, "H2", "S2", "low-income", date(2026, 11, 22)
+)
 OPENING_BALANCE_CREDITED = OpeningBalanceCredited("issuance", "household:H2", 600, "H2", "OB1", "A1")
 MINUTES_TRANSFERRED = MinutesTransferred("household:H1", "household:H2", 60, "V1", "family", date(2026, 11, 22))
 MINUTES_DONATED = MinutesDonated("household:H1", "pool:" + XINZHU, 60, "V1")
@@ -395,6 +443,7 @@ REQUEST_RESCHEDULED = RequestRescheduled("Q1", at("11-24 08:00"), at("11-24 18:0
 REQUEST_FULFILLED = RequestFulfilled("Q1", "R1", "V1", "household:H2", 60)
 REQUEST_CANCELLED = RequestCancelled("Q1", "V3")
 REQUEST_EXPIRED = RequestExpired("Q1", "V1")
+REQUEST_FOLLOWED = RequestFollowed("Q1", "H1", JINHU, ())
 EVIDENCE_ATTACHED = EvidenceAttached("R1", "sheet", "cd" * 32, "S2", "staff")
 DOOR_CODE = "7K3MQ2XD9TBV4HRN"
 DOOR_CODE_MADE = DoorCodeMade(code_hash(DOOR_CODE), "H2", "V3", at("11-22 20:00"))
@@ -444,6 +493,8 @@ MEMBER_LEFT = MemberLeft("V1", "H1")
 MEMBER_MOVED = MemberMoved("V1", "H1", "H2")
 MEMBER_DIED = MemberDied("V1", "H1")
 HOUSEHOLD_MOVED = HouseholdMoved("H2", JINHU, (), date(2026, 11, 1))
+HOUSEHOLD_MOVE_PLANNED = HouseholdMovePlanned("H2", JINHU, (), date(2026, 12, 1), "S2")
+HOUSEHOLD_MOVE_CALLED_OFF = HouseholdMoveCalledOff("H2", "S2")
 HOUSEHOLD_SPLIT = HouseholdSplit("H1", "H8", XINZHU, (), ("V2",))
 HOUSEHOLD_MERGED = HouseholdMerged("H1", "H2", ("V1", "V2"))
 HOUSEHOLD_CLOSED = HouseholdClosed("H1", "moved-away", "pool:" + XINZHU, ("V1", "V2"))
@@ -452,6 +503,9 @@ COMMUNITY_RENAMED = CommunityRenamed(XINZHU, "新竹一社区", date(2026, 12, 1
 COMMUNITY_MERGED = CommunityMerged(XINZHU, JINHU, date(2026, 12, 1))
 COMMUNITY_DISSOLVED = CommunityDissolved(XINZHU, JINHU)
 GRID_MOVED = GridMoved(XINZHU, GRID, JINHU, ("第1网格",), date(2026, 12, 1))
+GRID_RENAMED = GridRenamed(XINZHU, GRID, "第5网格", date(2026, 12, 1))
+COMMUNITY_SPLIT = CommunitySplit(XINZHU, "新竹东社区", 60, date(2026, 12, 1))
+COMMUNITY_PARTED = CommunityParted(XINZHU, "新竹东社区")
 POLICY_PROPOSED = PolicyProposed("P1", date(2026, 12, 1), Policy(record_minutes_min=30), "A2")
 POLICY_PROPOSAL_REJECTED = PolicyProposalRejected("P1", "A1", "not-agreed")
 POLICY_PROPOSAL_WITHDRAWN = PolicyProposalWithdrawn("P1", "A2")
@@ -470,6 +524,20 @@ OPENING_BALANCE_REJECTED = OpeningBalanceRejected("OB1", "H2", "S2", "wrong-amou
 OPENING_BALANCE_WITHDRAWN = OpeningBalanceWithdrawn("OB1", "H2", "S1")
 EXPIRY_ANNOUNCED = ExpiryAnnounced("X1", "H1", 60, date(2026, 11, 22), date(2026, 10, 1), ("R1",))
 EXPIRY_CALLED_OFF = ExpiryCalledOff("X1", "H1", "spent")
+STAR_AWARDED = StarAwarded("V1", 1, 6000, 6030, 412)
+STAR_WITHDRAWN = StarWithdrawn("V1", 1, 5940, 530)
+HONOUR_AWARDED = HonourAwarded("N1", "V1", "年度优秀志愿者", "community", date(2026, 11, 20), "S2")
+TRAINING_RECORDED = TrainingRecorded("N2", "V1", "first-aid", 480, date(2026, 10, 18), "S2", "救护员初训")
+COMMENDATION_RECORDED = CommendationRecorded("N3", "V1", "表扬信", "新竹街道办事处", date(2026, 11, 1), "S2")
+RECOGNITION_WITHDRAWN = RecognitionWithdrawn("N1", "S2", "wrong-person")
+CERTIFICATE_CODE = "7K3MQ2XD9TBV4HRN"
+CERTIFICATE_ISSUED = CertificateIssued(
+    *("2026-000001", 1, "V1", date(2026, 1, 1), date(2026, 11, 21)),
+    (ServiceTotal("助洁", 60, 1), ServiceTotal("助餐", 180, 2)),
+    *(240, 3, 412, "ab" * 32, "青秀区时间银行", "S1", "S2", date(2026, 11, 22), date(2026, 11, 29)),
+    *(certificate_code_sha256(CERTIFICATE_CODE), "cd" * 32),
+)
+CERTIFICATE_REVOKED = CertificateRevoked("2026-000001", "S2", "mistake")
 
 FACT_EXAMPLES: Final[tuple[Fact, ...]] = (
     LEDGER_OPENED,
@@ -510,6 +578,7 @@ FACT_EXAMPLES: Final[tuple[Fact, ...]] = (
     REQUEST_FULFILLED,
     REQUEST_CANCELLED,
     REQUEST_EXPIRED,
+    REQUEST_FOLLOWED,
     EVIDENCE_ATTACHED,
     DOOR_CODE_MADE,
     CHECKED_IN,
@@ -537,6 +606,8 @@ FACT_EXAMPLES: Final[tuple[Fact, ...]] = (
     MEMBER_MOVED,
     MEMBER_DIED,
     HOUSEHOLD_MOVED,
+    HOUSEHOLD_MOVE_PLANNED,
+    HOUSEHOLD_MOVE_CALLED_OFF,
     HOUSEHOLD_SPLIT,
     HOUSEHOLD_MERGED,
     HOUSEHOLD_CLOSED,
@@ -545,6 +616,9 @@ FACT_EXAMPLES: Final[tuple[Fact, ...]] = (
     COMMUNITY_MERGED,
     COMMUNITY_DISSOLVED,
     GRID_MOVED,
+    GRID_RENAMED,
+    COMMUNITY_SPLIT,
+    COMMUNITY_PARTED,
     POLICY_PROPOSED,
     POLICY_PROPOSAL_REJECTED,
     POLICY_PROPOSAL_WITHDRAWN,
@@ -562,6 +636,14 @@ FACT_EXAMPLES: Final[tuple[Fact, ...]] = (
     OPENING_BALANCE_WITHDRAWN,
     EXPIRY_ANNOUNCED,
     EXPIRY_CALLED_OFF,
+    STAR_AWARDED,
+    STAR_WITHDRAWN,
+    HONOUR_AWARDED,
+    TRAINING_RECORDED,
+    COMMENDATION_RECORDED,
+    RECOGNITION_WITHDRAWN,
+    CERTIFICATE_ISSUED,
+    CERTIFICATE_REVOKED,
 )
 
 
@@ -647,6 +729,7 @@ COMMAND_EXAMPLES: Final[dict[Callable[[Any, Context], Decision], Any]] = {
     fulfil: FulfilRequest(request="Q2", started_at=at("11-22 09:00"), ended_at=at("11-22 10:00")),
     fulfil_with_record: FulfilWithRecord(request="Q2", record="R9"),
     cancel: CancelRequest(request="Q1"),
+    lapse_offer: LapseOffer(request="Q2", volunteer="V2"),
     expire: ExpireRequest(request="Q3"),
     attach_evidence: AttachEvidence(record="R1", kind="sheet", sha256="cd" * 32),
     make_door_code: MakeDoorCode(household="H2", code_hash=code_hash("0" * 16)),
@@ -690,6 +773,8 @@ COMMAND_EXAMPLES: Final[dict[Callable[[Any, Context], Decision], Any]] = {
     leave_household: LeaveHousehold(member="V1"),
     move_member: MoveMember(member="V1", into="H2"),
     record_death: RecordDeath(member="V1"),
+    call_off_move: CallOffMove(household="H2"),
+    complete_move: CompleteMove(household="H2"),
     move_household: MoveHousehold(household="H2", community=JINHU, moved_on=date(2026, 11, 1)),
     split_household: SplitHousehold(household="H1", into="H8", members=("V2",), minutes=0),
     merge_households: MergeHouseholds(household="H1", into="H2"),
@@ -705,7 +790,11 @@ COMMAND_EXAMPLES: Final[dict[Callable[[Any, Context], Decision], Any]] = {
     split_community: SplitCommunity(
         community=XINZHU, into="新竹东社区", grids=GRID, minutes=60, effective_on=date(2026, 12, 1)
     ),
+    rename_grids: RenameGrids(
+        community=XINZHU, names=(GridName(grid=GRID, name="第5网格"),), effective_on=date(2026, 12, 1)
+    ),
     complete_merger: CompleteMerger(community=XINZHU),
+    complete_split: CompleteSplit(community=XINZHU, into="新竹东社区"),
     follow_place: FollowPlace(household="H2"),
     propose_policy: ProposePolicy(proposal="P9", effective_on=date(2026, 12, 1), policy=Policy(record_minutes_min=30)),
     approve_policy: ApprovePolicy(proposal="P1"),
@@ -731,9 +820,30 @@ COMMAND_EXAMPLES: Final[dict[Callable[[Any, Context], Decision], Any]] = {
     withdraw_opening_balance: WithdrawOpeningBalance(household="H1", opening="OB2"),
     announce_expiry: AnnounceExpiry(household="H1", records=("R2",)),
     expire_minutes: ExpireMinutes(household="H1", announcement="X1"),
+    settle_stars: SettleStars(volunteer="V1", service_minutes=6030, counted_position=412),
+    award_honour: AwardHonour(recognition="N9", volunteer="V1", title="年度优秀志愿者", awarded_on=date(2026, 11, 20)),
+    record_training: RecordTraining(volunteer="V1", subject="first-aid", minutes=480, trained_on=date(2026, 10, 18)),
+    record_commendation: RecordCommendation(
+        volunteer="V1", title="表扬信", organisation="新竹街道办事处", commended_on=date(2026, 11, 1)
+    ),
+    withdraw_recognition: WithdrawRecognition(recognition="N1", reason="wrong-person"),
+    issue_certificate: IssueCertificate(
+        volunteer="V1",
+        since=date(2026, 1, 1),
+        until=date(2026, 11, 21),
+        in_charge="S1",
+        contact="0771-0000000",
+        counted=count_service(412, [("R1", "助餐", 90)]),
+        code_sha256=certificate_code_sha256(CERTIFICATE_CODE),
+        kept_sha256="cd" * 32,
+    ),
+    revoke_certificate: RevokeCertificate(certificate="2026-000001", reason="mistake"),
 }
 COMMANDS_OF_TIME: Final = frozenset(
-    {settle_silence, escalate_dispute, mark_overdue, expire, announce_expiry, expire_minutes}
+    {
+        *(settle_silence, escalate_dispute, mark_overdue, expire, lapse_offer, announce_expiry, expire_minutes),
+        *(complete_split, complete_move, settle_stars),
+    }
 )
 """Those that time alone gives."""
 
@@ -860,6 +970,7 @@ COMMAND_PASTS: Final[dict[Callable[[Any, Context], Decision], tuple[Fact, ...]]]
     **dict.fromkeys((state_case, decide_dispute, withdraw_dispute, escalate_dispute), IN_DISPUTE),
     **dict.fromkeys((check_out, close_visit, void_visit, mark_overdue), VISITED),
     **dict.fromkeys((offer, accept, withdraw, reschedule, fulfil, cancel, expire), REQUESTS),
+    lapse_offer: (*REQUESTS, MemberLeft("V2", "H1")),
     fulfil_with_record: (*REQUESTS, logged("R9", "11-22 09:00 - 10:00", volunteer="V2")),
     **{
         decide: REDEMPTIONS
@@ -869,10 +980,19 @@ COMMAND_PASTS: Final[dict[Callable[[Any, Context], Decision], tuple[Fact, ...]]]
     take_balance_along: (replace(POLICY_ADOPTED, version=2, policy=Policy(take_along=True)), HOURS_CONFIRMED),
     pay_in: (LEDGER_TRUSTED,),
     move_grid: (GridRegistered(JINHU, ("第1网格",)),),
+    call_off_move: (HOUSEHOLD_MOVE_PLANNED,),
+    complete_move: (replace(HOUSEHOLD_MOVE_PLANNED, moves_on=date(2026, 11, 22)),),
+    complete_split: (
+        CommunityRegistered("新竹东社区", "新竹东社区"),
+        replace(COMMUNITY_SPLIT, effective_on=date(2026, 11, 22)),
+        MinutesHeld("pool:" + XINZHU, 60, "split:新竹东社区"),
+    ),
     complete_merger: (replace(COMMUNITY_MERGED, effective_on=date(2026, 11, 22)),),
     follow_place: (replace(COMMUNITY_MERGED, effective_on=date(2026, 11, 22)),),
     **dict.fromkeys((approve_policy, reject_policy, withdraw_policy), PROPOSALS),
     **dict.fromkeys(MOVING_COMMANDS, MOVING_PAST),
+    withdraw_recognition: (HONOUR_AWARDED,),
+    revoke_certificate: (CERTIFICATE_ISSUED,),
 }
 """What must have happened beside the ordinary for an example command to be accepted."""
 

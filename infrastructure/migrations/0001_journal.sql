@@ -27,15 +27,15 @@ COMMENT ON COLUMN facts.data IS 'The exact bytes that evidence is computed over 
 CREATE VIEW facts_readable AS
     SELECT ledger, position, recorded_at, type, tags, convert_from(data, 'UTF8')::jsonb AS data FROM facts;
 
--- Where each tag occurs. The key is a hash of tag and ledger: half the size of the text, and any length of tag fits.
--- Whoever reads by it compares the fact's own tags. docs/decisions/0002-journal-index.md has the figures.
+-- Where each tag occurs: one number a tag of a fact, 34 bits of a hash of tag and ledger before the last 30 bits of the
+-- position, so that one tag's positions follow each other in the index. Beyond the first 2^30 positions, each next
+-- 2^30 have hashes of their own. Whoever reads by it compares the fact's own tags.
+-- docs/decisions/0002-journal-index.md has the figures.
 CREATE TABLE fact_tags (
-    tag_key  bigint NOT NULL,
-    position bigint NOT NULL,
-    ledger   text   NOT NULL
+    tag_key bigint NOT NULL
 );
 
-CREATE INDEX fact_tags_by_key ON fact_tags (tag_key, position);
+CREATE INDEX fact_tags_by_key ON fact_tags (tag_key);
 
 
 -- What the database itself refuses ------------------------------------------------------------------------------
@@ -87,6 +87,7 @@ CREATE FUNCTION admit_facts() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = public, pg_temp SET enable_seqscan = off SET jit = off AS $$
 DECLARE
     added record;
+    seed bigint;
 BEGIN
     FOR added IN
         SELECT ledger, min(position) AS first, max(position) AS last, count(*) AS facts,
@@ -104,9 +105,14 @@ BEGIN
                 added.first, added.last, added.ledger
                 USING ERRCODE = 'insufficient_privilege', HINT = 'Facts are added by append_facts().';
         END IF;
+        FOR epoch IN (added.first >> 30) .. (added.last >> 30) LOOP
+            seed := hashtextextended(added.ledger, epoch);
+            -- In order, since neighbours share a way down the index.
+            INSERT INTO fact_tags (tag_key)
+            SELECT hashtextextended(unnest(tags), seed) << 30 | (position & 1073741823) AS key
+            FROM new_facts WHERE ledger = added.ledger AND position >> 30 = epoch ORDER BY key;
+        END LOOP;
     END LOOP;
-    INSERT INTO fact_tags (tag_key, position, ledger)
-    SELECT hashtextextended(unnest(tags), hashtextextended(ledger, 0)), position, ledger FROM new_facts;
     RETURN NULL;
 END
 $$;
@@ -175,18 +181,23 @@ BEGIN
 END
 $$;
 
--- Facts with after < position <= upto that have one of the tags at least, each once, in order. One index probe a tag,
--- whatever the planner believes (OFFSET 0 keeps it from merging the probes into a scan).
+-- Facts with after < position <= upto that have one of the tags at least, each once, in order; upto is no further than
+-- the head. One index probe a tag, whatever the planner believes (OFFSET 0 keeps it from merging the probes into a
+-- scan).
 CREATE FUNCTION facts_tagged(in_ledger text, in_tags text[], after bigint, upto bigint)
     RETURNS SETOF facts LANGUAGE plpgsql STABLE SET enable_seqscan = off SET jit = off AS $$
 BEGIN
     RETURN QUERY
     SELECT fact.* FROM (
-        SELECT found.position, array_agg(tag) AS tags
-        FROM unnest(in_tags) AS tag CROSS JOIN LATERAL (
-            SELECT fact_tags.position FROM fact_tags
-            WHERE tag_key = hashtextextended(tag, hashtextextended(in_ledger, 0))
-                AND fact_tags.position > after AND fact_tags.position <= upto
+        SELECT found.position, array_agg(wanted.tag) AS tags
+        FROM (
+            SELECT tag, epoch << 30 AS start, hashtextextended(tag, hashtextextended(in_ledger, epoch)) << 30 AS key
+            FROM unnest(in_tags) AS tag CROSS JOIN generate_series(after >> 30, upto >> 30) AS epoch
+            OFFSET 0
+        ) AS wanted CROSS JOIN LATERAL (
+            SELECT wanted.start + (tag_key & 1073741823) AS position FROM fact_tags
+            WHERE tag_key BETWEEN wanted.key + greatest(after + 1 - wanted.start, 0)
+                AND wanted.key + least(upto - wanted.start, 1073741823)
             OFFSET 0
         ) AS found
         GROUP BY found.position

@@ -54,8 +54,8 @@ class Volunteer:
         self._day = day
 
     def hours(self, **changes: Any) -> dict[str, Any]:
-        """A claim for an hour of yesterday's morning; ``hour`` names another."""
-        start = self._day + timedelta(hours=changes.pop("hour", 9))
+        """A claim for an hour of yesterday's morning; ``hour`` names another, ``days_ago`` another day."""
+        start = self._day + timedelta(days=1 - changes.pop("days_ago", 1), hours=changes.pop("hour", 9))
         body = {
             "volunteer": self.number,
             "service": "助餐",

@@ -117,6 +117,10 @@ READS = (
     "/v1/queues/to-confirm",
     "/v1/solvency",
     "/v1/signals",
+    "/v1/volunteers/V1/recognition",
+    "/v1/certificates",
+    "/v1/certificates/2026-000001",
+    "/v1/published-certificates",
 )
 
 

@@ -15,7 +15,10 @@ from projections.queue import QUEUES
 from tests.api.processes import answer, run
 from tests.api.service import JINHU, XINZHU, Api, Volunteer
 
-BOARDS = ("/v1/queues", "/v1/queues/to-confirm", "/v1/solvency", "/v1/signals")
+BOARDS = (
+    *("/v1/queues", "/v1/queues/to-confirm", "/v1/late-entries", "/v1/late-entries/counts"),
+    *("/v1/solvency", "/v1/signals"),
+)
 
 
 def counts(api: Api, by: str, **asked: Any) -> dict[str, int]:
@@ -66,6 +69,27 @@ def test_a_queue_says_what_waits_in_it_and_comes_in_pages(api: Api) -> None:
         after = page["next"]
     assert pages == everything
     assert len(pages) >= 3
+
+
+def test_a_late_entry_is_listed_with_its_reason_after_it_is_confirmed_too(api: Api) -> None:
+    before = api.read("/v1/late-entries/counts", "S1")["records"]
+    anna = api.new_volunteer()
+    api.logged(anna, days_ago=2, late_reason="forgotten")  # in time, so nothing is kept of it
+    record = api.logged(anna, days_ago=9, late_reason="no-network")
+    assert api.read(f"/v1/hours/{record}", "S1")["late_reason"] == "no-network"
+    api.wrote(f"/v1/hours/{record}/confirmation", None, "S1")
+    counts = api.read("/v1/late-entries/counts", "S1")
+    assert counts["records"] == before + 1
+    assert counts["items"][0]["community"] == XINZHU
+    assert sum(each["records"] for each in counts["items"]) == counts["records"]
+    last = api.read("/v1/late-entries", "auditor", status="confirmed", limit=500)["items"][-1]
+    assert (last["record"], last["days_late"], last["late_reason"], last["status"]) == (
+        *(record, 9, "no-network"),
+        "confirmed",
+    )
+    first = api.read("/v1/late-entries", "S1", limit=1)
+    assert len(first["items"]) == 1
+    assert api.read("/v1/late-entries", "S9", since="2199-01-01")["items"] == []
 
 
 def test_a_queue_that_there_is_not_is_not_found(api: Api) -> None:
@@ -135,7 +159,7 @@ def test_an_answer_is_kept_for_a_while_unless_a_fresher_one_is_asked_for(api: Ap
     assert api.read(path, "auditor")["position"] >= position
 
 
-@pytest.mark.parametrize("path", BOARDS[:1] + BOARDS[2:])
+@pytest.mark.parametrize("path", BOARDS[:1] + BOARDS[3:])
 def test_what_is_asked_while_too_much_is_counted_is_told_to_come_back(
     api: Api, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
@@ -175,16 +199,19 @@ def test_each_board_is_one_json_document(sample_set: dict[str, str], sample: tup
     assert [cell["community"] for cell in one["issued_by_community"]] == [XINZHU]
 
 
-@pytest.mark.parametrize("command", ["queues", "solvency", "signals"])
+@pytest.mark.parametrize("command", ["queues", "late-entries", "solvency", "signals"])
 def test_each_board_is_plain_to_read(sample_set: dict[str, str], command: str) -> None:
     done = run(command, **sample_set)
     assert (done.returncode, done.stderr) == (0, "")
     assert "合成数据" in done.stdout
     shown = {"queues": "待确认 To confirm", "solvency": "合计 total", "signals": "always-round: "}
+    shown["late-entries"] = "补登 late: 0"  # all of the sample was imported
     assert shown[command] in done.stdout
 
 
 def test_the_command_line_takes_days_as_they_are_written(sample_set: dict[str, str]) -> None:
     found = answer("signals", "--since", "2024-02-29", **sample_set)
     assert (found["since"], found["until"]) == ("2024-02-29", str(date.fromisoformat(found["until"])))
+    late = answer("late-entries", "--since", "2024-02-29", "--until", "2024-03-31", **sample_set)
+    assert (late["since"], late["until"], late["items"]) == ("2024-02-29", "2024-03-31", [])
     assert run("signals", "--since", "yesterday", **sample_set).returncode == 2

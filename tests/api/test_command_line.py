@@ -5,24 +5,29 @@ import re
 import shutil
 import signal
 import socket
+import subprocess
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import httpx
 import psycopg
 import pytest
 import typer.main
+from eventsourcing.dcb.api import DCBAppendCondition, DCBEvent, DCBQuery
 
 from api.command_line import app as command_line
 from api.wiring import timebank
 from application.replay import replay
 from application.sample import SampleSummary
+from infrastructure.embedded import DiskFull
 from tests.api.processes import ServiceProcess, answer, free_port, run, services, until
 from tests.conftest import settings_for
+from tests.contract.test_embedded import needs_root, small_disk
 
 SMALL = ("--households-served", 20, "--hours", 400)
 
@@ -110,13 +115,32 @@ def test_answers_for_people_are_plain_where_there_is_no_terminal(sample_set: dic
         assert done.stdout.strip()
 
 
+def test_every_refused_row_is_one_line_where_there_is_no_terminal(sample_set: dict[str, str], hours_csv: Path) -> None:
+    problems = answer("import", hours_csv, "--dry-run", status=1, **sample_set)["problems"]
+    lines = run("import", hours_csv, "--dry-run", **sample_set).stdout.splitlines()
+    for problem in problems:
+        told = [line for line in lines if line.split()[:2] == [str(problem["row"]), problem["field"]]]
+        assert len(told) == 1
+        assert problem["reason_zh"] in told[0]
+        assert problem["reason_en"] in told[0]
+
+
 ERRORS: dict[str, tuple[tuple[object, ...], dict[str, object], str]] = {
     "a bad date": (("figures", "--as-of", "31.10.2026"), {}, "2026-10-31"),
     "a bad time": (("replay", "--as-of", "noon"), {}, "T18:00:00"),
     "an unknown household": (("balance", "H-NONE"), {}, "H-NONE"),
+    "a household that can't be one": (("balance", "H\udcff"), {}, "household's number"),
+    "a pool that can't be one": (("balance", "--pool", "\udcff"), {}, "community's name"),
     "an unknown pool": (("balance", "--pool", "没有社区"), {}, "社区“没有社区”没有登记"),
     "a ledger that is not open": (("figures",), {"TIMEBANK_LEDGER": "elsewhere"}, "timebank db open"),
     "a bad port": (("serve",), {"PORT": "http"}, "PORT"),
+    "a host that is none": (("serve",), {"TIMEBANK_HOST": "no host"}, "TIMEBANK_HOST"),
+    "a directory that is no text": (("db", "status"), {"TIMEBANK_DATA": "no-\udcff"}, "TIMEBANK_DATA"),
+    "a community that can't be one": (
+        ("token", "add", "--role", "staff", "--person", "S1", "--community", "\udcff"),
+        {},
+        "community's name",
+    ),
     "a bad ledger": (("figures",), {"TIMEBANK_LEDGER": "Bad Name"}, "TIMEBANK_LEDGER"),
     "a file that is not there": (("import", "no-such-file.csv"), {}, "no-such-file.csv"),
     "a directory for a file": (("import", "/"), {}, "/"),
@@ -164,6 +188,50 @@ def test_a_port_in_use_is_named_before_anything_is_started(tmp_path: Path) -> No
             assert f"127.0.0.1:{port}" in done.stderr
             assert "PORT=" in done.stderr
     assert not (tmp_path / "data").exists()
+
+
+@needs_root
+def test_a_disk_that_fills_up_at_work_is_named_and_what_was_recorded_is_there_once_there_is_room(
+    tmp_path: Path,
+) -> None:
+    with small_disk(tmp_path / "disk", 130) as disk:
+        data = {"TIMEBANK_DATA": disk / "data"}
+        done = run("demo", "--no-serve", **data)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.splitlines()[-1] == f"timebank: {DiskFull(disk / 'data')}"
+        subprocess.run(["mount", "-o", "remount,size=400m", disk], check=True)
+        assert run("demo", "--no-serve", *SMALL, **data).returncode == 0
+        assert answer("replay", **data)["differences"] == []
+
+
+@pytest.mark.parametrize("command", [("serve",), ("figures",), ("replay",), ("rebuild",)])
+def test_a_fact_of_an_unknown_type_stops_every_command_with_one_line(
+    sample_set: dict[str, str], command: tuple[str, ...]
+) -> None:
+    with timebank(settings_for(sample_set["TIMEBANK_DATABASE_URL"])) as bank:
+        later = DCBEvent("moon-landed.v9", b"{}", ["moon:1"])
+        bank.store.journal.append_facts([later], DCBAppendCondition(DCBQuery(), bank.store.head()))
+    done = run(*command, PORT=free_port(), **sample_set)
+    lines = [line for line in done.stderr.splitlines() if not line.endswith("…")]
+    assert (done.returncode, done.stdout, len(lines)) == (1, "", 1), done.stderr
+    assert "moon-landed.v9" in lines[0]
+
+
+def has_ipv6() -> bool:
+    with contextlib.suppress(OSError), socket.socket(socket.AF_INET6) as probe:
+        probe.bind(("::1", 0))
+        return True
+    return False
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
+def test_a_service_can_be_bound_to_an_address_of_ipv6(sample_set: dict[str, str]) -> None:
+    service = ServiceProcess(TIMEBANK_HOST="::1", **sample_set)
+    service.address = f"http://[::1]:{service.port}"
+    try:
+        service.wait_until_it_answers()
+    finally:
+        service.end(signal.SIGTERM)
 
 
 # ── Import ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -344,6 +412,9 @@ def test_replay_up_to_a_position_and_up_to_a_time(sample_set: dict[str, str], sa
     before = datetime.now(UTC) - timedelta(days=1)
     assert answer("replay", "--as-of", before.isoformat(), **sample_set)["position"] == 0
     assert answer("replay", "--as-of", datetime.now(UTC).isoformat(), **sample_set)["position"] == head
+    today = datetime.now(ZoneInfo("Asia/Shanghai")).date()
+    assert answer("replay", "--as-of", today - timedelta(days=1), **sample_set)["position"] == 0
+    assert answer("replay", "--as-of", today, **sample_set)["position"] == head
     assert run("replay", "--to", "1", "--as-of", "2026-01-01", **sample_set).returncode == 2
 
 
@@ -378,7 +449,9 @@ def test_a_demo_killed_in_the_middle_is_completed_and_a_third_adds_nothing(tmp_p
     again = run(*demo, TIMEBANK_DATA=data)
     assert again.returncode == 0
     assert "导入" not in again.stderr
-    assert len(re.findall(r"^  (?:volunteer|staff|auditor|admin) +tb_\S{43} ", again.stdout, re.MULTILINE)) == 4
+    assert "情景" not in again.stderr
+    roles = "volunteer|staff|auditor|admin|partner"
+    assert len(re.findall(rf"^  (?:{roles}) +tb_\S{{43}} ", again.stdout, re.MULTILINE)) == 5
     assert answer("figures", TIMEBANK_DATA=data) == figures
     assert answer("replay", TIMEBANK_DATA=data)["differences"] == []
     until(lambda: nothing_runs_in(data))

@@ -4,11 +4,13 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from api.due import DUE, run_due
-from api.wiring import Timebank
+from api.wiring import Timebank, known
+from domain.account import Account
 from tests.api.service import GRID, JINHU, RARE, XINZHU, Api, register_places, serving
 
 OpenBank = Callable[..., Timebank]
 
+SPLITTING = [kind for kind in DUE if kind.name == "community-split"]
 MOVING = [kind for kind in DUE if kind.name in ("community-merger", "household-follows")]
 
 
@@ -114,3 +116,32 @@ def test_a_grid_moves_and_a_community_is_split(open_bank: OpenBank) -> None:
         assert run_due(bank, datetime.now(bank.zone), MOVING).done["household-follows"] == 1
         home = api.read("/v1/households/H-A", "S9")
         assert (home["community"], home["grid"]) == (JINHU, "第1网格")
+
+
+def test_a_planned_split_shares_the_pool_on_its_day_once(open_bank: OpenBank) -> None:
+    bank = open_bank()
+    with serving(bank) as api:
+        register_places(api)
+        api.wrote("/v1/pools/funding", {"community": XINZHU, "minutes": 600}, "admin")
+        now = datetime.now(bank.zone)
+        day = now + timedelta(days=3)
+        split = {"community": XINZHU, "into": "新竹东社区", "grids": [GRID[0]], "minutes": 200}
+        api.wrote("/v1/community-splits", {**split, "effective_on": day.date().isoformat()}, "admin")
+        assert (pool(api, XINZHU), known(bank.store, Account.of("pool:" + XINZHU)).held_minutes) == (600, 200)
+        assert run_due(bank, now, SPLITTING).done == {"community-split": 0}
+        assert run_due(bank, day, SPLITTING).refused == {"community-split": 1}  # the journal's own day hasn't come
+        assert (pool(api, XINZHU), pool(api, "新竹东社区")) == (600, 0)
+
+
+def test_two_grids_swap_their_names_from_a_day_on(api: Api) -> None:
+    today = datetime.now(api.bank.zone).date().isoformat()
+    for grid in ("甲网格", "乙网格"):
+        api.wrote("/v1/grids", {"community": JINHU, "grid": [grid]}, "admin")
+    names = [{"grid": ["甲网格"], "name": "乙网格"}, {"grid": ["乙网格"], "name": "甲网格"}]
+    body = {"community": JINHU, "names": names, "effective_on": today}
+    api.problem(api.post("/v1/grid-names", {**body, "names": names[:1]}, "admin"), 422, "grid-name-taken")
+    api.problem(api.post("/v1/grid-names", body, "S9"), 403, "role-not-allowed")
+    api.wrote("/v1/grid-names", body, "admin")
+    items = api.read(f"/v1/communities/{JINHU}/grids", limit=500)["items"]
+    called = {item["grid"]: item["name"] for item in items}
+    assert (called["甲网格"], called["乙网格"]) == ("乙网格", "甲网格")

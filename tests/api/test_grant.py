@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from api.wiring import Timebank, known
-from domain.account import Account, FundPool, fund_pool
+from domain.account import Account, FundPool, GrantMinutes, GrantNeedsApproval, fund_pool, grant_minutes
 from domain.decision import Actor
 from domain.grant import (
     ApproveGrant,
@@ -35,7 +35,9 @@ def test_what_is_too_much_for_one_is_proposed_by_one_and_approved_by_another(car
     needy = careful.new_household()
     careful.wrote("/v1/pools/funding", {"community": XINZHU, "minutes": 300}, "admin")
     grant = {"household": needy, "minutes": 101, "need": "illness"}
-    careful.problem(careful.post("/v1/grants", grant, "S1"), 422, "grant-needs-approval")
+    careful.wrote("/v1/grants", grant | {"minutes": 60}, "S1")
+    split = careful.problem(careful.post("/v1/grants", grant | {"minutes": 41}, "S2"), 422, "grant-needs-approval")
+    assert (split["granted_minutes"], split["days"], split["grant_minutes_alone_max"]) == (60, 30, 100)
     number = careful.wrote("/v1/grant-proposals", grant, "S1")["grant"]
     (waiting,) = careful.read("/v1/grant-proposals", "S2", status="open")["items"]
     assert (waiting["grant"], waiting["household"], waiting["minutes"], waiting["community"]) == (
@@ -50,7 +52,7 @@ def test_what_is_too_much_for_one_is_proposed_by_one_and_approved_by_another(car
     careful.problem(careful.post(path + "/withdrawal", None, "S2"), 403, "proposed-by-another")
     assert careful.wrote(path + "/approval", None, "S2")["facts"] == ["grant-approved.v1"]
     balance = careful.read(f"/v1/households/{needy}/balance", "S1")
-    assert (balance["balance_minutes"], balance["granted_minutes"]) == (101, 101)
+    assert (balance["balance_minutes"], balance["granted_minutes"]) == (161, 161)
     careful.problem(careful.post(path + "/approval", None, "admin"), 409, "grant-already-settled")
     (settled,) = careful.read("/v1/grant-proposals", "auditor", status="approved")["items"]
     assert (settled["grant"], settled["settled_by"]) == (number, "S2")
@@ -114,6 +116,21 @@ def test_of_sixteen_who_approve_one_grant_exactly_one_does(open_bank: OpenBank, 
         assert outcomes.count(StartingGrantAlreadyGiven(needy)) == RACERS - 1
     assert known(bank.store, Account.of("household:" + needy)).balance_minutes == 360
     assert known(bank.store, Account.of("pool:" + XINZHU)).balance_minutes == 10_000 - 360
+
+
+@pytest.mark.parametrize("loops", [1, 4])
+def test_sixteen_small_grants_at_once_come_to_no_more_than_one_person_may_give(open_bank: OpenBank, loops: int) -> None:
+    bank = open_bank(grant_minutes_alone_max=100)
+    with Api(bank, "http://none") as api:
+        register_places(api)
+        needy = api.new_household()
+        api.record((fund_pool, FundPool(community=XINZHU, minutes=10_000)))
+        small = GrantMinutes(household=needy, minutes=30, need="illness")
+        granters = [Actor(f"S{number}", "staff", XINZHU) for number in range(RACERS)]
+        outcomes = race(bank, loops, [(grant_minutes, small, one) for one in granters])
+    assert won(outcomes) == 3
+    assert outcomes.count(GrantNeedsApproval(30, 90, 30, 100)) == RACERS - 3
+    assert known(bank.store, Account.of("household:" + needy)).balance_minutes == 90
 
 
 @pytest.mark.parametrize("loops", [1, 4])

@@ -1,12 +1,14 @@
 """Households that live, over HTTP: decided by staff, seen by those whom it concerns, and no minute lost on the way."""
 
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
 from threading import Barrier
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
+from api.due import DUE, run_due
 from application.write_loop import Accepted, Ticket, Writer
 from domain.account import MinutesHeld, MinutesReleased
 from domain.decision import Actor
@@ -92,7 +94,7 @@ def test_a_household_moves_and_is_then_its_new_communitys(api: Api) -> None:
     api.problem(api.get(f"/v1/households/{anna.household}/balance", "S1"), 404, "unknown-household")
     api.problem(api.post("/v1/household-moves", body, "S9"), 422, "same-place")
     late = {**body, "community": XINZHU, "moved_on": "2999-01-01"}
-    api.problem(api.post("/v1/household-moves", late, "S9"), 422, "not-yet")
+    api.problem(api.post("/v1/household-moves", late, "S9"), 422, "too-far-ahead")
 
 
 def test_a_household_is_split_and_its_history_stays(api: Api) -> None:
@@ -194,3 +196,51 @@ def test_only_staff_decide_and_nobody_about_their_own_household(api: Api, path: 
     if "into" in body:
         own["into"] = f"{anna.household}-N" if "members" in body else api.new_household()
     api.problem(api.post(path, own, "own"), 403, "decided-by-member")
+
+
+def test_a_move_is_planned_done_by_time_once_and_can_be_called_off(api: Api) -> None:
+    anna = earned(api)
+    today = datetime.now(api.bank.zone).date()
+    body = {"household": anna.household, "community": JINHU, "moved_on": (today + timedelta(days=9)).isoformat()}
+    assert api.wrote("/v1/household-moves", body, "S1")["facts"] == ["household-move-planned.v1"]
+    found = api.read(f"/v1/households/{anna.household}", anna.number)
+    assert (found["community"], found["moves_on"], found["moves_to"]) == (XINZHU, body["moved_on"], JINHU)
+    assert api.post(f"/v1/household-moves/{anna.household}/cancellation", None, "S9").status_code == 404
+    answer = api.wrote(f"/v1/household-moves/{anna.household}/cancellation", None, "S1")
+    assert answer["facts"] == ["household-move-called-off.v1"]
+    api.problem(api.post(f"/v1/household-moves/{anna.household}/cancellation", None, "S1"), 422, "no-move-planned")
+    assert api.read(f"/v1/households/{anna.household}", anna.number)["moves_on"] is None
+
+
+def test_what_a_merged_household_asked_for_is_its_successors_to_see_and_to_accept(api: Api) -> None:
+    anna, berta, carl = api.new_volunteer(), api.new_volunteer(), api.new_volunteer()
+    start = datetime.now(api.bank.zone).replace(hour=9, minute=0, second=0, microsecond=0) + timedelta(days=2)
+    ask = {
+        "household": anna.household,
+        "service": "陪诊",
+        "earliest_at": start.isoformat(),
+        "latest_at": (start + timedelta(hours=4)).isoformat(),
+        "estimated_minutes": 60,
+    }
+    asked = api.wrote("/v1/requests", ask, anna.number)["request"]
+    for who in (berta, carl):
+        api.wrote(f"/v1/requests/{asked}/offers", {"volunteer": who.number}, who.number)
+    waiting = api.logged(carl, recipient_household=anna.household, hour=16)
+    api.wrote("/v1/household-mergers", {"household": anna.household, "into": berta.household}, "S1")
+    assert api.read(f"/v1/requests/{asked}", berta.number)["household"] == berta.household
+    assert asked in [row["request"] for row in api.read("/v1/requests/open", carl.number, limit=500)["items"]]
+    # Whoever is of the household by now can't serve it, and their offer lapses with time.
+    lapsing = [kind for kind in DUE if kind.name == "offers lapsed"]
+    assert run_due(api.bank, datetime.now(api.bank.zone), lapsing).done == {"offers lapsed": 1}
+    assert run_due(api.bank, datetime.now(api.bank.zone), lapsing).done == {"offers lapsed": 0}
+    api.wrote(f"/v1/requests/{asked}/acceptance", {"volunteer": carl.number}, berta.number)
+    # What was served before is listed for, read and confirmed by the household that stands for it now.
+    listed = api.read("/v1/hours", berta.number, recipient_household=anna.household)["items"]
+    assert waiting in [row["record"] for row in listed]
+    assert api.read(f"/v1/hours/{waiting}", berta.number)["status"] == "logged"
+    api.wrote(f"/v1/hours/{waiting}/confirmation", None, berta.number)
+    assert api.read(f"/v1/households/{anna.household}/statement", berta.number)["items"] == []
+    api.problem(api.get(f"/v1/households/{anna.household}/statement", carl.number), 404, "unknown-household")
+    body = {"household": berta.household, "cause": "moved-away"}
+    found = api.problem(api.post("/v1/household-closures", body, "S1"), 422, "requests-still-open")
+    assert found["requests"] == asked

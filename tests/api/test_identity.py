@@ -29,6 +29,8 @@ PUBLIC = {
         "/v1/problems",
         "/v1/problems/{code}",
         "/v1/key",
+        "/v1/published-certificates",
+        "/v1/certificates/{certificate}/verification",
     )
 }
 CALLER = {"volunteer": "volunteer", "staff": "S1", "auditor": "auditor", "admin": "admin", "partner": "partner"}
@@ -119,6 +121,7 @@ def test_another_role_is_told_so_and_a_named_one_gets_through(api: Api) -> None:
 def test_nobody_but_an_administrator_writes_rules_communities_or_funds(api: Api) -> None:
     only_admin = {route.path for _, _, route in calls(api) if roles_of(route) == ("admin",)}
     places = {f"/v1/{what}" for what in ("community-names", "community-mergers", "community-splits", "grid-moves")}
+    places.add("/v1/grid-names")
     proposal = "/v1/policies/proposals"
     rules = {"/v1/policies", *(f"{proposal}/{{proposal}}/{done}" for done in ("approval", "rejection", "withdrawal"))}
     assert only_admin - {proposal} == {"/v1/communities", "/v1/pools/funding", "/v1/trusted-ledgers", *places, *rules}

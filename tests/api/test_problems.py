@@ -139,6 +139,18 @@ PATHS = (
     "/v1/queues?community={}",
     "/v1/solvency?community={}",
     "/v1/signals?since={}",
+    "/v1/volunteers/{}/recognition",
+    "/v1/certificates/{}",
+    "/v1/certificates?community={}",
+    "/v1/certificates?volunteer={}",
+    "/v1/certificates?after={}",
+    "/v1/certificates/{}/verification?code=X",
+    "/v1/certificates/2026-000001/verification?code={}",
+    "/v1/published-certificates?after={}",
+    "/v1/notices?kind={}",
+    "/v1/notices?since={}",
+    "/v1/notices?after={}",
+    "/v1/notices/failed?after={}",
 )
 
 
@@ -158,7 +170,7 @@ def test_odd_paths_and_questions_are_answered_in_good_order(api: Api, odd: str) 
 @pytest.mark.parametrize(
     ("method", "path", "status", "code"),
     [
-        ("GET", "/", 404, "not-found"),
+        ("POST", "/", 405, "method-not-allowed"),
         ("GET", "/v2/hours", 404, "not-found"),
         ("POST", "/nowhere", 404, "not-found"),
         ("OPTIONS", "/v1/hours", 405, "method-not-allowed"),

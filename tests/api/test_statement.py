@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from threading import Barrier
 from typing import Any
 from uuid import uuid4
@@ -18,6 +19,8 @@ from domain.policy import AdoptPolicy, Policy
 from domain.statement import BalanceStatement
 from infrastructure.settings import Settings
 from infrastructure.signing import create_key, read_key
+from tests.api.processes import answer as command_answer
+from tests.api.processes import run
 from tests.api.service import XINZHU, Api, Volunteer, register_places, serving
 from tests.conftest import FIRST_DAY, assert_conserved, settings_for
 
@@ -227,3 +230,35 @@ def test_trusted_ledgers_are_listed_and_trusted_once(both: tuple[Api, Api]) -> N
     listed = received.read("/v1/trusted-ledgers", "auditor")["items"]
     assert [(item["ledger"], item["key"], item["trusted_by"]) for item in listed] == [(*key.values(), "admin")]
     assert XINZHU not in str(listed)
+
+
+def desk(api: Api) -> dict[str, object]:
+    """The settings of a desk of this ledger, with the token of its staff."""
+    settings = api.bank.settings
+    assert settings.database_url is not None
+    return {
+        "TIMEBANK_DATABASE_URL": settings.database_url.get_secret_value(),
+        "TIMEBANK_LEDGER": api.bank.name,
+        "TIMEBANK_DATA": settings.data,
+        "TIMEBANK_TOKEN": api.tokens["S1"],
+    }
+
+
+def test_a_statement_is_issued_shown_and_paid_in_once_on_the_command_line(
+    both: tuple[Api, Api], tmp_path: Path
+) -> None:
+    left, received = both
+    anna, home = earned(left), received.new_household()
+    issued = command_answer("statement", "issue", anna.household, received.bank.name, **desk(left))
+    assert issued["facts"] == ["household-closed.v1", "balance-taken-along.v1"]
+    note = run("statement", "show", issued["statement"], **desk(left)).stdout
+    # The copy is as good as that of the route: what was altered is refused, and each is paid in once.
+    file, altered = tmp_path / "statement.txt", tmp_path / "altered.txt"
+    file.write_text(note)
+    altered.write_text(note.replace('"minutes":60', '"minutes":61'))
+    refused = run("statement", "pay-in", home, altered, **desk(received))
+    assert (refused.returncode, "it was altered" in refused.stderr) == (1, True)
+    paid = command_answer("statement", "pay-in", home, file, **desk(received))
+    assert (paid["facts"], paid["minutes"]) == (["balance-paid-in.v1"], 60)
+    again = run("statement", "pay-in", home, file, **desk(received))
+    assert (again.returncode, "only once" in again.stderr) == (1, True)

@@ -536,10 +536,14 @@ def test_what_excel_spoilt_is_named(write_xlsx: Write, field: str, value: Any, r
 
 def edited_xlsx(path: Path, edit: Callable[[str, bytes], bytes], compression: int = zipfile.ZIP_DEFLATED) -> Path:
     with zipfile.ZipFile(path) as package:
-        parts = {name: package.read(name) for name in package.namelist()}
+        parts = {name: edit(name, package.read(name)) for name in package.namelist()}
+    return pack(path, parts, compression)
+
+
+def pack(path: Path, parts: dict[str, bytes], compression: int = zipfile.ZIP_DEFLATED) -> Path:
     with zipfile.ZipFile(path, "w", compression) as package:
         for name, content in parts.items():
-            package.writestr(name, edit(name, content))
+            package.writestr(name, content)
     return path
 
 
@@ -724,6 +728,18 @@ def test_a_zip_with_a_password_is_refused(write_xlsx: Write) -> None:
 def test_a_zip_bomb_is_refused(write_xlsx: Write, part: str) -> None:
     path = write_xlsx(CHINESE, CELLS)
     edited_xlsx(path, lambda name, content: content + b" " * (20 << 20) if name == part else content)
+    assert "unpacks to too much" in refusal(path).en
+
+
+def test_a_zip_bomb_under_a_name_that_no_office_gives_a_sheet_is_refused(write_xlsx: Write) -> None:
+    path = write_xlsx(CHINESE, CELLS)
+    usual, unusual = "xl/worksheets/sheet1.xml", "xl/cells/sheet1.dat"
+    with zipfile.ZipFile(path) as package:
+        parts = {name: package.read(name).replace(usual.encode(), unusual.encode()) for name in package.namelist()}
+    parts[unusual] = parts.pop(usual)
+    pack(path, parts)
+    assert only_row(path) == ROW
+    pack(path, parts | {unusual: parts[unusual] + b" " * (20 << 20)})
     assert "unpacks to too much" in refusal(path).en
 
 

@@ -8,8 +8,19 @@ from random import Random
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
-from application.policy_dry_run import AffectedRecord, DryRunReport, Effect, Setting, Sums, Uncovered, dry_run
+from application.policy_dry_run import (
+    EPOCH,
+    AffectedDecision,
+    AffectedRecord,
+    DryRunReport,
+    Effect,
+    Setting,
+    Sums,
+    Uncovered,
+    dry_run,
+)
 from domain.account import (
     Account,
     CappedMinutesReturned,
@@ -18,11 +29,22 @@ from domain.account import (
     HoursConfirmed,
     HoursReversed,
     MinutesCapped,
+    MinutesDonated,
     fund_pool,
     grant_minutes,
 )
 from domain.decision import Actor, Context, Decision, Reading, drive, fold_facts
+from domain.dispute import EscalateDispute, OpenDispute, escalate_dispute, open_dispute
+from domain.expiry import AnnounceExpiry, ExpireMinutes, announce_expiry, expire_minutes
 from domain.fact import Envelope, Fact, Recorded
+from domain.grant import (
+    ApproveGrant,
+    GrantStartingMinutes,
+    ProposeGrant,
+    approve_grant,
+    grant_starting_minutes,
+    propose_grant,
+)
 from domain.hours import (
     ConfirmHours,
     ImportHours,
@@ -30,16 +52,56 @@ from domain.hours import (
     LogManyHours,
     RejectHours,
     ReverseHours,
+    SettleSilence,
     confirm,
     import_hours,
     log,
     log_many,
     reject,
     reverse,
+    settle_silence,
+)
+from domain.household_life import CloseHousehold, MergeHouseholds, close_household, merge_households
+from domain.opening import (
+    ApproveOpeningBalance,
+    ProposeOpeningBalance,
+    approve_opening_balance,
+    propose_opening_balance,
 )
 from domain.policy import Policy, PolicyAdopted
+from domain.redemption import CollectReward, ReserveReward, code_sha256, collect, reserve
 from domain.refusal import Refusal
-from tests.controls import ADMIN, JINHU, LOGGER, NOW, XINZHU, ZONE, at, between, district
+from domain.request import (
+    AcceptOffer,
+    AskForService,
+    CancelRequest,
+    FulfilRequest,
+    MakeOffer,
+    accept,
+    ask,
+    cancel,
+    fulfil,
+    offer,
+)
+from domain.transfer import DonateMinutes, TransferMinutes, donate, transfer
+from domain.visit import CheckIn, CheckOut, MarkOverdue, check_in, check_out, mark_overdue
+from tests.controls import (
+    ADMIN,
+    CODE,
+    JINHU,
+    LOGGER,
+    NOW,
+    PARTNER_REGISTERED,
+    REWARD_OFFERED,
+    TIME,
+    XINZHU,
+    ZONE,
+    at,
+    between,
+    credited,
+    district,
+    volunteer,
+)
 
 POOL = "pool:" + XINZHU
 CHECKER = Actor("S2", "staff")
@@ -61,11 +123,13 @@ class Books:
             envelope = Envelope(
                 f"F{position}", actor.id, actor.role, f"{self.commands:032x}", "", policy, self.now, fact, imported
             )
-            self.recorded.append(Recorded(position, position, envelope))
+            self.recorded.append(Recorded(position, self.microseconds, envelope))
             for tag in fact.tags():
                 self.by_tag[tag].append(fact)
 
     now = NOW
+    microseconds = 0
+    """When everything is recorded, since 1970."""
 
     def do(self, decide: Callable[[Any, Context], Decision], command: Any, actor: Actor = CHECKER) -> bool:
         """Whether the rules accepted the command."""
@@ -291,13 +355,15 @@ def test_a_sheet_is_decided_again_row_by_row() -> None:
 
 
 def test_what_is_not_decided_again_stands_and_is_counted_and_so_is_what_would_not_be_covered(books: Books) -> None:
-    books.must(grant_minutes, GrantMinutes(household="H2", minutes=100, need="illness"))
+    books.must(merge_households, MergeHouseholds(household="H1", into="H2"), ADMIN)
+    books.must(donate, DonateMinutes(household="H2", minutes=100), ADMIN)
+    books.record(MinutesDonated("household:H2", POOL, 100, "S9"), policy=1)  # as `donate` never would
     same = books.under(**RULES)
-    assert (same.accounts, same.uncovered, same.not_decided_again) == ([], {}, {"minutes-granted.v1": 1})
-    report = books.under(balance_minutes_max=None)  # so nothing was left to the pool
-    assert report.uncovered == {"minutes-granted.v1": Uncovered(1, 100)}
-    (pool,) = [each for each in report.accounts if each.account == POOL]
-    assert (pool.before.balance_minutes, pool.after.balance_minutes) == (45, -100)
+    assert (same.accounts, same.uncovered, same.not_decided_again) == ([], {}, {"minutes-donated.v1": 1})
+    report = books.under(**RULES | {"record_minutes_min": 126})  # so H1 had 240 minutes to go over, and not 300
+    assert report.uncovered == {"balance-carried.v1": Uncovered(1, 60)}
+    (home,) = [each for each in report.accounts if each.account == "household:H1"]
+    assert (home.before.balance_minutes, home.after.balance_minutes) == (0, -60)
 
 
 def test_hours_that_follow_from_other_rules_stand_as_they_happened(books: Books) -> None:
@@ -337,6 +403,7 @@ LAX = {
     "log_days_back_max": 400,
     "day_minutes_max": 1440,
     "balance_minutes_max": None,
+    "transfer": "anyone",
 }
 
 
@@ -356,6 +423,10 @@ def test_the_supposed_history_is_what_the_same_commands_come_to_under_the_policy
         "balance_minutes_min": dice.choice([0, -120]),
         "balance_minutes_max": dice.choice([None, 150]),
         "above_balance_max": dice.choice(["refuse", "pool", "honour"]),
+        "transfer": dice.choice(["nobody", "anyone"]),
+        "transfer_minutes_month_max": dice.choice([None, 60]),
+        "grant_minutes_alone_max": dice.choice([None, 50]),
+        "request_hold": dice.choice([False, True]),
     }
     lax, strict = Books(**LAX), Books(**settings)
     for number in range(80):
@@ -372,12 +443,27 @@ def test_the_supposed_history_is_what_the_same_commands_come_to_under_the_policy
     assert {name: after.get(name, lax.balance(name)) for name in accounts} == {
         name: strict.balance(name) for name in accounts
     }
-    assert lax.under(**LAX).affected == strict.under(**settings).affected == []
+    same, other = lax.under(**LAX), strict.under(**settings)
+    for report in (same, other):
+        assert (report.affected, report.affected_decisions, report.accounts, report.kept) == ([], [], [], {})
+        assert report.not_decided_again == {}
 
 
 def something(dice: Random, number: int) -> tuple[Any, Any, Actor]:
     record = f"R{dice.randint(max(0, number - 12), number)}"
-    match dice.choices("lcrvf", (40, 45, 5, 12, 5))[0]:
+    homes = dice.sample(["H1", "H2", "H3"], 2)
+    match dice.choices("lcrvftdgqx", (40, 45, 5, 12, 5, 8, 4, 6, 8, 5))[0]:
+        case "t":
+            gift = TransferMinutes(household=homes[0], recipient_household=homes[1], minutes=dice.randint(1, 90))
+            return transfer, gift, ADMIN
+        case "d":
+            return donate, DonateMinutes(household=homes[0], minutes=dice.randint(1, 90)), ADMIN
+        case "g":
+            return grant_minutes, GrantMinutes(household=homes[0], minutes=dice.randint(1, 40), need="other"), ADMIN
+        case "q":
+            return ask, wanted(f"Q{number}", homes[0], dice.randint(1, 90)), ADMIN
+        case "x":
+            return cancel, CancelRequest(request=f"Q{dice.randint(max(0, number - 20), number)}"), ADMIN
         case "l":
             start: datetime = at("11-21 08:00") - timedelta(days=dice.randint(0, 9), minutes=-dice.randint(0, 600))
             command = LogHours(
@@ -397,3 +483,266 @@ def something(dice: Random, number: int) -> tuple[Any, Any, Actor]:
             return reverse, ReverseHours(record=record, reason="other"), CHECKER
         case _:
             return fund_pool, FundPool(community=XINZHU, minutes=dice.randint(1, 200)), ADMIN
+
+
+# ── What isn't hours ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def wanted(request: str, household: str = "H1", minutes: int = 60) -> AskForService:
+    start, end = at("11-23 08:00"), at("11-24 18:00")
+    return AskForService(
+        request=request,
+        household=household,
+        service="陪诊",
+        earliest_at=start,
+        latest_at=end,
+        estimated_minutes=minutes,
+    )
+
+
+def told(report: DryRunReport) -> list[tuple[str, str, int, int, int]]:
+    return [
+        (each.type.removesuffix(".v1"), each.code, each.decisions, each.minutes_before, each.minutes_after)
+        for each in report.other_effects
+    ]
+
+
+def free(books: Books, report: DryRunReport, household: str) -> int:
+    """What a household would hold."""
+    after = {each.account: each.after.balance_minutes for each in report.accounts}
+    return after.get("household:" + household, books.balance("household:" + household))
+
+
+def test_gifts_are_decided_again_with_what_they_left_to_whom() -> None:
+    books = Books(transfer="anyone")
+    books.record(credited("H1", 300))
+    for minutes in (60, 50):
+        gift = TransferMinutes(household="H1", recipient_household="H2", minutes=minutes)
+        books.must(transfer, gift, volunteer("V1"))
+    books.must(donate, DonateMinutes(household="H2", minutes=80), volunteer("V3"))
+    same = books.under(transfer="anyone")
+    assert (same.other_effects, same.accounts, same.not_decided_again) == ([], [], {})
+    bounded = books.under(transfer="anyone", transfer_minutes_month_max=60)
+    assert told(bounded) == [
+        ("minutes-donated", "balance-too-low", 1, 80, 0),
+        ("minutes-transferred", "transfer-month-full", 1, 50, 0),
+    ]
+    assert (free(books, bounded, "H1"), free(books, bounded, "H2")) == (240, 60)
+    assert {each.account: each.decisions for each in bounded.accounts} == {
+        "household:H1": 1,
+        "household:H2": 1,
+        POOL: 0,
+    }
+    assert bounded.households_affected == 2
+    (first, second) = bounded.affected_decisions
+    assert first == AffectedDecision(
+        len(books.recorded), "minutes-donated.v1", "household:H2", NOW.date(), "balance-too-low", 80, 0
+    )
+    assert (second.account, second.minutes_before) == ("household:H1", 50)
+    assert {code for _, code, *_ in told(books.under())} == {"transfers-switched-off", "balance-too-low"}
+
+
+def test_grants_and_opening_balances_are_decided_again() -> None:
+    books = Books(starting_grant_minutes=120)
+    books.must(fund_pool, FundPool(community=XINZHU, minutes=1000), ADMIN)
+    books.must(grant_minutes, GrantMinutes(household="H2", minutes=100, need="illness"))
+    books.must(grant_minutes, GrantMinutes(household="H2", minutes=60, need="illness"))
+    books.must(grant_starting_minutes, GrantStartingMinutes(household="H1", need="illness"))
+    books.must(propose_grant, ProposeGrant(grant="G1", household="H2", minutes=500, need="illness"), LOGGER)
+    books.must(approve_grant, ApproveGrant(grant="G1"))
+    opening = ProposeOpeningBalance(household="H1", opening="OB1", minutes=300)
+    books.must(propose_opening_balance, opening, LOGGER)
+    books.must(approve_opening_balance, ApproveOpeningBalance(household="H1", opening="OB1"))
+    assert told(books.under(starting_grant_minutes=120)) == []
+    changed = books.under(starting_grant_minutes=30, grant_minutes_alone_max=100, balance_minutes_max=320)
+    assert told(changed) == [
+        ("grant-approved", "balance-too-high", 1, 500, 0),
+        ("minutes-granted", "grant-needs-approval", 1, 60, 0),
+        ("opening-balance-credited", "balance-too-high", 1, 300, 0),
+        ("starting-minutes-granted", "other-minutes", 1, 120, 30),
+    ]
+    assert (free(books, changed, "H1"), free(books, changed, "H2")) == (30, 100)
+
+
+def shop(**settings: Any) -> Books:
+    """V3's household holds 100 minutes, and has reserved and collected two rewards of 50."""
+    books = Books(**settings)
+    books.record(credited("H2", 100))
+    books.record(PARTNER_REGISTERED, replace(REWARD_OFFERED, minutes=50, age_years_min=0, balance_minutes_min=0))
+    for number in ("RV1", "RV2"):
+        reservation = ReserveReward(
+            reservation=number, reward="RW1", member="V3", code_sha256=code_sha256(number, CODE)
+        )
+        books.must(reserve, reservation, volunteer("V3"))
+        books.must(collect, CollectReward(reservation=number, code=CODE), Actor("P1", "partner"))
+    return books
+
+
+def test_a_reservation_that_would_not_have_been_made_is_not_collected_either() -> None:
+    books = shop()
+    assert told(books.under()) == []
+    old = books.under(redemption_age_years_min=60)
+    assert told(old) == [("reward-reserved", "age-not-attested", 2, 100, 0)]
+    assert old.follows == {"minutes-released.v1": 2, "reward-collected.v1": 2}
+    assert (free(books, old, "H2"), books.balance("household:H2")) == (100, 0)
+    rich = books.under(redemption_balance_minutes_min=80)  # what was left after the first was less
+    assert told(rich) == [("reward-reserved", "redemption-balance-too-low", 1, 50, 0)]
+    assert free(books, rich, "H2") == 50
+    longer = books.under(reservation_days=30)
+    assert told(longer) == [("reward-reserved", "other-terms", 2, 100, 100)]
+    assert (longer.accounts[0].decisions, free(books, longer, "H2")) == (2, 0)
+
+
+def test_what_a_request_holds_is_decided_again_until_it_is_released() -> None:
+    for hold in (True, False):
+        books = Books(payer="recipient", request_hold=hold)
+        books.record(credited("H1", 100))
+        books.must(ask, wanted("Q1"), volunteer("V1"))
+        books.must(ask, wanted("Q2", minutes=40), volunteer("V1"))
+        books.must(cancel, CancelRequest(request="Q1"), volunteer("V1"))
+        books.must(donate, DonateMinutes(household="H1", minutes=60), volunteer("V1"))
+        assert told(books.under(payer="recipient", request_hold=hold)) == []
+        other = books.under(payer="recipient", request_hold=not hold)
+        before, after = (100, 0) if hold else (0, 100)
+        assert told(other) == [
+            ("request-asked", "other-minutes", 2, before, after),
+            ("request-cancelled", "other-terms", 1, 0, 0),
+        ]
+        assert free(books, other, "H1") == 40
+    short = books.under(payer="recipient", request_hold=True, balance_minutes_min=0, record_minutes_max=50)
+    assert ("request-asked", "record-too-long", 1, 0, 0) in told(short)
+    assert short.follows == {"request-cancelled.v1": 1}
+
+
+def test_a_requests_hold_pays_for_its_record_in_each_history() -> None:
+    books = Books(payer="recipient")
+    books.record(credited("H2", 100))
+    window = {"earliest_at": at("11-22 12:00"), "latest_at": at("11-22 18:00")}
+    books.must(ask, wanted("Q1", "H2").model_copy(update=window), volunteer("V3"))
+    books.must(offer, MakeOffer(request="Q1", volunteer="V1"), volunteer("V1"))
+    books.must(accept, AcceptOffer(request="Q1", volunteer="V1"), volunteer("V3"))
+    books.now = at("11-22 18:00")
+    times = {"started_at": at("11-22 12:00"), "ended_at": at("11-22 13:00")}
+    books.must(fulfil, FulfilRequest(request="Q1", record="R1", **times), volunteer("V1"))
+    books.must(confirm, ConfirmHours(record="R1"), volunteer("V3"))
+    books.must(donate, DonateMinutes(household="H2", minutes=40), volunteer("V3"))
+    assert told(books.under(payer="recipient")) == []
+    held = books.under(payer="recipient", request_hold=True)
+    assert told(held) == [("request-asked", "other-minutes", 1, 0, 60)]
+    assert (held.affected, free(books, held, "H2")) == ([], 0)
+
+
+def test_the_days_of_a_dispute_are_decided_again() -> None:
+    books = Books()
+    books.must(log, hours("R1", "11-21 09:00 - 10:00"), LOGGER)
+    books.must(confirm, ConfirmHours(record="R1"))
+    settled = books.recorded[-1].recorded_at_microseconds
+    opening = OpenDispute(
+        dispute="D1",
+        record="R1",
+        ground="not-served",
+        settled_at=EPOCH + timedelta(microseconds=settled),
+        text="没有来",
+        salt="s",
+    )
+    # The journal of these tests counts microseconds from 1970, so the deadline must be long.
+    assert not books.do(open_dispute, opening, volunteer("V3"))
+    books = Books(dispute_days_max=366, silence_days=None)
+    books.microseconds = round(at("11-21 12:00").timestamp()) * 1_000_000
+    books.must(log, hours("R1", "11-21 09:00 - 10:00"), LOGGER)
+    books.must(confirm, ConfirmHours(record="R1"))
+    settled_at = EPOCH + timedelta(microseconds=books.recorded[-1].recorded_at_microseconds)
+    books.must(open_dispute, opening.model_copy(update={"settled_at": settled_at}), volunteer("V3"))
+    books.now += timedelta(days=16)
+    books.must(escalate_dispute, EscalateDispute(dispute="D1"), TIME)
+    assert told(books.under(dispute_days_max=366)) == []
+    later = books.under(dispute_days_max=366, dispute_decision_days=30)
+    assert told(later) == [
+        ("dispute-escalated", "dispute-not-due", 1, 0, 0),
+        ("dispute-opened", "other-terms", 1, 60, 60),
+    ]
+    never = books.under(dispute_days_max=0)
+    assert told(never) == [("dispute-opened", "disputed-too-late", 1, 60, 0)]
+    assert never.follows == {"dispute-escalated.v1": 1}
+
+
+def test_a_visit_that_would_have_been_left_open_too_long_earns_nothing() -> None:
+    books = Books()
+    books.now = at("11-22 09:00")
+    books.must(check_in, CheckIn(visit="C1", volunteer="V1", service="助餐", recipient_household="H2"), volunteer("V1"))
+    books.now = at("11-22 11:00")
+    books.must(check_out, CheckOut(visit="C1", record="R1"), volunteer("V1"))
+    books.must(confirm, ConfirmHours(record="R1"))
+    books.must(check_in, CheckIn(visit="C2", volunteer="V4", service="助餐", recipient_household="H2"), volunteer("V4"))
+    books.now += timedelta(minutes=721)
+    books.must(mark_overdue, MarkOverdue(visit="C2"), TIME)
+    assert told(books.under()) == []
+    short = books.under(check_in_minutes_max=60)
+    assert told(short) == [("checked-out", "visit-too-long", 1, 0, 0)]
+    assert short.total_after.credited_minutes == 0
+    long = books.under(check_in_minutes_max=1440)
+    assert told(long) == [("visit-overdue", "visit-not-overdue", 1, 0, 0)]
+    # That the record itself would be refused is told with the hours, once.
+    brief = books.under(record_minutes_max=60)
+    assert (told(brief), [each.code for each in brief.affected]) == ([], ["record-too-long"])
+
+
+def test_silence_that_settled_and_would_settle_is_shown() -> None:
+    books = Books(silence_days=7)
+    books.microseconds = round(at("11-21 12:00").timestamp()) * 1_000_000
+    for record in ("R1", "R2"):
+        books.must(log, hours(record, f"11-2{record[1]} 09:00 - 10:00"), LOGGER)
+    books.now += timedelta(days=8)
+    logged_at = EPOCH + timedelta(microseconds=books.microseconds)
+    books.must(settle_silence, SettleSilence(record="R1", logged_at=logged_at), TIME)
+    assert told(books.under(silence_days=7)) == []
+    never = books.under()
+    assert [(each.record, each.code) for each in never.affected] == [("R1", "silence-not-over")]
+    assert told(never) == [("hours-confirmed", "confirmed-by-silence", 1, 60, 0)]  # R2 is about to be
+    longer = books.under(silence_days=30)
+    assert never.total_after.credited_minutes == longer.total_after.credited_minutes == 0
+    waiting = Books()
+    waiting.microseconds = books.microseconds
+    waiting.must(log, hours("R1", "11-21 09:00 - 10:00"), LOGGER)
+    soon = dry_run(waiting, Policy(silence_days=7), ZONE, now=NOW + timedelta(days=8))  # type: ignore[arg-type]
+    assert told(soon) == [("hours-confirmed", "confirmed-by-silence", 1, 0, 60)]
+    assert soon.total_after.credited_minutes == 60
+    assert told(waiting.under(silence_days=7)) == []
+
+
+def test_expiry_that_was_and_that_would_be_is_shown() -> None:
+    books = Books(expiry_months=1, expiry_notice_days=1)
+    for record, day in (("R1", "10-30"), ("R2", "11-21")):
+        books.must(log, hours(record, f"{day} 09:00 - 10:00"), LOGGER)
+        books.must(confirm, ConfirmHours(record=record))
+    books.now = at("11-30 12:00")
+    books.must(announce_expiry, AnnounceExpiry(household="H1", records=("R1", "R2")), TIME)
+    announced = books.recorded[-1].envelope.fact
+    books.now = at("12-01 12:00")
+    books.must(expire_minutes, ExpireMinutes(household="H1", announcement=announced.announcement), TIME)
+    assert books.balance("household:H1") == 60
+    assert told(books.under(expiry_months=1, expiry_notice_days=1)) == []
+    never = books.under()
+    assert told(never) == [("expiry-announced", "nothing-expires", 1, 0, 0)]
+    assert never.follows == {"minutes-expired.v1": 1}
+    assert free(books, never, "H1") == 120
+    lasting = Books()
+    for record, day in (("R1", "10-30"), ("R2", "11-21")):
+        lasting.must(log, hours(record, f"{day} 09:00 - 10:00"), LOGGER)
+        lasting.must(confirm, ConfirmHours(record=record))
+    lapsing = lasting.under(expiry_months=1, expiry_notice_days=10)
+    assert told(lapsing) == [("expiry-announced", "would-lapse", 1, 0, 60)]
+    (affected,) = lapsing.affected_decisions
+    assert (affected.account, affected.position) == ("household:H1", 0)
+    assert free(lasting, lapsing, "H1") == 120  # announced only
+
+
+def test_where_a_closed_households_balance_goes_is_decided_again() -> None:
+    books = Books()
+    books.record(credited("H2", 100))
+    books.must(close_household, CloseHousehold(household="H2", cause="moved-away"), ADMIN)
+    assert told(books.under()) == []
+    lost = books.under(closing_balance="expire")
+    assert told(lost) == [("household-closed", "other-terms", 1, 100, 100)]
+    (pool,) = [each for each in lost.accounts if each.account == POOL]
+    assert (pool.before.balance_minutes, pool.after.balance_minutes) == (100, 0)

@@ -364,6 +364,33 @@ def test_read_by_tag_reaches_past_one_window(journal: PostgresJournal) -> None:
     assert [s.position for s in journal.read(DCBQuery([DCBQueryItem(tags=["hot"])]), limit=3)] == [1, 2, 3]
 
 
+@pytest.mark.parametrize("count", [5, COPIED])
+def test_tags_are_found_on_both_sides_of_every_2_30th_position(
+    journal: PostgresJournal, journal_url: str, count: int
+) -> None:
+    journal.append([fact(0, "a")])
+    with administrator(journal_url) as connection:  # as if a billion facts had been recorded between
+        connection.execute("ALTER TABLE facts DISABLE TRIGGER admit_facts")
+        with connection.transaction():
+            connection.execute("UPDATE ledgers SET head = %s", (2**30 - 3,))
+            connection.execute(
+                "INSERT INTO facts SELECT ledger, head, recorded_at, 't', '{}', '' FROM ledgers", prepare=False
+            )
+        connection.execute("ALTER TABLE facts ENABLE ALWAYS TRIGGER admit_facts")
+    last = journal.append([fact(n, "a", f"n:{n}") for n in range(count)])
+    crossing = list(range(2**30 - 2, last + 1))
+    assert last == 2**30 - 3 + count
+
+    def found(tag: str, after: int = 0, upto: int = last) -> list[int]:
+        return [f.position for f in journal.read_boundary([tag], upto)[0] if f.position > after]
+
+    assert found("a") == [1, *crossing]
+    assert found("a", upto=2**30) == [1, 2**30 - 2, 2**30 - 1, 2**30]
+    assert [found(f"n:{n}") for n in range(4)] == [[position] for position in crossing[:4]]
+    recent = journal.read_boundary([], last, ["a"], 2**30 - 1)[0]
+    assert [f.position for f in recent] == crossing[2:]
+
+
 def test_scan_gives_batches_between_two_positions_and_of_some_types(journal: PostgresJournal) -> None:
     journal.append([fact(n, type_=f"t{n % 2}") for n in range(10)])
     assert [[f.position for f in facts] for facts in journal.scan(2, 9, batch=3)] == [[3, 4, 5], [6, 7, 8], [9]]
@@ -377,7 +404,7 @@ def test_what_is_made_of_each_facts_data_comes_in_the_same_batches(journal: Post
     stored = [
         [(f.position, f.recorded_at_microseconds, f.type, f.data) for f in b] for b in journal.scan(2, 9, batch=3)
     ]
-    assert list(journal.scan_data(lambda *columns: columns, 2, 9, batch=3)) == stored
+    assert [list(made) for made in journal.scan_data(lambda *columns: columns, 2, 9, batch=3)] == stored
     assert list(journal.scan_data(lambda *columns: columns, 10)) == []
 
 
@@ -477,7 +504,7 @@ def session(request: pytest.FixtureRequest, journal: PostgresJournal, journal_ur
         "INSERT INTO facts VALUES ('qingxiu', 1, now(), 't', '{}', '')"
         " ON CONFLICT (ledger, position) DO UPDATE SET data = ''",
         "DELETE FROM fact_tags",
-        "UPDATE fact_tags SET position = 9",
+        "UPDATE fact_tags SET tag_key = 9",
         "DELETE FROM ledgers",
         "UPDATE ledgers SET head = head - 1",
         "UPDATE ledgers SET ledger = 'other'",

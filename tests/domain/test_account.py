@@ -115,7 +115,7 @@ def grant(minutes: int, household: str = "H2") -> GrantMinutes:
 
 @pytest.mark.parametrize("minutes", [1, 599, 600])
 def test_a_grant_takes_at_most_what_the_pool_holds(minutes: int) -> None:
-    granted = MinutesGranted(POOL, "household:H2", minutes, "S2", "living-alone")
+    granted = MinutesGranted(POOL, "household:H2", minutes, "S2", "living-alone", NOW.date())
     given(DISTRICT, POOL_FUNDED).when(grant_minutes, grant(minutes)).then(granted, policy=1)
 
 

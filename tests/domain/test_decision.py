@@ -11,12 +11,14 @@ from domain.account import (
     Account,
     BalanceTooLow,
     FundPool,
+    GrantedAlone,
     GrantMinutes,
     MinutesGranted,
     PoolFunded,
     fund_pool,
     grant_minutes,
 )
+from domain.certificate import Certificate, certificate_numbers
 from domain.community import Community, CommunityAlreadyRegistered, RegisterCommunity, register_community
 from domain.decision import (
     Context,
@@ -65,8 +67,9 @@ from domain.ledger import ledger
 from domain.opening import Opening
 from domain.partner import Partner, Reward
 from domain.policy import Policy, PolicyAdopted, policy_book, policy_proposals
+from domain.recognition import Recognition, Stars
 from domain.redemption import HouseholdMonth, Reservation
-from domain.request import ServiceRequest
+from domain.request import AskedRequests, ServiceRequest
 from domain.sheet import Sheet
 from domain.statement import StatementState, Trust, issued_statements
 from domain.transfer import FamilyTies, TransferMonth
@@ -107,9 +110,11 @@ FOLDS = [
         Household.of(""),
         Person.of(""),
         Account.of(""),
+        GrantedAlone.of(""),
         ServiceRecord.of(""),
         VolunteerDay.of("", NOW.date()),
         ServiceRequest.of(""),
+        AskedRequests.of(""),
         Attached.of(""),
         Attendance.of("", NOW.date()),
         DoorCode.of(""),
@@ -133,6 +138,10 @@ FOLDS = [
         StartingGrant.of(""),
         Opening.of(""),
         Expiry.of(""),
+        Stars.of(""),
+        Recognition.of(""),
+        Certificate.of(""),
+        certificate_numbers,
     )
 ]
 
@@ -274,7 +283,7 @@ def test_a_state_that_is_read_late_holds_what_earlier_rows_decided() -> None:
     """The pool's balance is first read by the grant, after the funding was decided without reading it."""
     fund, grant = FundPool(community=XINZHU, minutes=60), GrantMinutes(household="H2", minutes=60, need="illness")
     state = given(DISTRICT).state
-    granted = MinutesGranted(POOL, "household:H2", 60, "A1", "illness")
+    granted = MinutesGranted(POOL, "household:H2", 60, "A1", "illness", CONTEXT.now.date())
     decided = drive(together([partial(fund_pool, fund, CONTEXT), partial(grant_minutes, grant, CONTEXT)]), state)
     assert decided.facts == (PoolFunded("issuance", POOL, 60, "A1"), granted)
     assert decided.policies == (0, 1)

@@ -31,6 +31,7 @@ from tests.controls import (
     XINZHU,
     at,
     between,
+    district,
     given,
     logged,
 )
@@ -67,6 +68,13 @@ def test_the_first_keying_logs_nothing() -> None:
 def test_the_second_that_is_alike_logs_the_records_for_both() -> None:
     decided = given(DISTRICT, KEYED).when(key_paper, paper()).then(AGREED, RECORD)
     assert [policy for policy, _ in decided.each()] == [0, 1]
+
+
+def test_what_comes_late_from_paper_says_so() -> None:
+    facts = district(late_after_days=1, late_needs_reason=True)
+    given(facts, KEYED).when(key_paper, paper(line(late_reason="other"))).then(
+        AGREED, replace(RECORD, late_reason="on-paper")
+    )
 
 
 def test_neither_of_the_two_confirms_what_they_keyed() -> None:

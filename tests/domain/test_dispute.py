@@ -47,6 +47,7 @@ from domain.dispute import (
     state_case,
     withdraw_dispute,
 )
+from domain.evidence import EvidenceAttached, EvidenceTooWeak
 from domain.fact import Fact
 from domain.hours import (
     ConfirmHours,
@@ -460,3 +461,13 @@ def test_the_days_are_those_of_the_policy_that_the_service_lives_under() -> None
     assert isinstance(facts[0], DisputeOpened)
     assert facts[0].hearing_until == at("11-24 12:00")
     assert facts[0].decision_due == at("11-26 12:00")
+
+
+def test_what_is_confirmed_after_a_dispute_needs_the_policys_evidence_too() -> None:
+    past = (*district(evidence_min="recipient"), *REJECTION_HEARD)
+    weak = EvidenceTooWeak("R1", "self", "recipient")
+    given(past).when(decide_dispute, UPHOLD, actor=JUDGE).refused(weak)
+    vouched = DisputeStatementGiven("D1", "recipient", "V3", "served")
+    assert given(past, vouched).when(decide_dispute, UPHOLD, actor=JUDGE).accepted
+    paper = EvidenceAttached("R1", "sheet", "ab" * 32, "S2", "staff")
+    assert given(past, paper).when(decide_dispute, UPHOLD, actor=JUDGE).accepted

@@ -40,7 +40,16 @@ from domain.expiry import (
 )
 from domain.fact import Fact, Movement
 from domain.household import UnknownHousehold
+from domain.household_life import (
+    CloseHousehold,
+    MergeHouseholds,
+    SplitHousehold,
+    close_household,
+    merge_households,
+    split_household,
+)
 from domain.policy import NoPolicyInForce, Policy, PolicyAdopted
+from domain.transfer import TransferMinutes, transfer
 from tests.controls import (
     ADMIN,
     COMMAND_ID,
@@ -354,3 +363,124 @@ def test_never_more_lapses_than_is_left_of_what_is_old_enough_and_was_announced_
     assert sum((fact.target == HOME) * fact.minutes - (fact.source == HOME) * fact.minutes for fact in moved) == (
         given(facts).state(Account.of(HOME)).balance_minutes
     )
+
+
+# ── Passed on ────────────────────────────────────────────────────────────────────────────────────────────────
+
+OTHER = "household:H2"
+PASSING = district(expiry_months=2, expiry_notice_days=10, transfer="anyone")
+
+
+def pass_on(source: str, target: str, minutes: int) -> TransferMinutes:
+    return TransferMinutes(household=source, recipient_household=target, minutes=minutes)
+
+
+def test_minutes_that_are_transferred_keep_the_records_that_they_were_earned_by() -> None:
+    (moved,) = given(PASSING, OLD).when(transfer, pass_on("H1", "H2", 100)).accepted
+    assert moved.lots == (("R1", 60), ("R2", 40))  # type: ignore[attr-defined]
+    after = given(PASSING, OLD, moved)
+    assert after.state(Savings.of(HOME)).left() == {"R2": 50, "R3": 30}
+    assert after.state(Savings.of(OTHER)).left() == {"R1": 60, "R2": 40}
+    command = AnnounceExpiry(household="H2", records=("R1", "R2", "R3"))
+    (told,) = after.when(announce_expiry, command, actor=TIME).accepted
+    assert (told.minutes, told.records) == (100, ("R1", "R2"))  # type: ignore[attr-defined]
+    expire = ExpireMinutes(household="H2", announcement=NUMBER)
+    (lapsed,) = given(PASSING, OLD, moved, told).when(expire_minutes, expire, actor=TIME, now=THEN).accepted
+    assert lapsed.lapsed == (("R1", 60), ("R2", 40))  # type: ignore[attr-defined]
+
+
+def test_what_never_had_an_age_has_none_where_it_is_passed_on() -> None:
+    (moved,) = given(PASSING, granted(40), OLD).when(transfer, pass_on("H1", "H2", 50)).accepted
+    assert moved.lots == (("R1", 10),)  # type: ignore[attr-defined]
+    assert given(PASSING, OLD, moved).state(Savings.of(OTHER)).left() == {"R1": 10}
+
+
+def test_minutes_keep_their_age_when_a_household_is_split_merged_or_taken_over() -> None:
+    split = SplitHousehold(household="H1", into="H8", members=("V2",), minutes=70)
+    _, share = given(PASSING, OLD).when(split_household, split).accepted
+    assert share.lots == (("R1", 60), ("R2", 10))  # type: ignore[attr-defined]
+    whole = (("R1", 60), ("R2", 90), ("R3", 30))
+    merge = MergeHouseholds(household="H1", into="H2")
+    close = CloseHousehold(household="H1", cause="died", taken_over_by="H2")
+    for decide, command in ((merge_households, merge), (close_household, close)):
+        _, carried = given(PASSING, OLD).when(decide, command).accepted
+        assert carried.lots == whole  # type: ignore[attr-defined]
+    to_pool = CloseHousehold(household="H1", cause="died")
+    _, pooled = given(PASSING, OLD).when(close_household, to_pool).accepted
+    assert pooled.lots == ()  # type: ignore[attr-defined]
+
+
+def test_no_age_is_asked_for_where_no_version_of_the_policy_lets_minutes_lapse() -> None:
+    never = district(transfer="anyone")
+    (moved,) = given(never, OLD).when(transfer, pass_on("H1", "H2", 100)).accepted
+    assert moved.lots == ()  # type: ignore[attr-defined]
+    coming = PolicyAdopted(2, date(2027, 1, 1), Policy(expiry_months=2))
+    (moved,) = given(never, coming, OLD).when(transfer, pass_on("H1", "H2", 100)).accepted
+    assert moved.lots == (("R1", 60), ("R2", 40))  # type: ignore[attr-defined]
+
+
+def test_what_came_back_lapses_once() -> None:
+    (there,) = given(PASSING, OLD).when(transfer, pass_on("H1", "H2", 100)).accepted
+    (back,) = given(PASSING, OLD, there).when(transfer, pass_on("H2", "H1", 70)).accepted
+    assert back.lots == (("R1", 60), ("R2", 10))  # type: ignore[attr-defined]
+    home = (*OLD, there, back)
+    assert left(home) == {"R2": 60, "R3": 30, "R1": 60}
+    expired_ = MinutesExpired(HOME, "expired", 110, "H1", "X1", (("R1", 60), ("R2", 50)))
+    assert left(home, expired_) == {"R2": 10, "R3": 30}
+
+
+HOMES = st.sampled_from(["H1", "H2", "H3"])
+PASSES = st.lists(
+    st.one_of(
+        st.tuples(st.just("earn"), HOMES, HOMES, st.integers(1, 90)),
+        st.tuples(st.just("grant"), HOMES, HOMES, st.integers(1, 90)),
+        st.tuples(st.just("pass"), HOMES, HOMES, st.integers(1, 120)),
+        st.tuples(st.just("spend"), HOMES, HOMES, st.integers(1, 90)),
+        st.tuples(st.just("lapse"), HOMES, HOMES, st.integers(1, 60)),
+        st.tuples(st.just("reverse"), HOMES, HOMES, st.integers(0, 5)),
+    ),
+    max_size=30,
+)
+
+
+@examples(PASSES)
+def test_however_minutes_are_passed_round_of_no_record_more_lapses_than_was_earned_and_unspent(
+    steps: list[Any],
+) -> None:
+    facts: list[Fact] = list(PASSING)
+    earned: dict[str, HoursConfirmed] = {}
+    lapsed: dict[str, int] = {}
+    for number, (what, home, other, minutes) in enumerate(steps):
+        account, name = given(facts).state(Account.of("household:" + home)), "household:" + home
+        match what:
+            case "earn":
+                confirmed = HoursConfirmed("issuance", name, minutes, f"R{number}", "S2")
+                earned[f"R{number}"] = confirmed
+                facts.append(confirmed)
+            case "grant":
+                facts.append(MinutesGranted(POOL, name, minutes, "S2", "other"))
+            case "pass":
+                outcome = given(facts).when(transfer, pass_on(home, other, minutes), actor=ADMIN)
+                facts += () if outcome.decided is None else outcome.decided.facts
+            case "spend" if account.balance_minutes >= minutes:
+                facts.append(replace(spent(minutes), source=name))
+            case "lapse":
+                there = given(facts).state(Savings.of(name)).left()
+                for record, rest in list(there.items())[:1]:
+                    gone = min(minutes, rest)
+                    lapsed[record] = lapsed.get(record, 0) + gone
+                    facts.append(MinutesExpired(name, "expired", gone, home, f"X{number}", ((record, gone),)))
+            case "reverse" if minutes < len(earned):
+                record = list(earned)[minutes]
+                undone = earned[record]
+                if not any(isinstance(fact, HoursReversed) and fact.record == record for fact in facts):
+                    facts.append(HoursReversed(undone.target, "issuance", undone.minutes, record, "S2", "duplicate"))
+        left_of: dict[str, int] = dict(lapsed)
+        for each in ("H1", "H2", "H3"):
+            savings = given(facts).state(Savings.of("household:" + each))
+            rest = savings.left()
+            assert sum(rest.values()) <= max(0, savings.account.balance_minutes)
+            for record, there_are in rest.items():
+                left_of[record] = left_of.get(record, 0) + there_are
+        for record, count in left_of.items():
+            assert count <= earned[record].minutes

@@ -83,8 +83,11 @@ def test_what_is_left_out_because_it_is_the_default_stays_the_default() -> None:
         ("hours-logged.v1", "evidence"): "self",
         ("hours-logged.v1", "group"): None,
         ("hours-logged.v1", "also_logged_by"): None,
+        ("hours-logged.v1", "late_reason"): None,
         ("hours-confirmed.v1", "honour_minutes"): 0,
         ("minutes-donated.v1", "need"): None,
+        ("minutes-granted.v1", "on"): None,
+        ("starting-minutes-granted.v1", "on"): None,
         ("checked-in.v1", "recipient_household"): None,
         ("checked-in.v1", "grid"): (),
         ("checked-in.v1", "code_hash"): None,
@@ -101,6 +104,10 @@ def test_what_is_left_out_because_it_is_the_default_stays_the_default() -> None:
         ("dispute-dismissed.v1", "text_digest"): None,
         ("dispute-statement-given.v1", "text_digest"): None,
         ("policy-adopted.v2", "proposal"): "",
+        ("training-recorded.v1", "name"): None,
+        ("household-moved.v1", "planned"): False,
+        ("minutes-transferred.v1", "lots"): (),
+        ("balance-carried.v1", "lots"): (),
     }
     settings = json.loads(sample("policy-adopted.v2"))["fact"]["policy"]
     assert set(settings) == set(FACTS["policy-adopted.v2"].__annotations__["policy"].__dataclass_fields__)
@@ -108,6 +115,16 @@ def test_what_is_left_out_because_it_is_the_default_stays_the_default() -> None:
 
 def test_a_policy_of_the_first_version_reads_with_what_came_later_switched_off_or_at_its_default() -> None:
     assert decode("policy-adopted.v1", sample("policy-adopted.v1")) == envelope(POLICY_ADOPTED)
+
+
+@pytest.mark.parametrize("name", ["policy-adopted.v2", "policy-proposed.v1"])
+def test_a_stored_policy_without_a_setting_that_came_later_reads_with_its_default(name: str) -> None:
+    stored = json.loads(sample(name))
+    later = [setting for setting in stored["fact"]["policy"] if setting.startswith("certificate_")]
+    for setting in later:
+        del stored["fact"]["policy"][setting]
+    assert later
+    assert decode(name, json.dumps(stored).encode()) == decode(name, sample(name))
 
 
 def test_every_fact_says_what_it_is_and_has_a_decider_and_a_fold() -> None:

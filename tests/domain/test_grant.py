@@ -1,8 +1,11 @@
 """Grants that two people decide, and the starting grant that a household has once in its life."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from hypothesis import given as given_any
+from hypothesis import strategies as st
 
 from domain.account import (
     BalanceTooHigh,
@@ -11,11 +14,13 @@ from domain.account import (
     GrantedToOwnHousehold,
     GrantMinutes,
     GrantNeedsApproval,
+    MinutesGranted,
     PoolFunded,
     StartingMinutesGranted,
     grant_minutes,
 )
 from domain.decision import Actor
+from domain.fact import Fact
 from domain.grant import (
     PROPOSAL_ZH,
     ApprovedByProposer,
@@ -48,6 +53,7 @@ from tests.controls import (
     DISTRICT,
     JINHU,
     LOGGER,
+    NOW,
     STAFF,
     STAFF_ELSEWHERE,
     XINZHU,
@@ -78,10 +84,62 @@ def test_one_person_grants_up_to_the_policys_limit_and_no_more() -> None:
     grant = GrantMinutes(household="H2", minutes=300, need="illness")
     assert given(facts).when(grant_minutes, grant).accepted
     more = GrantMinutes(household="H2", minutes=301, need="illness")
-    given(facts).when(grant_minutes, more).refused(GrantNeedsApproval(301, 300))
+    given(facts).when(grant_minutes, more).refused(GrantNeedsApproval(301, 0, 30, 300))
     nobody = (*district(grant_minutes_alone_max=0), FUNDED)
     one = GrantMinutes(household="H2", minutes=1, need="illness")
-    given(nobody).when(grant_minutes, one).refused(GrantNeedsApproval(1, 0))
+    given(nobody).when(grant_minutes, one).refused(GrantNeedsApproval(1, 0, 30, 0))
+
+
+def test_a_large_grant_is_not_given_in_small_ones_by_one_person_nor_by_several_alone() -> None:
+    facts = (*district(grant_minutes_alone_max=300, grant_alone_days=10), FUNDED)
+    first = MinutesGranted(POOL, "household:H2", 200, "S1", "illness", NOW.date())
+    hundred, more = (GrantMinutes(household="H2", minutes=minutes, need="illness") for minutes in (100, 101))
+    for actor in (LOGGER, STAFF, ADMIN):
+        assert given(facts, first).when(grant_minutes, hundred, actor=actor).accepted
+        given(facts, first).when(grant_minutes, more, actor=actor).refused(GrantNeedsApproval(101, 200, 10, 300))
+
+
+@pytest.mark.parametrize(("days_ago", "counts"), [(0, True), (9, True), (10, False), (400, False)])
+def test_what_was_granted_alone_counts_for_the_days_that_the_policy_says(days_ago: int, counts: bool) -> None:
+    facts = (*district(grant_minutes_alone_max=300, grant_alone_days=10), FUNDED)
+    earlier = MinutesGranted(POOL, "household:H2", 300, "S1", "illness", NOW.date() - timedelta(days=days_ago))
+    outcome = given(facts, earlier).when(grant_minutes, GrantMinutes(household="H2", minutes=1, need="illness"))
+    if counts:
+        outcome.refused(GrantNeedsApproval(1, 300, 10, 300))
+    else:
+        assert outcome.accepted
+
+
+def test_a_starting_grant_counts_as_granted_alone_and_what_two_people_granted_does_not() -> None:
+    facts = (*district(grant_minutes_alone_max=300), FUNDED)
+    started = StartingMinutesGranted(POOL, "household:H2", 120, "H2", "S1", "illness", NOW.date())
+    by_two = GrantApproved(POOL, "household:H2", 300, "G1", "S2")
+    elsewhere = MinutesGranted(POOL, "household:H1", 300, "S1", "illness", NOW.date())
+    most, more = (GrantMinutes(household="H2", minutes=minutes, need="illness") for minutes in (180, 181))
+    assert given(facts, started, by_two, elsewhere).when(grant_minutes, most).accepted
+    given(facts, started, by_two, elsewhere).when(grant_minutes, more).refused(GrantNeedsApproval(181, 120, 30, 300))
+
+
+@given_any(
+    granted=st.lists(st.tuples(st.integers(0, 40), st.integers(1, 400)), max_size=30),
+    minutes_max=st.integers(0, 600),
+    days=st.integers(1, 30),
+)
+def test_no_days_in_a_row_ever_hold_more_than_one_persons_limit(
+    granted: list[tuple[int, int]], minutes_max: int, days: int
+) -> None:
+    facts: list[Fact] = [*district(grant_minutes_alone_max=minutes_max, grant_alone_days=days)]
+    facts.append(PoolFunded("issuance", POOL, 60_000, "A1"))
+    for day, minutes in sorted(granted):
+        command = GrantMinutes(household="H2", minutes=minutes, need="illness")
+        outcome = given(facts).when(grant_minutes, command, now=NOW + timedelta(days=day))
+        if outcome.refusal is None:
+            facts += outcome.accepted
+    done = [fact for fact in facts if isinstance(fact, MinutesGranted) and fact.on is not None]
+    for first in done:
+        assert first.on is not None
+        until = first.on + timedelta(days=days)
+        assert sum(fact.minutes for fact in done if fact.on is not None and first.on <= fact.on < until) <= minutes_max
 
 
 # ── Proposed ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -169,7 +227,7 @@ def test_where_a_proposal_stands_is_folded() -> None:
 
 START = GrantStartingMinutes(household="H2", need="low-income")
 STARTING = (*district(starting_grant_minutes=120, balance_minutes_max=150), PoolFunded("issuance", POOL, 120, "A1"))
-STARTED = StartingMinutesGranted(POOL, "household:H2", 120, "H2", "S2", "low-income")
+STARTED = StartingMinutesGranted(POOL, "household:H2", 120, "H2", "S2", "low-income", NOW.date())
 
 
 def test_a_household_in_need_has_the_policys_starting_grant_once_in_its_life() -> None:

@@ -31,6 +31,7 @@ from domain.hours import (
     HoursLogged,
     HoursRejected,
     InTheFuture,
+    LateWithoutReason,
     LogHours,
     NotYourself,
     OwnHouseholdServed,
@@ -262,6 +263,23 @@ def test_hours_are_logged_after_the_service_and_soon(
     facts = district(log_days_back_max=days_back)
     for moment in (at(now), at(now).astimezone(UTC)):  # the ledger's day counts, not the server's
         assert given(facts).when(log, hours(span), now=moment).refusal == refusal
+
+
+@pytest.mark.parametrize(("days_later", "late"), [(0, False), (3, False), (4, True), (30, True)])
+@pytest.mark.parametrize("needed", [False, True])
+def test_what_is_logged_late_keeps_its_reason_and_needs_one_where_the_policy_says_so(
+    days_later: int, late: bool, needed: bool
+) -> None:
+    facts = district(late_after_days=3, late_needs_reason=needed)
+    command, now = hours("11-21 09:00 - 10:30"), at("11-21 23:00") + timedelta(days=days_later)
+    reasoned = command.model_copy(update={"late_reason": "no-network"})
+    (logged_late,) = given(facts).when(log, reasoned, now=now).accepted
+    assert logged_late.late_reason == ("no-network" if late else None)  # type: ignore[attr-defined]
+    unreasoned = given(facts).when(log, command, now=now)
+    if late and needed:
+        unreasoned.refused(LateWithoutReason("2026-11-21", 3))
+    else:
+        assert unreasoned.accepted == (replace(logged_late, late_reason=None),)
 
 
 def test_the_leap_day_is_a_day_like_any_other() -> None:

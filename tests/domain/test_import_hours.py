@@ -214,3 +214,8 @@ def test_the_day_of_an_imported_row_is_bounded_too(length: str) -> None:
 def test_at_the_cap_a_row_is_refused_where_the_policy_refuses() -> None:
     facts = (*district(balance_minutes_max=100, above_balance_max="refuse"), credited("H1", 11))
     given(facts).when(import_hours, row()).refused(RecordAboveCap("R7", 11, 90, 100))
+
+
+def test_rows_of_older_books_need_no_reason_for_coming_late() -> None:
+    facts = district(late_after_days=0, late_needs_reason=True)
+    assert given(facts).when(import_hours, COMMAND_EXAMPLES[import_hours]).accepted

@@ -32,6 +32,7 @@ SETTINGS = {
         "balance_minutes_min": -10 * 60,
         "rounding": "up",
         "rounding_step_minutes": 15,
+        "starting_grant_minutes": 2 * 60,
     },
     "cyclos": {},
 }

@@ -10,7 +10,15 @@ from domain.account import HoursConfirmed, HoursReversed
 from domain.community import OutsideCommunity
 from domain.decision import Actor, RowsRefused
 from domain.group import UnknownGroup
-from domain.hours import ConfirmedByOwnHousehold, ConfirmHours, RecordTooShort, ReverseHours, confirm, reverse
+from domain.hours import (
+    ConfirmedByOwnHousehold,
+    ConfirmHours,
+    LateWithoutReason,
+    RecordTooShort,
+    ReverseHours,
+    confirm,
+    reverse,
+)
 from domain.household import MemberRegistered, NotEnrolled, UnknownMember, VolunteerEnrolled
 from domain.sheet import LogSheet, NotTheLeader, SheetAlreadyLogged, SheetRow, log_sheet
 from tests.controls import (
@@ -77,6 +85,14 @@ def test_whoever_came_late_left_early_or_had_a_break_has_minutes_of_their_own() 
     assert second == row(
         "R9", "11-18 14:30 - 16:00", volunteer="V4", household="H3", claimed_minutes=70, service_minutes=70
     )
+
+
+def test_a_sheet_that_comes_late_has_one_reason_for_all_of_it() -> None:
+    facts = district(late_after_days=1, late_needs_reason=True)
+    refused = LateWithoutReason("2026-11-18", 1)
+    given(facts).when(log_sheet, sheet()).refused(RowsRefused(((0, refused), (1, refused))))
+    _, *records = given(facts).when(log_sheet, sheet(late_reason="no-network")).accepted
+    assert [record.late_reason for record in records] == ["no-network"] * 2  # type: ignore[attr-defined]
 
 
 def test_one_row_against_the_rules_keeps_the_whole_sheet_out() -> None:

@@ -39,6 +39,7 @@ from tests.domain.time_bank.leaving import LeavingModel, LeavingRules
 from tests.domain.time_bank.moving import MovingModel, MovingRules
 from tests.domain.time_bank.places import GRIDS, PlaceRules, register_places
 from tests.domain.time_bank.policies import POLICIES, PolicyModel, PolicyRules, adopt_first
+from tests.domain.time_bank.recognition import RecognitionModel, RecognitionRules
 from tests.domain.time_bank.redeeming import RedemptionModel, RedemptionRules
 from tests.domain.time_bank.requests import RequestModel, RequestRules
 from tests.in_memory import InMemoryFactStore
@@ -48,7 +49,15 @@ FIRST_DAY = date(2028, 1, 1)
 
 
 class Books(
-    Ledger, PolicyModel, AttendingModel, DisputeModel, RequestModel, RedemptionModel, MovingModel, LeavingModel
+    Ledger,
+    PolicyModel,
+    AttendingModel,
+    DisputeModel,
+    RequestModel,
+    RedemptionModel,
+    MovingModel,
+    LeavingModel,
+    RecognitionModel,
 ):
     """The model of everything, beside a real ledger."""
 
@@ -63,6 +72,7 @@ class TimeBank(
     RedemptionRules,
     MovingRules,
     LeavingRules,
+    RecognitionRules,
     RuleBasedStateMachine,
 ):
     """Two ledgers: ``here``, which everything happens in, and ``there``, which households leave for and come from."""
@@ -189,9 +199,10 @@ def live_through_everything(bank: TimeBank) -> None:
         expiry_months=1,
         expiry_notice_days=1,
         take_along=True,
+        star_minutes=(60,),
     )
     bank.a_district(policy=policy, funded=600, minutes=200, month_max=None)
-    for step in (*SERVICE, *REDEMPTION, *MOVING, *LIVES):
+    for step in (*SERVICE, *RECOGNITION, *REDEMPTION, *MOVING, *LIVES):
         step(bank)
         bank.the_books_agree()
     accepted = {name for ledger in (bank.here, bank.there) for name, answer in ledger.told if answer == "Accepted"}
@@ -199,8 +210,8 @@ def live_through_everything(bank: TimeBank) -> None:
     bank.teardown()
 
 
-def change_place(bank: Any, how: str, grid: int) -> None:
-    bank.place_changes(pair=(1, 2), grids=(grid, 0), how=how, minutes=1, days=0, actor=ADMIN)
+def change_place(bank: Any, how: str, grid: int, days: int = 0, community: int = 1) -> None:
+    bank.place_changes(pair=(community, 2), grids=(grid, 0), how=how, minutes=1, days=days, actor=ADMIN)
 
 
 HOUR = timedelta(hours=1)
@@ -253,6 +264,9 @@ SERVICE: tuple[Callable[[Any], None], ...] = (
     lambda bank: bank.reschedule_or_cancel(request=0, start=5, cancels=False, actor=ADMIN),
     lambda bank: bank.reschedule_or_cancel(request=0, start=5, cancels=True, actor=ADMIN),
     lambda bank: bank.ask(household=1, start=2, hours=8, minutes=60, by_member=True, actor=ADMIN),
+    lambda bank: bank.offer(request=0, volunteer=3, by_staff=False, actor=ADMIN),
+    lambda bank: bank.member_goes(person=3, into=1, how="m", actor=ADMIN),
+    lambda bank: bank.expire_requests(actor=TIME),
     lambda bank: bank.wait(hours=20),
     lambda bank: bank.expire_requests(actor=TIME),
 )
@@ -265,6 +279,13 @@ REDEMPTION: tuple[Callable[[Any], None], ...] = (
     lambda bank: bank.settle_partner(partner=0, actor=ADMIN),
     lambda bank: bank.restock_or_withdraw(reward=0, withdraws=False, actor=ADMIN),
     lambda bank: bank.restock_or_withdraw(reward=0, withdraws=True, actor=ADMIN),
+)
+RECOGNITION: tuple[Callable[[Any], None], ...] = (
+    lambda bank: bank.settle_stars(actor=TIME),
+    *(lambda bank, how=how: bank.recognise(person=0, how=how, days=0, actor=ADMIN) for how in "htc"),
+    lambda bank: bank.withdraw_recognition(entry=0, actor=ADMIN),
+    lambda bank: bank.issue_certificate(person=0, in_charge="S5", actor=ADMIN),
+    lambda bank: bank.revoke_certificate(certificate=0, reason="mistake", actor=ADMIN),
 )
 MOVING: tuple[Callable[[Any], None], ...] = (
     lambda bank: bank.grant_minutes(household=4, minutes=10, need="other", actor=ADMIN),
@@ -306,13 +327,21 @@ LIVES: tuple[Callable[[Any], None], ...] = (
     lambda bank: bank.pay_in(statement=0, household=0, right=True, days=0, actor=ADMIN),
     lambda bank: bank.take_along(household=0, back=True, actor=ADMIN),
     lambda bank: bank.pay_in(statement=1, household=0, right=True, days=0, actor=ADMIN),
-    lambda bank: bank.move_household(household=0, community=1, actor=ADMIN),
+    lambda bank: bank.move_household(household=0, community=1, days=1, actor=ADMIN),
+    lambda bank: bank.end_plan(plan=0, waits=0, calls_off=True, actor=ADMIN),
+    lambda bank: bank.move_household(household=0, community=1, days=1, actor=ADMIN),
+    lambda bank: bank.end_plan(plan=0, waits=1, calls_off=False, actor=ADMIN),
+    lambda bank: bank.move_household(household=0, community=0, days=0, actor=ADMIN),
     lambda bank: bank.household_ends(pair=(0, 1), how="merged", cause="other", actor=ADMIN),
     lambda bank: bank.household_ends(pair=(0, 1), how="closed", cause="other", actor=ADMIN),
     lambda bank: bank.register_place(community=0, grid=("三格",), fresh=True, actor=ADMIN),
     lambda bank: change_place(bank, "renamed", grid=0),
     lambda bank: change_place(bank, "grid moved", grid=0),
-    lambda bank: change_place(bank, "split", grid=1),
+    lambda bank: bank.register_place(community=0, grid=("一格",), fresh=False, actor=ADMIN),
+    lambda bank: change_place(bank, "grids renamed", grid=0, community=0),
+    lambda bank: change_place(bank, "split", grid=1, days=1),
+    lambda bank: bank.wait(days=1),
+    lambda bank: bank.follow_places(),
     lambda bank: bank.register_household(community=1, grid=True, actor=ADMIN),
     lambda bank: change_place(bank, "merged", grid=0),
     lambda bank: bank.follow_places(),

@@ -379,6 +379,13 @@ def test_staff_close_it_with_its_times_and_it_is_worth_the_volunteers_word(overd
     assert record.claimed_minutes == 45  # type: ignore[attr-defined]
 
 
+def test_what_is_closed_late_says_that_the_visit_was_left_open() -> None:
+    past = given(district(late_after_days=1, late_needs_reason=True), CHECKED_IN, VISIT_OVERDUE)
+    command = CloseVisit(visit="C1", ended_at=at("11-22 11:30"), reason="forgotten", record="R8")
+    *_, record = past.when(close_visit, command, now=at("11-25 09:00")).accepted
+    assert record.late_reason == "visit-left-open"  # type: ignore[attr-defined]
+
+
 def test_what_is_closed_lies_within_the_visit() -> None:
     overdue = given(DISTRICT, CHECKED_IN, VISIT_OVERDUE)
     outside = VisitTimesOutside("C1", "2026-11-22T10:30:00+08:00", "2026-11-22T22:30:00+08:00")

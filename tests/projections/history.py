@@ -109,6 +109,7 @@ from domain.visit import (
 from infrastructure.projector import Projector, schema_of
 from tests.controls import CODE, TIME, envelope
 from tests.projections.moving import MovingHistory
+from tests.projections.recognition_history import RecognitionHistory
 from tests.projections.request_history import RequestHistory
 
 ADMIN = Actor("A1", "admin")
@@ -131,6 +132,7 @@ class History:
         self.visits = 0
         self.visit_dice = Random(seed)  # noqa: S311 - of its own, so that visits change nothing else that happens
         self._moving = MovingHistory(bank, seed)
+        self._recognition = RecognitionHistory(bank, seed)
         self.households = 0
         self.records = 0
         self.disputes = 0
@@ -156,6 +158,7 @@ class History:
         happening += [self._life() for _ in range(commands) if self.life_dice.random() < 0.02]
         happening += [self._place() for _ in range(commands) if self.life_dice.random() < 0.02]
         accepted = self.record_commands(happening)
+        accepted += self._recognition.go(self.households)
         return accepted + self._requests(commands) + self._attend() + self._moving.go(self.households)
 
     def _requests(self, commands: int) -> int:

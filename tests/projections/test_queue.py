@@ -9,11 +9,12 @@ import psycopg
 import pytest
 from msgspec.structs import replace
 
-from api.wiring import Timebank
+from api.wiring import Timebank, adopted_policies
 from domain.account import HoursConfirmed
 from domain.fact import Fact
 from domain.hours import HoursLogged, HoursRejected
-from projections.queue import EXPIRING_DAYS, LATE_DAYS, QUEUES, REQUEST_DAYS, QueueCount, counts, named, waiting
+from domain.policy import Policy, PolicyAdopted
+from projections.queue import EXPIRING_DAYS, QUEUES, REQUEST_DAYS, QueueCount, counts, named, waiting
 from tests.controls import (
     CHECKED_IN,
     DISPUTE_DISMISSED,
@@ -54,7 +55,10 @@ def count(bank: Timebank, queue: str, *, community: str | None = None, in_days: 
     """How many wait, and how many days the oldest has waited, on a later day."""
     now = datetime.now(UTC) + timedelta(days=in_days, minutes=1)
     with bank.reading() as connection, connection.cursor() as cursor:
-        found = {each.queue: each for each in counts(cursor, community=community, now=now, zone=bank.zone)}
+        found = {
+            each.queue: each
+            for each in counts(cursor, adopted_policies(bank.store), community=community, now=now, zone=bank.zone)
+        }
     assert list(found) == [each.name for each in QUEUES]
     each: QueueCount = found[queue]
     return each.count, each.oldest_waiting_days
@@ -73,7 +77,7 @@ def listed(bank: Timebank, name: str, **asked: Any) -> list[dict[str, Any]]:
                 "after": 0,
                 "limit": 100,
             } | asked
-            return await waiting(connection, queue, **question)  # type: ignore[arg-type]
+            return await waiting(connection, queue, adopted_policies(bank.store), **question)  # type: ignore[arg-type]
 
     return asyncio.run(asking())
 
@@ -121,12 +125,24 @@ def test_a_queue_comes_in_pages(bank: Timebank) -> None:
 
 def test_a_record_is_late_from_the_day_after_the_last_one_that_is_not(open_bank: OpenBank) -> None:
     bank = open_bank()
-    record(bank, logged(bank, "R1", LATE_DAYS), logged(bank, "R2", LATE_DAYS + 1), logged(bank, "R3", 0))
+    record(bank, logged(bank, "R1", 7), logged(bank, "R2", 8), logged(bank, "R3", 0))
     assert [row["record"] for row in listed(bank, "late-entries")] == ["R2"]
     assert count(bank, "late-entries") == (1, 0)
     assert count(bank, "to-confirm") == (3, 0)
     record(bank, HoursRejected("R2", "S2", "other"))
     assert count(bank, "late-entries") == (0, None)
+
+
+def test_what_is_late_is_what_the_policy_of_its_day_says(open_bank: OpenBank) -> None:
+    bank = open_bank(late_after_days=20)
+    record(bank, logged(bank, "R1", 20), logged(bank, "R2", 21), replace(logged(bank, "R3", 5), late_reason="on-paper"))
+    today = datetime.now(bank.zone).date()
+    record(bank, PolicyAdopted(2, today - timedelta(days=10), Policy(late_after_days=4), "P1"))
+    rows = listed(bank, "late-entries")
+    assert [(row["record"], row["days_late"], row["late_reason"]) for row in rows] == [
+        ("R2", 21, None),
+        ("R3", 5, "on-paper"),
+    ]
 
 
 def test_what_comes_from_older_books_is_not_late(open_bank: OpenBank) -> None:

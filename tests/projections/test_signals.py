@@ -77,6 +77,15 @@ def who(given: list[Signal]) -> list[list[str]]:
     return sorted(signal.who for signal in given)
 
 
+def in_turn(books: Books, people: int, *, by: bool) -> Books:
+    """Each of so many has three records confirmed by the next, or serves the next one's household three times."""
+    for person in range(1, people + 1):
+        following = person % people + 1
+        whom = {"by": f"V{following}"} if by else {"to": f"H{following}"}
+        books.serve(f"V{person}", 3, **whom)
+    return books
+
+
 CONFIRMATIONS = {
     "each of two confirms three of the other's": (lambda b: b.serve("V1", 3, by="V2").serve("V2", 3, by="V1"), 2),
     "one of them confirms only two": (lambda b: b.serve("V1", 3, by="V2").serve("V2", 2, by="V1"), 0),
@@ -84,6 +93,8 @@ CONFIRMATIONS = {
     "three of seven are less": (lambda b: b.serve("V1", 3, by="V2").serve("V1", 4).serve("V2", 3, by="V1"), 0),
     "three in turn": (lambda b: b.serve("V1", 3, by="V2").serve("V2", 3, by="V3").serve("V3", 3, by="V1"), 3),
     "three in a row": (lambda b: b.serve("V1", 3, by="V2").serve("V2", 3, by="V3").serve("V3", 3, by="S1"), 0),
+    "six in turn": (lambda b: in_turn(b, 6, by=True), 6),
+    "seven in turn": (lambda b: in_turn(b, 7, by=True), 0),
     "one of the records was rejected": (
         lambda b: b.serve("V1", 3, by="V2").serve("V2", 2, by="V1").serve("V2", rejected=True),
         0,
@@ -111,6 +122,9 @@ SERVICES = {
     ),
     "three in turn": (lambda b: b.serve("V1", 3, to="H2").serve("V2", 3, to="H3").serve("V3", 3, to="H1"), 3),
     "three in a row": (lambda b: b.serve("V1", 3, to="H2").serve("V2", 3, to="H3").serve("V3", 3, to="H9"), 0),
+    "four in turn": (lambda b: in_turn(b, 4, by=False), 4),
+    "six in turn": (lambda b: in_turn(b, 6, by=False), 6),
+    "seven in turn": (lambda b: in_turn(b, 7, by=False), 0),
 }
 
 
@@ -119,6 +133,13 @@ def test_a_service_ring(open_bank: OpenBank, history: Callable[[Books], Books], 
     given = found(open_bank(), "service-ring", history(Books()))
     assert who(given) == ([[f"H{n + 1}" for n in range(households)]] if households else [])
     assert [signal.records_count for signal in given] == ([3 * households] if households else [])
+
+
+def test_rings_that_share_a_person_are_each_named_once(open_bank: OpenBank) -> None:
+    books = Books()
+    for giver, taker in ((1, 2), (2, 1), (2, 3), (3, 1)):
+        books.serve(f"V{giver}", 3, by=f"V{taker}")
+    assert who(found(open_bank(), "confirmation-ring", books)) == [["V1", "V2"], ["V1", "V2", "V3"]]
 
 
 def others(books: Books, by_same: int, of: int) -> Books:

@@ -230,9 +230,9 @@ def test_requests_that_expired_or_are_open_are_unfilled(open_bank: OpenBank) -> 
     ends = (REQUEST_CANCELLED, REQUEST_FULFILLED, REQUEST_EXPIRED, OFFER_ACCEPTED)
     record(bank, *(replace(fact, request=f"Q{n}") for n, fact in enumerate(ends)))
     with asking(bank) as cursor:
-        assert requests(cursor, None, 0) == Requests(6, 1, 1, 1, 1, 2, 3, 110_100)
-        assert requests(cursor, XINZHU, 0) == Requests(5, 1, 1, 1, 1, 1, 2, 10_100)
-        assert requests(cursor, None, 2**62) == Requests(0, 0, 0, 0, 0, 0, 0, 0)
+        assert requests(cursor, None, 0) == Requests(6, 1, 1, 1, 1, 2, 3, 110_100, 0, 0)
+        assert requests(cursor, XINZHU, 0) == Requests(5, 1, 1, 1, 1, 1, 2, 10_100, 0, 0)
+        assert requests(cursor, None, 2**62) == Requests(0, 0, 0, 0, 0, 0, 0, 0, None, None)
 
 
 # ── Old savers ───────────────────────────────────────────────────────────────────────────────────────────────────

@@ -66,7 +66,7 @@ class AttendingModel(HoursModel):
             return
         assert code not in self.spent_doors
         made = self.doors[code]
-        assert made.household == household
+        assert self.stands_for(made.household) == self.stands_for(household)
         assert told.now <= made.valid_until
         assert made.made_by != volunteer
         assert self.home.get(made.made_by) is None or self.home[made.made_by] != self.home[volunteer]

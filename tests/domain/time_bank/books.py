@@ -73,6 +73,8 @@ class Model:
         self.balances: Counter[str] = Counter()
         self.holds: dict[str, tuple[str, int]] = {}
         self.policies: list[PolicyAdopted] = []
+        self.carried: dict[str, int] = {}
+        """What one command has released so far: it may hold the same on another account."""
         self.moved: set[str] = set()
         """Accounts that changed since they were last compared with their folds."""
 
@@ -130,18 +132,28 @@ class Model:
 
     @follows(MinutesHeld)
     def _held(self, fact: MinutesHeld, told: Told) -> None:
-        """Nothing is promised that isn't there; what is in dispute is set aside whatever was spent of it."""
+        """Nothing is promised that isn't there; what is in dispute is set aside whatever was spent of it, and what was
+        held already goes along with whoever takes an account over."""
         assert fact.minutes > 0
         assert fact.hold not in self.holds
         self.holds[fact.hold] = (fact.account, fact.minutes)
         self.moved.add(fact.account)
-        floors = {"request": told.policy and told.policy.balance_minutes_min, "reservation": 0, "dispute": None}
+        if fact.hold in self.carried:
+            assert self.carried.pop(fact.hold) == fact.minutes
+            return
+        floors = {
+            "request": told.policy and told.policy.balance_minutes_min,
+            "reservation": 0,
+            "split": 0,
+            "dispute": None,
+        }
         floor = floors[fact.hold.partition(":")[0]]
         assert floor is None or self.available(fact.account) >= floor
 
     @follows(MinutesReleased)
     def _released(self, fact: MinutesReleased, _: Told) -> None:
         assert self.holds.pop(fact.hold) == (fact.account, fact.minutes)
+        self.carried[fact.hold] = fact.minutes
         self.moved.add(fact.account)
 
     def held(self, account: str) -> int:
@@ -248,6 +260,7 @@ class Ledger(Model):
             told = told._replace(policy=self.policies[version - 1].policy if version else None)
             self.note(fact, told)
         self.after_command(decided.facts, before, told)
+        self.carried.clear()
         return decided.facts
 
     def _send_again(self, tickets: list[Ticket], *, alone: bool) -> None:

@@ -29,6 +29,7 @@ from domain.hours import (
     DisputeOpened,
     DisputeUpheld,
     DisputeWithdrawn,
+    HoursLogged,
     RejectHours,
     confirm,
     log,
@@ -75,8 +76,8 @@ class DisputeModel(HoursModel):
         home = self.home.get(fact.opened_by)
         if told.actor.role == "volunteer":
             own = fact.opened_by == logged.volunteer
-            assert own or home in (logged.household, logged.recipient_household)
-        if home == logged.household:
+            assert own or home in self.sides(logged)
+        if home is not None and home in (logged.household, self.stands_for(logged.household)):
             assert fact.side == "earner"
         confirmed = sum(m.minutes for m in self.movements_of[record] if isinstance(m, HoursConfirmed))
         capped = sum(m.minutes for m in self.movements_of[record] if isinstance(m, MinutesCapped))
@@ -105,7 +106,7 @@ class DisputeModel(HoursModel):
         assert told.actor.role in ("staff", "admin")
         assert told.actor.role == "admin" or fact.dispute not in self.escalated
         assert fact.decided_by not in (logged.volunteer, logged.logged_by, opened.opened_by)
-        assert self.home.get(fact.decided_by) not in {logged.household, logged.recipient_household} - {None}
+        assert self.home.get(fact.decided_by) not in self.sides(logged)
         assert {"earner", "recipient"} <= self.heard[fact.dispute] or told.now >= opened.hearing_until
         self.outcomes[fact.dispute] = "upheld" if isinstance(fact, DisputeUpheld) else "dismissed"
 
@@ -114,6 +115,11 @@ class DisputeModel(HoursModel):
         assert fact.dispute not in self.outcomes
         assert self.disputes[fact.dispute].opened_by == told.actor.id
         self.outcomes[fact.dispute] = "withdrawn"
+
+    def sides(self, logged: HoursLogged) -> set[str]:
+        """The households on either side, and those that stand in their place by now."""
+        named = (logged.household, logged.recipient_household)
+        return {name for household in named for name in (household, self.stands_for(household)) if name is not None}
 
     def in_dispute(self, record: str) -> bool:
         return any(d.record == record for number, d in self.disputes.items() if number not in self.outcomes)

@@ -88,6 +88,9 @@ class HoursModel(HouseholdModel):
             assert (told.today - fact.started_at.date()).days <= rules.log_days_back_max
             assert fact.grid in {(), *self.grids[fact.community]}
             assert fact.community not in self.dissolved
+            is_late = (told.today - fact.started_at.date()).days > rules.late_after_days
+            assert is_late or fact.late_reason is None
+            assert not is_late or fact.late_reason is not None or not rules.late_needs_reason
         self._time_of(fact.volunteer)
 
     def _time_of(self, volunteer: str) -> None:
@@ -156,7 +159,7 @@ class HoursModel(HouseholdModel):
             assert told.now >= self.logged_at[fact.record] + timedelta(days=rules.silence_days)
         elif told.actor.role == "volunteer":
             assert fact.confirmed_as == "recipient"
-            assert home == logged.recipient_household
+            assert home in (logged.recipient_household, self.stands_for(logged.recipient_household))
             grade = max(grade, "recipient", key=RANKS.index)
         else:
             assert fact.confirmed_as == "staff"
@@ -247,6 +250,7 @@ class HoursRules(Leading):
             service="助餐",
             started_at=started_at,
             ended_at=started_at + span[1],
+            late_reason="forgotten" if len(self.here.facts) % 3 else None,
         )
 
     @rule(volunteer=INDEX, recipient=INDEX | st.none(), span=SPANS, fresh=RIGHT, by=STAFF | st.none())

@@ -1,13 +1,15 @@
 """Households and their people, who come and go."""
 
 from collections import Counter
+from datetime import timedelta
 from typing import Any
 
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from domain.account import EXPIRED, BalanceCarried, household_account
+from domain.account import EXPIRED, BalanceCarried, household_account, pool_account
 from domain.community import GridPath
+from domain.community_life import CompleteSplit
 from domain.decision import Actor, fold_facts
 from domain.fact import Fact
 from domain.household import (
@@ -17,7 +19,9 @@ from domain.household import (
     Household,
     HouseholdClosed,
     HouseholdMerged,
+    HouseholdMoveCalledOff,
     HouseholdMoved,
+    HouseholdMovePlanned,
     HouseholdRegistered,
     HouseholdSplit,
     MemberDied,
@@ -34,14 +38,18 @@ from domain.household import (
     register_member,
 )
 from domain.household_life import (
+    CallOffMove,
     CloseHousehold,
+    CompleteMove,
     LeaveHousehold,
     MergeHouseholds,
     MoveHousehold,
     MoveMember,
     RecordDeath,
     SplitHousehold,
+    call_off_move,
     close_household,
+    complete_move,
     leave_household,
     merge_households,
     move_household,
@@ -49,6 +57,7 @@ from domain.household_life import (
     record_death,
     split_household,
 )
+from tests.controls import TIME
 from tests.domain.time_bank.books import Told, follows
 from tests.domain.time_bank.leading import INDEX, RIGHT, STAFF, Leading, pick
 from tests.domain.time_bank.places import PlaceModel
@@ -64,6 +73,7 @@ class HouseholdModel(PlaceModel):
         self.volunteers: set[str] = set()
         self.dead: set[str] = set()
         self.ages: Counter[str] = Counter()
+        self.plans: dict[str, HouseholdMovePlanned] = {}
         self.changed_households: set[str] = set()
 
     def note(self, fact: Fact, told: Told) -> None:
@@ -118,13 +128,35 @@ class HouseholdModel(PlaceModel):
     @follows(HouseholdMoved)
     def _moved(self, fact: HouseholdMoved, told: Told) -> None:
         assert self.is_open(fact.household)
-        assert self.households[fact.household] != (fact.community, fact.grid)
         assert fact.grid in {(), *self.grids[fact.community]}
         assert fact.moved_on <= told.today
+        if not fact.planned:
+            assert self.households[fact.household] != (fact.community, fact.grid)
+        else:
+            assert told.actor == TIME
+            assert self.plans[fact.household].moves_on == fact.moved_on
         if isinstance(told.command, MoveHousehold):
             assert self.has_place(fact.community, fact.grid)
             self._outsider(told, fact.household)
+        plan = self.plans.get(fact.household)
+        if plan is not None and (fact.planned or (plan.community, plan.grid) == (fact.community, fact.grid)):
+            del self.plans[fact.household]
         self.households[fact.household] = fact.community, fact.grid
+
+    @follows(HouseholdMovePlanned)
+    def _move_planned(self, fact: HouseholdMovePlanned, told: Told) -> None:
+        assert self.is_open(fact.household)
+        assert self.has_place(fact.community, fact.grid)
+        assert self.households[fact.household] != (fact.community, fact.grid)
+        assert fact.moves_on > told.today
+        self._outsider(told, fact.household)
+        self.plans[fact.household] = fact
+
+    @follows(HouseholdMoveCalledOff)
+    def _move_called_off(self, fact: HouseholdMoveCalledOff, told: Told) -> None:
+        assert self.is_open(fact.household)
+        self._outsider(told, fact.household)
+        del self.plans[fact.household]
 
     @follows(HouseholdSplit)
     def _split(self, fact: HouseholdSplit, told: Told) -> None:
@@ -141,7 +173,6 @@ class HouseholdModel(PlaceModel):
         assert self.is_open(fact.household)
         assert self.is_open(fact.into)
         assert fact.household != fact.into
-        assert not self.held(household_account(fact.household))
         self._outsider(told, fact.household, fact.into)
         assert fact.members == self.members(fact.household)
         self.home.update(dict.fromkeys(fact.members, fact.into))
@@ -150,26 +181,32 @@ class HouseholdModel(PlaceModel):
     @follows(HouseholdClosed)
     def _closed(self, fact: HouseholdClosed, told: Told) -> None:
         assert self.is_open(fact.household)
-        assert not self.held(household_account(fact.household))
         self._outsider(told, fact.household)
         assert fact.members == self.members(fact.household)
         if fact.heir.startswith("household:"):
             assert self.is_open(fact.heir.removeprefix("household:"))
             self._outsider(told, fact.heir.removeprefix("household:"))
-        elif fact.heir != EXPIRED:
-            assert fact.heir == "pool:" + self.households[fact.household][0]
+        else:
+            assert fact.heir in (EXPIRED, "pool:" + self.households[fact.household][0])
+            self._leaves_nothing_open(fact.household, told)
         self.home.update(dict.fromkeys(fact.members, None))
         self.heirs[fact.household] = fact.heir
 
     @follows(BalanceCarried)
-    def _carried(self, fact: BalanceCarried, _: Told) -> None:
+    def _carried(self, fact: BalanceCarried, told: Told) -> None:
         """Whoever goes leaves neither minutes nor debts; who divides gives a part."""
         if fact.cause in ("household-merged", "household-closed"):
-            gone = next(name for name in (fact.source, fact.target) if name.partition(":")[2] in self.heirs)
-            assert abs(self.balances[gone]) == fact.minutes
+            assert abs(self.balances[household_account(told.command.household)]) == fact.minutes
         if fact.cause == "community-merged":
-            gone = next(name for name in (fact.source, fact.target) if name.partition(":")[2] in self.dissolved)
-            assert abs(self.balances[gone]) == fact.minutes
+            assert abs(self.balances[pool_account(told.command.community)]) == fact.minutes
+        if isinstance(told.command, CompleteSplit):
+            share_minutes = self.splits[told.command.into].minutes
+            assert fact.minutes == min(share_minutes, self.balances[fact.source])
+        assert sum(minutes for _, minutes in fact.lots) <= fact.minutes
+
+    def _leaves_nothing_open(self, household: str, _: Told) -> None:
+        """Where nobody takes a household over, nothing may wait for it; a concept in which something can adds to it."""
+        assert not self.held(household_account(household))
 
     def _outsider(self, told: Told, *households: str | None) -> None:
         """Nobody decides about their own household."""
@@ -186,6 +223,12 @@ class HouseholdModel(PlaceModel):
         while household in self.heirs:
             if not self.heirs[household].startswith("household:"):
                 return None
+            household = self.heirs[household].removeprefix("household:")
+        return household
+
+    def stands_for(self, household: str | None) -> str | None:
+        """The last household that stands in the place of another one, be it open or closed."""
+        while household is not None and self.heirs.get(household, "").startswith("household:"):
             household = self.heirs[household].removeprefix("household:")
         return household
 
@@ -209,6 +252,7 @@ class HouseholdModel(PlaceModel):
             found = fold_facts(Household.of(household), self.by_tag["household:" + household])
             assert (found.community, found.grid) == self.households[household]
             assert found.heir == self.heirs.get(household)
+            assert found.plan == self.plans.get(household)
             roster = fold_facts(Roster.of(household), self.by_tag["members:" + household])
             assert tuple(sorted(roster.members)) == self.members(household)
         self.changed_households.clear()
@@ -250,12 +294,25 @@ class HouseholdRules(Leading):
             case _:
                 self.here.send(record_death, RecordDeath(member=member), actor)
 
-    @rule(household=INDEX, community=INDEX, actor=STAFF)
-    def move_household(self, household: int, community: int, actor: Actor) -> None:
+    @rule(household=INDEX, community=INDEX, days=st.sampled_from([0, 0, 1, 3, 400]), actor=STAFF)
+    def move_household(self, household: int, community: int, days: int, actor: Actor) -> None:
+        """Now, or as it is planned."""
         command = MoveHousehold(
-            household=self.household(household), community=self.community(community), moved_on=self.now.date()
+            household=self.household(household),
+            community=self.community(community),
+            moved_on=self.now.date() + timedelta(days=days),
         )
         self.here.send(move_household, command, actor)
+
+    @precondition(lambda self: self.here.plans)
+    @rule(plan=INDEX, waits=st.sampled_from([0, 1, 3]), calls_off=st.sampled_from([False, False, True]), actor=STAFF)
+    def end_plan(self, plan: int, waits: int, calls_off: bool, actor: Actor) -> None:
+        household = pick(list(self.here.plans), plan)
+        self.wait(days=waits)
+        if calls_off:
+            self.here.send(call_off_move, CallOffMove(household=household), actor)
+        else:
+            self.here.send(complete_move, CompleteMove(household=household), TIME)
 
     @rule(household=INDEX, minutes=st.sampled_from([0, 10, 60]), actor=STAFF)
     def split_household(self, household: int, minutes: int, actor: Actor) -> None:

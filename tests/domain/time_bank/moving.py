@@ -1,6 +1,7 @@
 """Everything that moves minutes but service: pools, grants, gifts, groups, opening balances, and minutes that lapse."""
 
 from collections import Counter
+from datetime import date, timedelta
 from typing import Any
 
 from hypothesis import strategies as st
@@ -116,6 +117,8 @@ class MovingModel(HoursModel):
         """Leader and members."""
         self.grants: dict[str, GrantProposed] = {}
         self.open_grants: set[str] = set()
+        self.granted_alone: list[tuple[str, date, int]] = []
+        """What an account was granted on one person's word, and when."""
         self.started: set[str] = set()
         self.openings: dict[str, OpeningBalanceProposed] = {}
         """The open proposal of each household."""
@@ -156,6 +159,7 @@ class MovingModel(HoursModel):
         month_minutes = self.given[fact.source, fact.on.year, fact.on.month]
         assert fact.on == told.today
         assert policy.transfer_minutes_month_max is None or month_minutes <= policy.transfer_minutes_month_max
+        assert sum(minutes for _, minutes in fact.lots) <= fact.minutes
         self._has_room(fact, told)
 
     @follows(MinutesDonated)
@@ -183,7 +187,11 @@ class MovingModel(HoursModel):
     @follows(MinutesGranted)
     def _granted(self, fact: MinutesGranted, told: Told) -> None:
         household = fact.target.removeprefix("household:")
-        assert told.policy.grant_minutes_alone_max is None or fact.minutes <= told.policy.grant_minutes_alone_max
+        assert fact.on == told.today
+        self.granted_alone.append((fact.target, told.today, fact.minutes))
+        since = told.today - timedelta(days=told.policy.grant_alone_days - 1)
+        alone = sum(minutes for name, on, minutes in self.granted_alone if name == fact.target and on >= since)
+        assert told.policy.grant_minutes_alone_max is None or alone <= told.policy.grant_minutes_alone_max
         assert fact.source == "pool:" + self.households[household][0]
         self._outsider(told, household)
         self._has_room(fact, told)
@@ -192,6 +200,7 @@ class MovingModel(HoursModel):
     def _starting(self, fact: StartingMinutesGranted, told: Told) -> None:
         assert fact.household not in self.started
         self.started.add(fact.household)
+        self.granted_alone.append((fact.target, told.today, fact.minutes))
         assert fact.minutes == told.policy.starting_grant_minutes > 0
         self._outsider(told, fact.household)
         self._has_room(fact, told)
@@ -275,7 +284,8 @@ class MovingModel(HoursModel):
         assert told.policy.expiry_months is not None
         assert fact.on > told.today
         assert fact.minutes > 0
-        still = {r for number in self.open_announcements for r in self.announced[number].records}
+        earlier = [self.announced[number] for number in self.open_announcements]
+        still = {record for one in earlier if one.household == fact.household for record in one.records}
         assert not still & set(fact.records)
         for record in fact.records:
             assert self.records[record].started_at.date() < fact.earned_before
@@ -288,7 +298,7 @@ class MovingModel(HoursModel):
 
     @follows(MinutesExpired)
     def _expired(self, fact: MinutesExpired, told: Told) -> None:
-        """What was announced, on its day, and of no record more than it left on the account."""
+        """What was announced, on its day; in all households together no more of a record than was credited for it."""
         self.open_announcements.remove(fact.announcement)
         announced = self.announced[fact.announcement]
         assert told.actor == TIME
@@ -297,7 +307,7 @@ class MovingModel(HoursModel):
         assert fact.minutes == sum(minutes for _, minutes in fact.lapsed) > 0
         for record, minutes in fact.lapsed:
             assert record in announced.records
-            assert self.status[record] == "confirmed"
+            assert self.status[record] in ("confirmed", "reversed")
             self.lapsed[record] += minutes
             movements = self.movements_of[record]
             earned = sum(m.minutes for m in movements if isinstance(m, HoursConfirmed))
@@ -421,12 +431,10 @@ class MovingRules(Leading):
     @precondition(lambda self: "confirmed" in self.here.status.values())
     @rule(actor=BY_TIME)
     def announce_expiry(self, actor: Actor) -> None:
-        """Of all that is settled, whatever its age: the decision finds what is old."""
-        earned: dict[str, list[str]] = {}
-        for record, status in self.here.status.items():
-            if status == "confirmed":
-                earned.setdefault(self.here.records[record].household, []).append(record)
-        commands = [AnnounceExpiry(household=name, records=tuple(records)) for name, records in earned.items()]
+        """Of all that is settled, whatever its age and whoever has it by now: the decision finds what is old."""
+        records = tuple(record for record, status in self.here.status.items() if status == "confirmed")
+        stands = [name for name in self.here.households if name not in self.here.heirs]
+        commands = [AnnounceExpiry(household=name, records=records) for name in stands]
         self.here.together(*((announce_expiry, command, actor) for command in commands))
 
     @precondition(lambda self: self.here.announced)

@@ -127,7 +127,7 @@ class RedemptionModel(HouseholdModel):
     @follows(ReservationGivenUp)
     def _given_up(self, fact: ReservationGivenUp, told: Told) -> None:
         assert self.reservation_status[fact.reservation] == "reserved"
-        assert self.home[told.actor.id] == self.reservations[fact.reservation].household
+        assert self.home[told.actor.id] == self.stands_for(self.reservations[fact.reservation].household)
         self.reservation_status[fact.reservation] = "given-up"
         self.reservation_ends[fact.reservation] = fact.given_up_at
 
@@ -150,7 +150,7 @@ class RedemptionModel(HouseholdModel):
         assert reserved.reserved_at <= fact.collected_at < ends_at
         assert fact.collected_at <= told.now < ends_at + COLLECTION_GRACE
         assert fact.collected_at.utcoffset() == OFFSET.utcoffset(None)
-        assert (fact.source, fact.minutes) == ("household:" + reserved.household, reserved.minutes)
+        assert (fact.source, fact.minutes) == (self.standing("household:" + reserved.household), reserved.minutes)
         self.reservation_status[fact.reservation] = "collected"
 
     def floor(self, fact: Any, told: Told) -> int | None:

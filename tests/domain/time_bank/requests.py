@@ -5,6 +5,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
+from msgspec.structs import replace
 
 from domain.decision import Actor, Reading
 from domain.hours import ConfirmHours, LogHours, RequestFulfilled, confirm, log
@@ -15,6 +16,7 @@ from domain.request import (
     ExpireRequest,
     FulfilRequest,
     FulfilWithRecord,
+    LapseOffer,
     MakeOffer,
     OfferAccepted,
     OfferMade,
@@ -22,6 +24,7 @@ from domain.request import (
     RequestAsked,
     RequestCancelled,
     RequestExpired,
+    RequestFollowed,
     RequestRescheduled,
     RescheduleRequest,
     ServiceRequest,
@@ -32,6 +35,7 @@ from domain.request import (
     expire,
     fulfil,
     fulfil_with_record,
+    lapse_offer,
     offer,
     reschedule,
     withdraw,
@@ -65,6 +69,24 @@ class RequestModel(HoursModel):
         self.accepted_volunteer[fact.request] = None
         self.request_status[fact.request], self.request_ends[fact.request] = "open", fact.expires_at
 
+    @follows(RequestFollowed)
+    def _followed(self, fact: RequestFollowed, _: Told) -> None:
+        """With whoever stands in the household's place, or with the household to another home."""
+        asked = self.requests[fact.request]
+        assert self.request_status[fact.request] in ("open", "accepted")
+        assert fact.household == self.stands_for(asked.household)
+        assert (fact.household, fact.community, fact.grid) != (asked.household, asked.community, asked.grid)
+        assert self.is_open(fact.household)
+        if (fact.community, fact.grid) != (asked.community, asked.grid):
+            assert (fact.community, fact.grid) == self.households[fact.household]
+        self.requests[fact.request] = replace(asked, household=fact.household, community=fact.community, grid=fact.grid)
+
+    def _leaves_nothing_open(self, household: str, told: Told) -> None:
+        super()._leaves_nothing_open(household, told)
+        for number, asked in self.requests.items():
+            if asked.household == household and self.request_status[number] in ("open", "accepted"):
+                assert told.now >= self.request_ends[number]
+
     @follows(OfferMade)
     def _offered(self, fact: OfferMade, told: Told) -> None:
         self._still_open(fact.request, told)
@@ -84,8 +106,11 @@ class RequestModel(HoursModel):
         self.request_status[fact.request], self.request_ends[fact.request] = "accepted", fact.expires_at
 
     @follows(OfferWithdrawn)
-    def _offer_withdrawn(self, fact: OfferWithdrawn, _: Told) -> None:
+    def _offer_withdrawn(self, fact: OfferWithdrawn, told: Told) -> None:
         assert self.request_status[fact.request] in ("open", "accepted")
+        if isinstance(told.command, LapseOffer):  # who made it can't come any more
+            home = self.home[fact.volunteer]
+            assert fact.volunteer in self.dead or home in (None, self.requests[fact.request].household)
         self.offers[fact.request].remove(fact.volunteer)
         assert (fact.expires_at is not None) == (self.accepted_volunteer[fact.request] == fact.volunteer)
         if fact.expires_at is not None:
@@ -235,7 +260,13 @@ class RequestRules(HoursRules):
     @precondition(lambda self: self.here.requests)
     @rule(actor=BY_TIME)
     def expire_requests(self, actor: Actor) -> None:
-        self.here.together(*((expire, ExpireRequest(request=number), actor) for number in self.here.requests))
+        lapsing = [
+            (lapse_offer, LapseOffer(request=number, volunteer=person), actor)
+            for number, people in self.here.offers.items()
+            for person in sorted(people)
+        ]
+        expiring = [(expire, ExpireRequest(request=number), actor) for number in self.here.requests]
+        self.here.together(*lapsing, *expiring)
 
     @rule(
         people=st.tuples(INDEX, INDEX),
