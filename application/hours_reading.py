@@ -16,7 +16,7 @@ import sys
 from collections.abc import Iterator
 from itertools import islice
 from types import TracebackType
-from typing import IO, Final, NamedTuple, Self
+from typing import IO, Final, NamedTuple, Self, cast
 
 from application.hours_file import HoursFile, HoursFileError, HoursRow, RowProblem
 from application.write_loop import Ticket, command_digest, command_id
@@ -53,9 +53,10 @@ class Chunk:
 
     def cells(self, index: int) -> list[str]:
         """One row's cells as they stand in the file. Hardly ever asked for, so they are unpacked only then."""
-        if isinstance(self._cells, bytes):
-            self._cells = pickle.loads(self._cells)  # noqa: S301 - from a process of ours, through a pipe of ours
-        return self._cells[index]
+        cells = self._cells
+        if isinstance(cells, bytes):
+            self._cells = cells = cast("list[list[str]]", pickle.loads(cells))  # noqa: S301 - made by `packed`
+        return cells[index]
 
     def packed(self) -> "Chunk":
         return Chunk(self.rows, pickle.dumps(self._cells))
@@ -73,17 +74,16 @@ class HoursReading:
         self._chunk_rows = chunk_rows
         self._process: subprocess.Popen[bytes] | None = None
         if file.rows_estimate >= APART_ROWS_MIN:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", __name__],
+            self._process = subprocess.Popen(  # noqa: S603 - this program itself, with no word from outside
+                [sys.executable, "-P", "-c", f"from {__name__} import read_apart; read_apart()"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
                 pipesize=_PIPE_BYTES,
                 start_new_session=True,
             )
-            assert self._process.stdin is not None
             # It may have ended already; that is told when its rows are asked for.
-            with contextlib.suppress(BrokenPipeError), self._process.stdin as asked:
+            with contextlib.suppress(BrokenPipeError), cast("IO[bytes]", self._process.stdin) as asked:
                 pickle.dump((file, chunk_rows), asked)
 
     def __iter__(self) -> Iterator[Chunk]:
@@ -93,10 +93,10 @@ class HoursReading:
         return self._taken(self._process)
 
     def _taken(self, process: subprocess.Popen[bytes]) -> Iterator[Chunk]:
-        assert process.stdout is not None
+        answer = cast("IO[bytes]", process.stdout)
         while True:
             try:
-                told = pickle.load(process.stdout)  # noqa: S301 - from a process of ours, through a pipe of ours
+                told = pickle.load(answer)  # noqa: S301 - from a process of ours, through a pipe of ours
             except (EOFError, pickle.UnpicklingError):
                 raise HoursFileError(
                     f"读取 {self._file.path.name} 的进程意外结束（{process.wait()}），请重试",
@@ -128,8 +128,7 @@ class HoursReading:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
-            assert self._process.stdout is not None
-            self._process.stdout.close()
+            cast("IO[bytes]", self._process.stdout).close()
 
 
 class _Failed(NamedTuple):
@@ -169,25 +168,21 @@ def _command(row: HoursRow) -> ImportHours:
     )
 
 
-def read_apart(asked: IO[bytes], answer: IO[bytes]) -> None:
-    """What the process that reads does: the chunks of the file that it is asked for, then None."""
-    file, chunk_rows = pickle.load(asked)  # noqa: S301 - from the process that started this one
+def read_apart() -> None:
+    """What the process that reads does: the chunks of the file that it is asked for, then None or why it failed."""
+    file, chunk_rows = pickle.load(sys.stdin.buffer)  # noqa: S301 - from the process that started this one
     told: _Failed | None = None
     try:
-        for chunk in _chunks(file, chunk_rows):
-            pickle.dump(chunk.packed(), answer, pickle.HIGHEST_PROTOCOL)
-            answer.flush()
-    except HoursFileError as error:
-        told = _Failed(error.zh, error.en)
-    pickle.dump(told, answer)
-    answer.flush()
-
-
-if __name__ == "__main__":
-    # Under its own name, because what is pickled is of the module that the other process knows.
-    from application import hours_reading
-
-    try:
-        hours_reading.read_apart(sys.stdin.buffer, sys.stdout.buffer)
+        try:
+            for chunk in _chunks(file, chunk_rows):
+                _tell(chunk.packed())
+        except HoursFileError as error:
+            told = _Failed(error.zh, error.en)
+        _tell(told)
     except BrokenPipeError:
-        os._exit(0)  # nobody wants the rest any more
+        os._exit(0)  # nobody wants the rest any more; the interpreter would complain that it can't be written
+
+
+def _tell(told: Chunk | _Failed | None) -> None:
+    pickle.dump(told, sys.stdout.buffer, pickle.HIGHEST_PROTOCOL)
+    sys.stdout.buffer.flush()
