@@ -8,7 +8,7 @@ most once. The policy adds limits. Every record lives under the version in force
 from collections.abc import Generator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone, tzinfo
-from functools import partial
+from functools import lru_cache, partial
 from typing import Annotated, Any, Final, Literal, NamedTuple, Self, get_args
 
 import msgspec
@@ -348,7 +348,11 @@ def local(instant: datetime, zone: tzinfo) -> datetime:
     Two times that share a zone are subtracted on the wall clock, which is an hour off where clocks change between them.
     """
     at = instant.astimezone(zone)
-    return at.replace(tzinfo=timezone(at.utcoffset() or timedelta()))
+    return at.replace(tzinfo=_fixed(at.utcoffset() or timedelta()))
+
+
+_fixed = lru_cache(timezone)
+"""An offset as a zone: the few there are, each made once."""
 
 
 def minutes_on(day: date, started_at: datetime, ended_at: datetime) -> int:
