@@ -71,7 +71,16 @@ from infrastructure.notice import OutboxNotBegun
 from infrastructure.projector import ProjectionsAreNewer, ProjectionsDamaged, Projector, RebuildRunning
 from infrastructure.schema import SchemaError, known_migrations, schema_version
 from infrastructure.settings import BadSetting, Settings, read_settings
-from infrastructure.signing import SigningKey, SigningKeyExists, SigningKeyUnusable, create_key, key_path, read_key
+from infrastructure.signing import (
+    NoteNotGenuine,
+    SigningKey,
+    SigningKeyExists,
+    SigningKeyUnusable,
+    create_key,
+    key_path,
+    read_key,
+    rotate_key,
+)
 from infrastructure.tokens import IssuedToken, issue_token, revoke_tokens
 from infrastructure.vault import remember
 from projections.account import balance, balances, balances_at
@@ -117,6 +126,7 @@ EXPECTED: Final = (
     LedgerNotOpen,
     OutboxNotBegun,
     NoSampleHistory,
+    NoteNotGenuine,
     ProjectionsAreNewer,
     ProjectionsDamaged,
     RebuildRunning,
@@ -841,6 +851,19 @@ def show_key(as_json: Json = False) -> None:
     """显示账本的公钥，供其他账本核对。 Show the ledger's public key, for other ledgers to trust."""
     settings = read_settings()
     key = read_key(settings.data, settings.ledger)
+    if key is None:
+        raise NoSigningKey(settings.ledger)
+    _show_key(key, settings, as_json)
+
+
+@key_app.command("rotate")
+def rotate_signing_key(as_json: Json = False) -> None:
+    """更换签名密钥：旧密钥为新密钥签名后即销毁；服务不必重启。 Replace the key, which first signs the new one.
+
+    请把新文件另存一份；信任旧公钥的人凭签名的交接说明即可信任新公钥。 Keep a copy of the new file, too.
+    """
+    settings = read_settings()
+    key = rotate_key(settings.data, settings.ledger, datetime.now(UTC))
     if key is None:
         raise NoSigningKey(settings.ledger)
     _show_key(key, settings, as_json)

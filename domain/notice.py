@@ -468,7 +468,7 @@ def _news(fact: Fact, actor: str, policy: int) -> _Drafts:
         case RequestFollowed():
             request = yield from read(ServiceRequest.of(fact.request))
             members = yield from _members(fact.household)
-            to = {*members, *_answering(request)} - {person(actor)}
+            to = tuple({*members, *_answering(request)} - {person(actor)})
             about = {"request": fact.request, "household": fact.household}
             return (_tell("request-followed", to, **about, place=_place(fact.community, fact.grid)),)
         case RequestCancelled():

@@ -6,11 +6,23 @@
 
 The key lives outside the database, one file a ledger that only its owner may read: whoever can write to the database
 must not be able to sign for it. Losing the file loses no fact; those who trusted the key must then be told the new one.
+
+A key that is rotated signs its successor before it is destroyed, so whoever trusts it can follow. All such notes of a
+ledger are in one file beside its key, each as long as these lines, oldest first:
+
+    timebank-key-succession/v1
+    <verifier key before>
+    <verifier key after>
+    <when, RFC 3339>
 """
 
 import base64
+import fcntl
 import os
 import stat
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
@@ -23,6 +35,16 @@ from infrastructure.embedded import make_data_directory
 
 _DASH: Final = "\u2014 "
 _PREFIX: Final = "PRIVATE+KEY+"
+_SUCCESSION: Final = "timebank-key-succession/v1"
+_SUCCESSION_LINES: Final = 6
+SIGNATURES_MAX: Final = 100
+
+
+class NoteNotGenuine(Exception):
+    """No key that is trusted has signed it as it is."""
+
+    def __init__(self) -> None:
+        super().__init__("没有受信任密钥的有效签名。 / No trusted key has signed this as it is.")
 
 
 class SigningKeyUnusable(Exception):
@@ -62,6 +84,10 @@ def key_path(data: Path, ledger: str) -> Path:
     return data / "keys" / f"{ledger}.key"
 
 
+def succession_path(data: Path, ledger: str) -> Path:
+    return data / "keys" / f"{ledger}.successions"
+
+
 def create_key(data: Path, ledger: str) -> SigningKey:
     """Make a ledger's key, in a file that its owner alone may read. Raises: SigningKeyExists."""
     path = key_path(data, ledger)
@@ -69,19 +95,93 @@ def create_key(data: Path, ledger: str) -> SigningKey:
     path.parent.mkdir(mode=0o700, exist_ok=True)
     key = SigningKey(ledger, Ed25519PrivateKey.generate())
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        _write_new(path, key._stored())
     except FileExistsError:
         raise SigningKeyExists(path) from None
-    with os.fdopen(descriptor, "w") as file:
-        file.write(key._stored())
+    return key
+
+
+def _write_new(path: Path, text: str) -> None:
+    """Raises: FileExistsError."""
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
         file.flush()
         os.fsync(file.fileno())
-    return key
+
+
+def _replace(path: Path, text: str) -> None:
+    """All of the text, or what was there before, whenever this is killed."""
+    fresh = path.with_suffix(path.suffix + ".fresh")
+    fresh.unlink(missing_ok=True)
+    _write_new(fresh, text)
+    fresh.rename(path)
+
+
+def rotate_key(data: Path, ledger: str, now: datetime) -> SigningKey | None:
+    """Put a new key in the place of a ledger's key, which signs it and is destroyed; None where there is no key.
+
+    The successor is on disk before it is signed, and signed before it takes the place: whenever this is killed, the
+    key that is there can still sign, and running it again goes on where it ended. Raises: SigningKeyUnusable.
+    """
+    path = key_path(data, ledger)
+    successor, notes = path.with_suffix(".successor"), succession_path(data, ledger)
+    if not path.exists():
+        return None
+    with _alone(path.parent):
+        key = read_key(data, ledger)
+        if key is None:
+            return None
+        while (new := _read(successor, ledger)) is None:
+            _replace(successor, SigningKey(ledger, Ed25519PrivateKey.generate())._stored())
+        if not any(str(new.verifier) in note for note in successions(data, ledger)):
+            note = key.sign(f"{_SUCCESSION}\n{key.verifier}\n{new.verifier}\n{now.isoformat(timespec='seconds')}\n")
+            _replace(notes, "".join((*successions(data, ledger), note)))
+        successor.rename(path)
+    return new
+
+
+@contextmanager
+def _alone(directory: Path) -> Iterator[None]:
+    """Hold a directory's lock, and have what was renamed in it on disk when this ends."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def successions(data: Path, ledger: str) -> list[str]:
+    """The notes by which a ledger's keys have named their successors, oldest first."""
+    try:
+        lines = succession_path(data, ledger).read_text().splitlines(keepends=True)
+    except FileNotFoundError:
+        return []
+    return ["".join(lines[at : at + _SUCCESSION_LINES]) for at in range(0, len(lines), _SUCCESSION_LINES)]
+
+
+def succeeding(trusted: Iterable[VerifierKey], notes: Iterable[str]) -> list[VerifierKey]:
+    """The trusted keys, and all that they, one after the other, have named their successors."""
+    keys = list(trusted)
+    for note in notes:
+        try:
+            lines = verified(note, keys).split("\n")
+            if lines[0] == _SUCCESSION and len(lines) == 5:
+                before, after = VerifierKey.parse(lines[1]), VerifierKey.parse(lines[2])
+                if before in keys and before.name == after.name and after not in keys:
+                    keys.append(after)
+        except (NoteNotGenuine, ValueError):
+            continue
+    return keys
 
 
 def read_key(data: Path, ledger: str) -> SigningKey | None:
     """A ledger's key, or None where none was made. Raises: SigningKeyUnusable."""
-    path = key_path(data, ledger)
+    return _read(key_path(data, ledger), ledger)
+
+
+def _read(path: Path, ledger: str) -> SigningKey | None:
     try:
         with path.open() as file:
             mode, text = os.fstat(file.fileno()).st_mode, file.read(1_000)
@@ -119,3 +219,38 @@ def open_note(note: str, key: VerifierKey) -> str:
     except (ValueError, InvalidSignature):
         raise StatementNotGenuine from None
     return text
+
+
+def verified(note: str, keys: Iterable[VerifierKey]) -> str:
+    """The text of a note that one of the keys at least has signed, whoever else has. Raises: NoteNotGenuine.
+
+    As C2SP signed-note says: signatures of keys that aren't known are read over; one that a known key should have made
+    and didn't spoils the whole.
+    """
+    text, separator, signatures = note.rpartition("\n\n")
+    text += "\n"
+    lines = signatures.split("\n")
+    if not separator or lines.pop() or not 0 < len(lines) <= SIGNATURES_MAX or _has_control(note):
+        raise NoteNotGenuine
+    known = {(key.name, key.hash): key.public_key for key in keys}
+    signers = 0
+    for line in lines:
+        name, _, encoded = line.removeprefix(_DASH).partition(" ")
+        try:
+            signed = base64.b64decode(encoded, validate=True)
+            content = text.encode()
+            if not line.startswith(_DASH) or not name or "+" in name or len(signed) < 5:
+                raise NoteNotGenuine
+            public_key = known.get((name, signed[:4]))
+            if public_key is not None:
+                Ed25519PublicKey.from_public_bytes(public_key).verify(signed[4:], content)
+                signers += 1
+        except (ValueError, InvalidSignature):
+            raise NoteNotGenuine from None
+    if not signers:
+        raise NoteNotGenuine
+    return text
+
+
+def _has_control(note: str) -> bool:
+    return any(character < " " and character != "\n" for character in note)
