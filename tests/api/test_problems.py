@@ -11,6 +11,8 @@ from urllib.parse import quote
 import httpx
 import psycopg
 import pytest
+from fastapi.routing import APIRoute
+from pydantic import TypeAdapter
 
 from api import hours as hours_routes
 from api import problems
@@ -243,6 +245,45 @@ def test_a_failure_inside_is_told_to_the_log_and_to_nobody_else(
 def test_a_decision_that_fails_is_a_problem_too_and_the_next_one_is_decided(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+@pytest.mark.parametrize("minutes", ["true", '"60"', "60.0", "[60]"])
+def test_minutes_are_a_whole_number_and_nothing_that_could_pass_for_one(api: Api, minutes: str) -> None:
+    anna = api.new_volunteer()
+    body = json.dumps(anna.hours()).removesuffix("}") + f', "minutes": {minutes}}}'
+    found = api.problem(posted(api, body, JSON), 422, "invalid-request")
+    assert [(error["field"], error["message_zh"]) for error in found["errors"]] == [("minutes", "须为整数")]
+
+
+def test_every_whole_number_that_a_client_may_send_is_strict(api: Api) -> None:
+    bodies = {
+        str(body.field_info.annotation): body.field_info.annotation
+        for route in api.app.routes
+        if isinstance(route, APIRoute)
+        for body in route.dependant.body_params
+    }
+    numbers = {name: whole_numbers(TypeAdapter(body).core_schema) for name, body in bodies.items()}
+    assert sum(map(len, numbers.values())) > 20
+    assert [name for name, found in numbers.items() if not all(number.get("strict") for number in found)] == []
+
+
+def whole_numbers(schema: Any) -> list[dict[str, Any]]:
+    """The parts of pydantic's schema that read a whole number."""
+    if isinstance(schema, dict):
+        own = [schema] if schema.get("type") == "int" else []
+        return own + [number for part in schema.values() for number in whole_numbers(part)]
+    if isinstance(schema, list | tuple):
+        return [number for part in schema for number in whole_numbers(part)]
+    return []
+
+
+def test_only_what_would_have_written_is_told_that_nothing_was_recorded(api: Api) -> None:
+    asked = api.problem(api.get("/v1/figures", None, level=9), 422, "invalid-request")
+    assert "recorded" not in asked["detail"]
+    assert "登记" not in asked["detail"]
+    sent = api.problem(api.post("/v1/hours", {}, "S1"), 422, "invalid-request")
+    assert sent["detail_zh"].endswith("什么都没有登记。")
+    assert sent["detail_en"].endswith("Nothing was recorded.")
+
+
     def failing(*_: object) -> Any:
         raise RuntimeError("password=hunter2")
         yield
