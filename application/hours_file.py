@@ -138,6 +138,11 @@ _NAME_TOO_LONG = _Why(
 )
 _NOTE_TOO_LONG = _Why(f"最多 {NOTE_CHARACTERS_MAX} 个字符", f"must have at most {NOTE_CHARACTERS_MAX} characters")
 _CONTROL = _Why(Flaw.NAME_CONTROL.zh, Flaw.NAME_CONTROL.value)
+_NO_TIME = _Why("结束时间与开始时间相同", "is the same as the start")
+_NOT_OVERNIGHT = _Why(
+    "早于开始时间，按跨夜计算的时间至少是所填时长的两倍，请检查开始、结束时间是否填反或填错",
+    "is before the start, and the time until then on the next day is at least twice the minutes: check both times",
+)
 _STATUS = _Why("须为 待确认、已确认、已驳回 或 已冲正", "must be one of logged, confirmed, rejected and reversed")
 _NEEDS_CONFIRMER = _Why(
     "已确认、已驳回或已冲正的记录须填确认人", "is missing: a settled record needs the person who settled it"
@@ -363,14 +368,24 @@ _SOME_DAY = _Day(datetime(2000, 1, 1, tzinfo=UTC), steady=True)
 
 
 def _span(day: _Day, start: int, end: int | None, minutes: int | None) -> tuple[datetime, datetime, int]:
-    """When the service started and ended, and its minutes; an end not after the start is on the next day."""
+    """When the service started and ended, and its minutes; an end before the start is on the next day.
+
+    Unless the minutes say that it is a typing error: whoever works through a night claims most of it, while swapped
+    times, believed, would block a day for an hour's service.
+    """
     midnight, steady = day
     if end is None:
         if minutes is None:
             raise _Unfit(_END_OR_MINUTES, "end")
         length = minutes
     else:
-        length = end - start if end > start else end - start + _DAY_MINUTES
+        length = end - start
+        if length <= 0:
+            length += _DAY_MINUTES
+            if length in (0, _DAY_MINUTES):
+                raise _Unfit(_NO_TIME, "end")
+            if minutes is not None and 2 * minutes <= length:
+                raise _Unfit(_NOT_OVERNIGHT, "end")
     if steady:
         if minutes is not None and minutes > length:
             raise _Unfit(_MINUTES_OVER, "minutes")

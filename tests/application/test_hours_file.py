@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from openpyxl.utils.datetime import CALENDAR_MAC_1904
 
+from application import hours_file
 from application.hours_file import (
     NOTE_CHARACTERS_MAX,
     HoursFile,
@@ -274,7 +275,9 @@ def test_a_time_is_read_in_every_usual_form(write: Write, text: str) -> None:
         ("22:00", "24:00", "", (23, 0, 0), 120),
         ("22:00", "0:00", "", (23, 0, 0), 120),
         ("22:00", "01:30", "", (23, 1, 30), 210),  # over midnight
-        ("9:00", "9:00", "", (23, 9, 0), 1440),
+        ("22:00", "01:00", "180", (23, 1, 0), 180),
+        ("22:00", "01:00", "91", (23, 1, 0), 91),  # a break in between
+        ("0:00", "24:00", "60", (23, 0, 0), 60),  # not over midnight, whatever the minutes
         ("23:30", "", "60", (23, 0, 30), 60),
         ("24:00", "1:00", "", (23, 1, 0), 60),
         ("9时", "10点整", "６０分钟", (22, 10, 0), 60),
@@ -287,6 +290,38 @@ def test_end_and_minutes_complete_each_other(
     row = only_row(write(CHINESE, cells_with(start=start, end=end, minutes=minutes)))
     assert row.ended_at == datetime(2026, 11, *ended, tzinfo=SHANGHAI)
     assert row.minutes == length
+
+
+@pytest.mark.parametrize("minutes", ["", "60", "1440"])
+@pytest.mark.parametrize(("start", "end"), [("9:00", "9:00"), ("0:00", "0:00"), ("24:00", "0:00"), ("24:00", "24:00")])
+def test_a_service_that_ends_when_it_starts_is_refused(write: Write, start: str, end: str, minutes: str) -> None:
+    (problem,) = only_problems(write(CHINESE, cells_with(start=start, end=end, minutes=minutes)))
+    assert (problem.field, problem.value) == ("end", end)
+    assert (problem.reason_zh, problem.reason_en) == ("结束时间与开始时间相同", "is the same as the start")
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "minutes"),
+    [("10:00", "09:00", "60"), ("22:00", "01:00", "90"), ("22:00", "21:30", "30"), ("14:30", "02:30", "360")],
+)
+def test_an_end_before_the_start_is_no_night_where_the_minutes_are_far_fewer(
+    write: Write, start: str, end: str, minutes: str
+) -> None:
+    (problem,) = only_problems(write(CHINESE, cells_with(start=start, end=end, minutes=minutes)))
+    assert problem.field == "end"
+    assert "填反" in problem.reason_zh
+    assert problem.reason_en.startswith("is before the start")
+
+
+@given(st.integers(0, 1439), st.integers(0, 1440), st.integers(1, 1440))
+def test_over_midnight_goes_who_served_more_than_half_of_it(start: int, end: int, minutes: int) -> None:
+    span = end - start if end > start else end - start + 1440
+    if end == start or minutes > span or (end < start and 2 * minutes <= span):
+        with pytest.raises(hours_file._Unfit):
+            hours_file._span(hours_file._SOME_DAY, start, end, minutes)
+    else:
+        started_at, ended_at, counted = hours_file._span(hours_file._SOME_DAY, start, end, minutes)
+        assert (ended_at - started_at, counted) == (timedelta(minutes=span), minutes)
 
 
 def test_minutes_are_the_time_that_passed_where_clocks_change(write: Write) -> None:
@@ -788,8 +823,9 @@ def hours_rows(draw: st.DrawFn) -> tuple[list[str], HoursRow]:
     """A row as written, and the record it holds."""
     day = draw(st.dates(date(2000, 1, 1), date(2100, 1, 1)))
     start = draw(st.integers(0, 1439))
-    length = draw(st.integers(1, 1440))
-    minutes = draw(st.integers(1, length))
+    length = draw(st.integers(1, 1439))
+    # Over midnight a claim of half the time or less is taken for a typing error.
+    minutes = draw(st.integers(1 if start + length < 1440 else length // 2 + 1, length))
     recipient = draw(st.none() | IDS.filter(lambda text: text.casefold() != "none"))
     confirmed_by = draw(st.none() | IDS.filter(lambda text: text.casefold() != "none"))
     grid = tuple(draw(st.lists(NAMES, max_size=3)))
