@@ -141,6 +141,9 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     spare_the_collector()
     # Being told to end is no reason to leave anything running: unwind as Ctrl-C does.
+    if not (sys.stdout.isatty() and sys.stderr.isatty()):
+        # Boxes are for people to look at: whoever reads a log or pipes an answer gets plain lines.
+        app.rich_markup_mode = None
     signal.signal(signal.SIGTERM, _leave)
     try:
         with _full_disk_named():
