@@ -213,6 +213,27 @@ def test_a_declared_length_without_a_body_holds_nobody_up(api: Api) -> None:
     assert b"body-too-large" in answer
 
 
+UNREADABLE = {
+    "an unknown method": b"FROB /v1/status HTTP/1.1\r\nHost: x\r\n\r\n",
+    "a control character in a header": b"GET /v1/status HTTP/1.1\r\nHost: x\r\nX-Note: a\x01b\r\n\r\n",
+    "a length that is none": b"POST /v1/hours HTTP/1.1\r\nHost: x\r\nContent-Length: many\r\n\r\n",
+    "two lengths": b"POST /v1/hours HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
+    "no HTTP at all": b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("request_", UNREADABLE.values(), ids=UNREADABLE)
+def test_what_is_no_http_is_answered_with_a_problem_document(api: Api, request_: bytes) -> None:
+    status, answer = raw(api, request_)
+    head, _, body = answer.partition(b"\r\n\r\n")
+    headers = dict(line.lower().split(b": ", 1) for line in head.splitlines()[1:])
+    assert (status, headers[b"content-type"]) == (400, b"application/problem+json")
+    assert (int(headers[b"content-length"]), headers[b"connection"]) == (len(body), b"close")
+    found = json.loads(body)
+    assert (found["status"], found["code"], found["type"]) == (400, "bad-request", "/v1/problems/bad-request")
+    assert api.get("/v1/status").status_code == 200
+
+
 def test_rejected_values_are_not_repeated(api: Api) -> None:
     secret = "秘密13812345678"
     body = {"volunteer": secret, "service": secret * 5, "started_at": secret, "ended_at": secret, "minutes": secret}
@@ -224,27 +245,6 @@ def test_rejected_values_are_not_repeated(api: Api) -> None:
     assert "秘密" not in response.text
 
 
-def test_a_failure_inside_is_told_to_the_log_and_to_nobody_else(
-    api: Api, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    async def failing(*_: object, **__: object) -> None:
-        raise RuntimeError("password=hunter2 in /srv/secret.py")
-
-    monkeypatch.setattr(hours_projection, "records", failing)
-    with caplog.at_level(logging.ERROR):
-        response = api.get("/v1/hours", "admin")
-        deadline = time.monotonic() + 10  # the log has it after the caller
-        while "hunter2" not in caplog.text:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-    api.problem(response, 500, "internal-error")
-    assert "hunter2" not in response.text
-    assert "Traceback" not in response.text
-
-
-def test_a_decision_that_fails_is_a_problem_too_and_the_next_one_is_decided(
-    api: Api, monkeypatch: pytest.MonkeyPatch
-) -> None:
 @pytest.mark.parametrize("minutes", ["true", '"60"', "60.0", "[60]"])
 def test_minutes_are_a_whole_number_and_nothing_that_could_pass_for_one(api: Api, minutes: str) -> None:
     anna = api.new_volunteer()
@@ -284,6 +284,27 @@ def test_only_what_would_have_written_is_told_that_nothing_was_recorded(api: Api
     assert sent["detail_en"].endswith("Nothing was recorded.")
 
 
+def test_a_failure_inside_is_told_to_the_log_and_to_nobody_else(
+    api: Api, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def failing(*_: object, **__: object) -> None:
+        raise RuntimeError("password=hunter2 in /srv/secret.py")
+
+    monkeypatch.setattr(hours_projection, "records", failing)
+    with caplog.at_level(logging.ERROR):
+        response = api.get("/v1/hours", "admin")
+        deadline = time.monotonic() + 10  # the log has it after the caller
+        while "hunter2" not in caplog.text:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    api.problem(response, 500, "internal-error")
+    assert "hunter2" not in response.text
+    assert "Traceback" not in response.text
+
+
+def test_a_decision_that_fails_is_a_problem_too_and_the_next_one_is_decided(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def failing(*_: object) -> Any:
         raise RuntimeError("password=hunter2")
         yield
