@@ -200,7 +200,7 @@ _reward = Fold[Reward]("reward", Reward, _evolve_reward, get_args(RewardFact))
 
 PartnerId = PersonId
 """A partner's number is also the person of its counter's tokens."""
-Items = Annotated[int, Field(ge=1, le=ITEMS_MAX)]
+Items = Annotated[int, Field(strict=True, ge=1, le=ITEMS_MAX)]
 
 
 class RegisterPartner(BaseModel):
@@ -221,14 +221,14 @@ class OfferReward(BaseModel):
     reward: RecordId | None = None
     partner: PartnerId
     name: ServiceName
-    minutes: Annotated[int, Field(ge=1, le=60_000_000, description="What one costs.")]
-    items: Annotated[int, Field(ge=0, le=ITEMS_MAX, description="How many there are.")]
+    minutes: Annotated[int, Field(strict=True, ge=1, le=60_000_000, description="What one costs.")]
+    items: Annotated[int, Field(strict=True, ge=0, le=ITEMS_MAX, description="How many there are.")]
     communities: Annotated[
         tuple[PlaceName, ...], Field(max_length=200, description="Who may redeem it; [] for all.")
     ] = ()
-    age_years_min: Annotated[int, Field(ge=0, le=120)] = 0
-    balance_minutes_min: Annotated[int, Field(ge=0, le=60_000_000)] = 0
-    household_month_max: Annotated[int, Field(ge=1, le=1000)] | None = None
+    age_years_min: Annotated[int, Field(strict=True, ge=0, le=120)] = 0
+    balance_minutes_min: Annotated[int, Field(strict=True, ge=0, le=60_000_000)] = 0
+    household_month_max: Annotated[int, Field(strict=True, ge=1, le=1000)] | None = None
 
 
 class RestockReward(BaseModel):

@@ -217,8 +217,8 @@ class SettleStars(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     volunteer: PersonId
-    service_minutes: Annotated[int, Field(ge=0)]
-    counted_position: Annotated[int, Field(ge=0)]
+    service_minutes: Annotated[int, Field(strict=True, ge=0)]
+    counted_position: Annotated[int, Field(strict=True, ge=0)]
 
 
 class AwardHonour(BaseModel):
@@ -242,7 +242,7 @@ class RecordTraining(BaseModel):
     volunteer: PersonId
     subject: Subject
     name: Title | None = None
-    minutes: Annotated[int, Field(ge=1, le=60_000)]
+    minutes: Annotated[int, Field(strict=True, ge=1, le=60_000)]
     trained_on: date
 
     @model_validator(mode="after")

@@ -71,7 +71,9 @@ class SheetRow(BaseModel):
     record: RecordId | None = None
     started_at: Annotated[AwareDatetime | None, Field(description="Where they came late.")] = None
     ended_at: Annotated[AwareDatetime | None, Field(description="Where they left early.")] = None
-    minutes: Annotated[int, Field(ge=1, le=1440, description="Less where there was a break.")] | None = None
+    minutes: Annotated[int, Field(strict=True, ge=1, le=1440, description="Less where there was a break.")] | None = (
+        None
+    )
 
 
 class LogSheet(BaseModel):
