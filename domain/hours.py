@@ -61,7 +61,7 @@ from domain.household import (
     VolunteerEnrolled,
     successor,
 )
-from domain.identifiers import HouseholdId, PersonId, PlaceName, RecordId, ServiceName
+from domain.identifiers import HouseholdId, PersonId, PlaceName, RecordId, ServiceName, new_number
 from domain.policy import Policy, PolicyAdopted, PolicyBook, policy_book
 from domain.refusal import AgainstRule, AlreadyDone, NotAllowed, Unknown
 
@@ -554,14 +554,6 @@ def log(command: LogHours, context: Context, grounds: Grounds = CLAIMED) -> Deci
     )
     yield from _check_claim(logged, adopted.policy, first_day, last_day)
     return Decided(adopted.version, (logged,))
-
-
-def new_number(command_id: str) -> str:
-    """The number of a new record, visit or sheet, from its command's id.
-
-    In groups, because 32 hex digits may hold a mobile number by chance.
-    """
-    return "-".join((command_id[:8], command_id[8:16], command_id[16:24], command_id[24:]))
 
 
 def log_many(command: LogManyHours, context: Context) -> Decision:

@@ -24,9 +24,11 @@ NAME_SEPARATORS: Final = "/／>＞"
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 # What people put between the groups of a number, after NFKC: spaces, hyphens and dashes, dots, slashes, underscores.
 _GAP = r"[ ._/\\·・。‐‒–—―−-]{0,3}"
-_MOBILE = re.compile(
-    rf"(?<![0-9])(?:(?:00)?86{_GAP})?1[3-9][0-9](?P<gap>{_GAP})(?P<middle>[0-9]{{4}})"
-    rf"(?P<late_gap>{_GAP})(?P<end>[0-9]{{4}})(?![0-9])"
+# Parted, it may not touch a letter of hexadecimal digits: an id of the ledger's own would look like one now and then.
+_MOBILE = re.compile(r"(?<![0-9])(?:(?:00)?86)?1[3-9][0-9]{9}(?![0-9])")
+_MOBILE_PARTED = re.compile(
+    rf"(?<![0-9A-Fa-f])(?:(?:00)?86{_GAP})?1[3-9][0-9](?P<gap>{_GAP})(?P<middle>[0-9]{{4}})"
+    rf"(?P<late_gap>{_GAP})(?P<end>[0-9]{{4}})(?![0-9A-Fa-f])"
 )
 _IDENTITY_18 = re.compile(r"(?<![0-9])[0-9]{17}[0-9Xx](?![0-9])")
 _IDENTITY_15 = re.compile(r"(?<![0-9])[0-9]{15}(?![0-9])")
@@ -78,7 +80,8 @@ def looks_personal(text: str) -> bool:
     if _LONG_NUMBER.search(text) is None:
         return False
     return (
-        any(not _is_numbered_date(found) for found in _MOBILE.finditer(text))
+        _MOBILE.search(text) is not None
+        or any(not _is_numbered_date(found) for found in _MOBILE_PARTED.finditer(text))
         or any(_is_identity_18(found[0]) for found in _IDENTITY_18.finditer(text))
         or any(_is_identity_15(found[0]) for found in _IDENTITY_15.finditer(text))
     )
@@ -108,6 +111,14 @@ def check_id(text: str) -> Flaw | None:
     if _ID.fullmatch(text) is None:
         return Flaw.ID_CHARACTERS
     return Flaw.PERSONAL if looks_personal(text) else None
+
+
+def new_number(command_id: str) -> str:
+    """The number of what a command brings into being (a record, a visit, a reward …), from the command's id.
+
+    In groups, because 32 hex digits may hold a mobile number by chance.
+    """
+    return "-".join((command_id[:8], command_id[8:16], command_id[16:24], command_id[24:]))
 
 
 def normal_name(text: str) -> str:

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from domain.decision import Context, Decided, Decision, Fold, read
 from domain.fact import Fact
-from domain.identifiers import RecordId
+from domain.identifiers import RecordId, new_number
 from domain.refusal import AgainstRule, AlreadyDone, NotAllowed, Unknown
 
 Minutes = Annotated[int, Field(strict=True, ge=0, le=60_000_000)]
@@ -294,7 +294,7 @@ def propose_policy(command: ProposePolicy, context: Context) -> Decision:
     """Raises: PolicyProposalExists, PolicyTooEarly."""
     book, proposals = yield from read(policy_book, policy_proposals)
     # In groups, because 32 hex digits may hold a mobile number by chance.
-    number = command.proposal or "-".join(context.command_id[start : start + 8] for start in range(0, 32, 8))
+    number = command.proposal or new_number(context.command_id)
     if proposals.find(number, book) is not None:
         raise PolicyProposalExists(number)
     _require_later(book, command.effective_on, context)

@@ -19,9 +19,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from domain.community import require_reach
 from domain.decision import Context, Decided, Decision, Fold, Question, Reading, read, read_all, require_time
 from domain.fact import Fact
-from domain.hours import new_number
 from domain.household import Household, NotEnrolled, Person, UnknownMember
-from domain.identifiers import PersonId, RecordId, ServiceName
+from domain.identifiers import PersonId, RecordId, ServiceName, new_number
 from domain.policy import policy_book
 from domain.refusal import AgainstRule, AlreadyDone, NotAllowed, Unknown
 

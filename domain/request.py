@@ -47,10 +47,9 @@ from domain.hours import (
     check_span,
     local,
     log,
-    new_number,
 )
 from domain.household import Household, MemberHasDied, NotEnrolled, Person, UnknownHousehold, UnknownMember
-from domain.identifiers import HouseholdId, PersonId, PlaceName, RecordId, ServiceName
+from domain.identifiers import HouseholdId, PersonId, PlaceName, RecordId, ServiceName, new_number
 from domain.policy import Policy, PolicyBook, policy_book
 from domain.refusal import AgainstRule, AlreadyDone, NotAllowed, Unknown
 

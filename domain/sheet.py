@@ -17,9 +17,9 @@ from domain.decision import Context, Decided, Decision, Fold, Reading, read, rea
 from domain.evidence import Sha256
 from domain.fact import Fact
 from domain.group import Group, UnknownGroup
-from domain.hours import Grounds, HoursLogged, LateReason, LogHours, local, log, new_number
+from domain.hours import Grounds, HoursLogged, LateReason, LogHours, local, log
 from domain.household import NotEnrolled, Person, UnknownMember
-from domain.identifiers import HouseholdId, PersonId, PlaceName, RecordId, ServiceName
+from domain.identifiers import HouseholdId, PersonId, PlaceName, RecordId, ServiceName, new_number
 from domain.refusal import AlreadyDone, NotAllowed
 
 

@@ -31,10 +31,9 @@ from domain.hours import (
     UnknownRecord,
     local,
     log,
-    new_number,
 )
 from domain.household import Household, NotEnrolled, Person, UnknownHousehold, UnknownMember, successor
-from domain.identifiers import HouseholdId, PersonId, PlaceName, RecordId, ServiceName
+from domain.identifiers import HouseholdId, PersonId, PlaceName, RecordId, ServiceName, new_number
 from domain.policy import policy_book
 from domain.refusal import AgainstRule, AlreadyDone, NotAllowed, Unknown
 

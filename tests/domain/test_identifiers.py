@@ -22,6 +22,7 @@ from domain.identifiers import (
     check_name,
     looks_personal,
     masked,
+    new_number,
     normal_id,
     normal_name,
 )
@@ -163,6 +164,17 @@ def test_no_date_with_a_serial_number_is_taken_for_personal(
 ) -> None:
     assume((form, digits) != ("%Y", 4) or not prefix[:1].isdigit())  # 150-2026-0001 is how mobile numbers are written
     assert not looks_personal(f"{prefix}{day:{form}}{mark}{serial % 10**digits:0{digits}}")
+
+
+# Some commands number what they bring by adding to their own id; digits alone are the likeliest to look personal.
+@given(
+    st.text("0123456789abcdef", min_size=32, max_size=32) | st.text("0123456789", min_size=32, max_size=32),
+    st.none() | st.integers(0, 99_999),
+)
+@example("01a217672bf6782db15543091564ce18", None)
+@example("0" * 24 + "a1380013", 8000)
+def test_no_number_that_a_command_gives_is_taken_for_personal(command_id: str, row: int | None) -> None:
+    assert check_id(new_number(command_id if row is None else f"{command_id}-{row}")) is None
 
 
 def test_masking_hides_the_middle_of_personal_numbers_only() -> None:
