@@ -30,6 +30,7 @@ from openpyxl import load_workbook
 from openpyxl.utils.datetime import WINDOWS_EPOCH, from_excel
 from openpyxl.xml.constants import SHEET_MAIN_NS
 
+from domain.hours import local
 from domain.identifiers import (
     NAME_SEPARATORS,
     Flaw,
@@ -69,7 +70,7 @@ _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "�
 
 
 class HoursRow(msgspec.Struct, frozen=True, gc=False):
-    """One service record as the file claims it; times are aware, in the zone given to `open_hours_file`.
+    """One service record as the file claims it; times are `local` ones of the zone given to `open_hours_file`.
 
     ``row`` counts as a person sees it: the first row of the file is 1, and a cell with line breaks is one row.
     ``minutes`` is the claimed service, at most the time from ``started_at`` to ``ended_at``. ``community`` and ``grid``
@@ -366,13 +367,13 @@ _MINUTES = tuple(timedelta(minutes=minutes) for minutes in range(2 * _DAY_MINUTE
 
 
 class _Day(NamedTuple):
-    """A day's first midnight, and whether the clock stays as it is until two days later."""
+    """A day's first midnight, and the zone where its clock changes within two days (None: it stays as it is)."""
 
     midnight: datetime
-    steady: bool
+    changing: tzinfo | None = None
 
 
-_SOME_DAY = _Day(datetime(2000, 1, 1, tzinfo=UTC), steady=True)
+_SOME_DAY = _Day(datetime(2000, 1, 1, tzinfo=UTC))
 
 
 def _span(day: _Day, start: int, end: int | None, minutes: int | None) -> tuple[datetime, datetime, int]:
@@ -381,7 +382,7 @@ def _span(day: _Day, start: int, end: int | None, minutes: int | None) -> tuple[
     Unless the minutes say that it is a typing error: whoever works through a night claims most of it, while swapped
     times, believed, would block a day for an hour's service.
     """
-    midnight, steady = day
+    midnight, zone = day
     if end is None:
         if minutes is None:
             raise _Unfit(_END_OR_MINUTES, "end")
@@ -394,25 +395,26 @@ def _span(day: _Day, start: int, end: int | None, minutes: int | None) -> tuple[
                 raise _Unfit(_NO_TIME, "end")
             if minutes is not None and 2 * minutes <= length:
                 raise _Unfit(_NOT_OVERNIGHT, "end")
-    if steady:
+    if zone is None:
         if minutes is not None and minutes > length:
             raise _Unfit(_MINUTES_OVER, "minutes")
         return midnight + _MINUTES[start], midnight + _MINUTES[start + length], minutes or length
     # The clock changes on that day or the next, so the minutes on the wall are not the minutes served.
     started_at = _existing(midnight + _MINUTES[start], "start")
     if end is None:
-        ended_at = (started_at.astimezone(UTC) + _MINUTES[length]).astimezone(midnight.tzinfo)
-        return started_at, ended_at, length
+        ended_at = started_at.astimezone(UTC) + _MINUTES[length]
+        return local(started_at, zone), local(ended_at, zone), length
     ended_at = _existing(midnight + _MINUTES[start + length], "end")
     elapsed = (ended_at.astimezone(UTC) - started_at.astimezone(UTC)) // timedelta(minutes=1)
     if minutes is not None and minutes > elapsed:
         raise _Unfit(_MINUTES_OVER, "minutes")
-    return started_at, ended_at, minutes or elapsed
+    return local(started_at, zone), local(ended_at, zone), minutes or elapsed
 
 
 def _day(day: date, zone: tzinfo) -> _Day:
     midnight = datetime.combine(day, time(), zone)
-    return _Day(midnight, midnight.utcoffset() == (midnight + timedelta(days=2)).utcoffset())
+    steady = midnight.utcoffset() == (midnight + timedelta(days=2)).utcoffset()
+    return _Day(local(midnight, zone)) if steady else _Day(midnight, zone)
 
 
 def _existing(wall: datetime, at: str) -> datetime:

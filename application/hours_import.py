@@ -8,6 +8,7 @@ settled since its last export is settled by the next.
 
 import contextlib
 import time
+from array import array
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -101,15 +102,21 @@ class ImportReport(msgspec.Struct):
 
 
 class Held:
-    """What was decided for one file and is not recorded yet, on top of the facts up to ``after``."""
+    """What was decided for one file and is not recorded yet, on top of the facts up to ``after``.
+
+    Where a tag occurs is a chain of entries, each with the one before it. A list a tag would be hundreds of thousands
+    of objects for the interpreter to search for garbage again and again.
+    """
 
     def __init__(self, after: int) -> None:
         self.after = after
         self.envelopes: list[Envelope[Any]] = []
         self._boundary: set[Reading[Any]] = set()
         self._commands: set[str] = set()
-        self._by_tag: dict[str, list[int]] = {}
-        self._by_command: dict[str, int] = {}
+        self._last_entry: dict[str, int] = {}
+        """Of each tag. An entry has the index of its envelope, and the entry before it (-1: there is none)."""
+        self._entry_envelopes = array("q")
+        self._entries_before = array("q")
 
     @property
     def head(self) -> int:
@@ -118,14 +125,14 @@ class Held:
     def add(
         self, envelopes: Sequence[Envelope[Any]], boundary: Collection[Reading[Any]], commands: Collection[str]
     ) -> None:
-        by_tag, by_command = self._by_tag, self._by_command
+        last_entry, entry = self._last_entry, len(self._entry_envelopes)
+        of_envelope, before = self._entry_envelopes.append, self._entries_before.append
         for index, envelope in enumerate(envelopes, len(self.envelopes)):
-            for tag in envelope.fact.tags():
-                if tag in by_tag:
-                    by_tag[tag].append(index)
-                else:
-                    by_tag[tag] = [index]
-            by_command.setdefault(envelope.command, index)
+            for tag in envelope.tags():
+                before(last_entry.get(tag, -1))
+                of_envelope(index)
+                last_entry[tag] = entry
+                entry += 1
         self.envelopes += envelopes
         self._boundary.update(boundary)
         self._commands.update(commands)
@@ -133,18 +140,14 @@ class Held:
     def tagged(self, tags: Iterable[str]) -> list[Recorded[Any]]:
         """The facts that bear one of the tags, once for each of them; their time is not known yet."""
         found: list[int] = []
+        known = self._last_entry
         for tag in tags:
-            found += self._by_tag.get(tag, ())
-            if tag.startswith("command:"):
-                found += self._of_command(tag.removeprefix("command:"))
+            if tag in known:
+                entry = known[tag]
+                while entry >= 0:
+                    found.append(self._entry_envelopes[entry])
+                    entry = self._entries_before[entry]
         return [Recorded(self.after + 1 + index, 0, self.envelopes[index]) for index in found]
-
-    def _of_command(self, command: str) -> Iterator[int]:
-        """One command's facts follow each other."""
-        index = self._by_command.get(command, len(self.envelopes))
-        while index < len(self.envelopes) and self.envelopes[index].command == command:
-            yield index
-            index += 1
 
     def record(self, store: FactStore) -> int:
         """Record all of it in one append; returns the first position.

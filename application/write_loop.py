@@ -103,7 +103,7 @@ def new_id() -> str:
     # and the writer then waits behind the event loop, a switch interval for a fact.
     noise = random.getrandbits(80) & 0x0FFF_3FFF_FFFF_FFFF_FFFF
     milliseconds = time.time_ns() // 1_000_000
-    text = f"{milliseconds << 80 | 0x7000_8000_0000_0000_0000 | noise:032x}"
+    text = (milliseconds << 80 | 0x7000_8000_0000_0000_0000 | noise).to_bytes(16).hex()
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
@@ -135,10 +135,8 @@ class Memory:
         if len(self.young) >= self._states_max:
             self._old, self.young = self.young, {}
 
-    def put(self, reading: Reading[Any], state: Any) -> None:
-        self.put_all({reading: state})
-
-    def put_all(self, states: Mapping[Reading[Any], Any]) -> None:
+    def load(self, states: Mapping[Reading[Any], Any]) -> None:
+        """Remember states that were folded from the journal, and carry states of their folds forward from now on."""
         self.young.update(states)
         for fold in {reading[0] for reading in states} - self._folds:
             self._folds.add(fold)
@@ -157,7 +155,7 @@ class Memory:
         for reading in self.affected(fact):
             state = self.get(reading)
             if state is not None:
-                self.put(reading, reading.fold.evolve(state, fact))
+                self.young[reading] = reading.fold.evolve(state, fact)
 
 
 @dataclass(slots=True)
@@ -167,8 +165,8 @@ class _Batch:
     states: dict[Reading[Any], Any] = field(default_factory=dict)
     envelopes: list[Envelope[Any]] = field(default_factory=list)
     boundary: set[Reading[Any]] = field(default_factory=set)
-    commands: dict[str, tuple[str, int, int]] = field(default_factory=dict)
-    """By command id: digest, index of its first envelope and their number."""
+    commands: dict[str, tuple[str, int, tuple[Fact, ...]]] = field(default_factory=dict)
+    """By command id: digest, index of its first envelope, and its facts."""
     missing: set[Reading[Any]] = field(default_factory=set)
 
 
@@ -239,15 +237,14 @@ class Writer:
                 batch.envelopes, batch.boundary, batch.commands, memory.head
             )
             if first_position == memory.head + 1:
-                memory.put_all(batch.states)
+                memory.young.update(batch.states)  # of folds that are all known: what was affected is what was loaded
                 memory.head += len(batch.envelopes)
             # Otherwise others recorded facts in between that touch no boundary of ours: the next batch reads
             # the whole tail, theirs and ours, in order.
         answered: set[str] = set()
         for ticket in tickets:
             if ticket.outcome is None:
-                _, start, count = batch.commands[ticket.id]
-                facts = tuple(envelope.fact for envelope in batch.envelopes[start : start + count])
+                _, start, facts = batch.commands[ticket.id]
                 ticket.outcome = Accepted(first_position + start, recorded_at, facts, ticket.id in answered)
                 answered.add(ticket.id)
 
@@ -284,17 +281,18 @@ class Writer:
         from the tail every time, so that a command which another process records meanwhile isn't missed.
         """
         position, recalled = self._store.recall(missing)
-        states = {reading: recalled.get(reading) or reading.fold.start(reading.tag) for reading in missing}
-        by_tag: dict[str, list[Reading[Any]]] = {}
-        for reading in missing:
-            by_tag.setdefault(reading.tag, []).append(reading)
+        states = {reading: reading.fold.start(reading.tag) for reading in missing if reading not in recalled} | recalled
         # Where another fold of the same tag is asked for, too, all of its facts are needed.
-        recalled_tags = {r.tag for r in recalled if all(other in recalled for other in by_tag[r.tag])}
+        tags = {reading.tag for reading in missing if reading not in recalled}
+        recalled_tags = {reading.tag for reading in recalled} - tags
         commands = {ticket.id for ticket in tickets}
-        tags = [tag for tag in by_tag if tag not in recalled_tags]
         if first:
-            tags += ["command:" + command for command in commands]
+            tags.update(["command:" + command for command in commands])
         cold, tail = self._store.read_boundary(tags, memory.head, recalled_tags, position)
+        by_tag: dict[str, list[Reading[Any]]] = {}
+        if cold or tail:
+            for reading in missing:
+                by_tag.setdefault(reading.tag, []).append(reading)
         for recorded in (*cold, *tail):
             fact = recorded.envelope.fact
             if recorded.position > memory.head:
@@ -310,7 +308,7 @@ class Writer:
                 known = answers.setdefault(recorded.envelope.command, [])
                 if not known or recorded.position > known[-1].position:
                     known.append(recorded)
-        memory.put_all(states)
+        memory.load(states)
 
     def _context(self, ticket: Ticket, now: datetime) -> Context:
         return Context(ticket.actor, now, ticket.id, self._zone)
@@ -346,7 +344,7 @@ class Writer:
             logger.exception("a decision failed")
             ticket.outcome = error
             return
-        batch.commands[ticket.id] = (ticket.digest, len(batch.envelopes), len(decided.facts))
+        batch.commands[ticket.id] = (ticket.digest, len(batch.envelopes), decided.facts)
         actor = ticket.actor
         for policy, fact in decided.each():
             batch.envelopes.append(

@@ -317,7 +317,7 @@ def span_of(logged: HoursLogged) -> Span:
     return Span(logged.record, logged.started_at, logged.ended_at, logged.claimed_minutes)
 
 
-class VolunteerDay(msgspec.Struct, frozen=True):
+class VolunteerDay(msgspec.Struct, frozen=True, gc=False):
     """All service that one volunteer ever claimed for one day, whatever became of it."""
 
     spans: tuple[Span, ...] = ()
@@ -466,7 +466,7 @@ class ReverseHours(BaseModel):
 
 
 class ImportHours(msgspec.Struct, frozen=True, gc=False):
-    """One row of a district's own books."""
+    """One row of a district's own books. Its times are `local` ones."""
 
     record: str
     volunteer: str
@@ -841,7 +841,7 @@ def import_hours(command: ImportHours, context: Context) -> Decision:
 
     Raises: as `log` and `confirm`, and MemberElsewhere.
     """
-    started_at, ended_at = local(command.started_at, context.zone), local(command.ended_at, context.zone)
+    started_at, ended_at = command.started_at, command.ended_at
     first, last = days_of(started_at, ended_at)
     # A row says all that it touches, so everything is asked for at once and a thousand rows are loaded in one query.
     # What is asked for again below is answered from memory.

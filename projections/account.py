@@ -171,18 +171,18 @@ class Accounts(Projection):
             case _:
                 source.given_minutes += minutes
                 target.received_minutes += minutes
-        for row in (source, target):
-            row.last_position = recorded.position
-            row.last_activity_microseconds = recorded.recorded_at_microseconds
+        position, recorded_at_microseconds = recorded.position, recorded.recorded_at_microseconds
+        source.last_position = target.last_position = position
+        source.last_activity_microseconds = target.last_activity_microseconds = recorded_at_microseconds
         self._movements.add(
             (
-                recorded.position,
+                position,
                 fact.type,
                 fact.source,
                 fact.target,
                 minutes,
                 getattr(fact, "record", None),
-                recorded.recorded_at_microseconds,
+                recorded_at_microseconds,
                 source.balance_minutes,
                 target.balance_minutes,
             )

@@ -6,7 +6,7 @@ import struct
 import tempfile
 import zipfile
 from collections.abc import Callable, Sequence
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime, time, timedelta, timezone
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -920,7 +920,7 @@ def test_what_is_written_is_read_back(written: list[tuple[list[str], HoursRow]],
         assert isinstance(outcome, HoursRow), outcome
         assert {**as_dict(outcome), "row": 0} == as_dict(row)
         assert outcome.row == place
-        assert outcome.started_at.tzinfo is SHANGHAI
+        assert isinstance(outcome.started_at.tzinfo, timezone)  # the offset of then, as the journal gives it back
 
 
 def as_dict(row: HoursRow) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from domain.hours import (
     SettleSilence,
     confirm,
     import_hours,
+    local,
     log,
     log_many,
     reject,
@@ -349,7 +350,7 @@ class HoursRules(Leading):
                 *(known.started_at, known.ended_at, known.claimed_minutes, confirmer, status),
             )
         else:
-            started_at = (self.now + span[0]).astimezone(ZONE)
+            started_at = local(self.now + span[0], ZONE)
             row = ImportHours(
                 *(self.new_record(), volunteer, home, self.community(places[0])),
                 *(None if recipient is None else self.household(recipient), self.community(places[1]), (), "助洁"),
