@@ -77,7 +77,7 @@ class PostgresFactStore:
             raise StoreUnavailable(str(error)) from error
         return appended.first_position, appended.recorded_at_microseconds
 
-    def scan(self, after: int = 0, to: int | None = None, batch: int = 2_000) -> Iterator[Iterable[Recorded[Any]]]:
+    def scan(self, after: int = 0, to: int | None = None, batch: int = 500) -> Iterator[Iterable[Recorded[Any]]]:
         """All facts after a position, in order, in batches, each to be gone through before the next.
 
         Raises: StoreUnavailable, and UnknownFactType or UnreadableFact where a batch reaches such a fact.
@@ -88,7 +88,7 @@ class PostgresFactStore:
             raise StoreUnavailable(str(error)) from error
 
     def scan_own(
-        self, after: int, to: int | None = None, batch: int = 2_000, *, without: Collection[str] = ()
+        self, after: int, to: int | None = None, batch: int = 500, *, without: Collection[str] = ()
     ) -> Iterator[Iterable[Recorded[Any] | None]]:
         """As `scan`, with None in the place of what was brought in from older books, and of facts of the types that
         it is to be ``without``: those aren't even decoded.
