@@ -22,8 +22,8 @@ def measure(of: District) -> Iterator[dict[str, object]]:
     logged, nothing, pgbench, read, got_nothing = [], [], [], [], []
     with service(of) as (url, pid):
         for number in range(ROUNDS):
-            # Every round has days of its own, so that no round's records overlap another's.
-            days = [str(datetime.now(UTC).date() - timedelta(days=2 + number * 6 + day)) for day in range(6)]
+            # Every round has days of its own, behind those of `write_loop`, so that no records overlap or fill a day.
+            days = [str(datetime.now(UTC).date() - timedelta(days=11 + number * 4 + day)) for day in range(4)]
             arguments = (token, str(summary["volunteers"]), f"round{number}", *days)
             logged.append(load(f"{url}/v1/hours", seconds, "log_hours.lua", arguments))
             nothing.append(load(f"{url}/nothing", seconds, "do_nothing.lua"))

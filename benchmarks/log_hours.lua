@@ -15,13 +15,12 @@ function init(arguments)
 end
 
 function request()
-   -- Each thread has its own half of the volunteers; a volunteer has 12 half hours a day, of the
-   -- days given, in the evening: `write_loop` has had the days.
+   -- Each thread has its own half of the volunteers; a volunteer has 20 half hours a day, of the days given.
    local mine = math.floor(volunteers / 2)
    local volunteer = number * mine + (counter % mine) + 1
    local slot = math.floor(counter / mine)
-   local day = days[math.floor(slot / 12) % #days + 1]
-   local minute = 1020 + (slot % 12) * 30
+   local day = days[math.floor(slot / 20) % #days + 1]
+   local minute = 480 + (slot % 20) * 30
    counter = counter + 1
    headers["Idempotency-Key"] = run .. "-" .. number .. "-" .. counter
    local body = string.format(

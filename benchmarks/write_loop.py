@@ -73,8 +73,8 @@ def _commands_per_second(bank: Timebank, volunteers: list[str], round_number: in
     """Log and confirm for some seconds; every record is another volunteer's, or at another time."""
     midnight = datetime.now(bank.zone).replace(hour=0, minute=0, second=0, microsecond=0)
     slots = (
-        (volunteer, midnight - timedelta(days=2 + round_number * 6 + day) + timedelta(minutes=480 + 30 * half_hour))
-        for day in range(6)
+        (volunteer, midnight - timedelta(days=2 + round_number * 3 + day) + timedelta(minutes=480 + 30 * half_hour))
+        for day in range(3)
         for half_hour in range(18)
         for volunteer in volunteers
     )
