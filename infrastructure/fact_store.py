@@ -122,7 +122,7 @@ class _Boundary(DCBQuery):
 
     @property
     def items(self) -> list[DCBQueryItem]:  # type: ignore[override]
-        items = [DCBQueryItem([t.type for t in fold.fact_types], [tag]) for fold, tag in self._readings]
+        items = [DCBQueryItem([t.type for t in r.fold.fact_types], [r.tag]) for r in self._readings]
         return items + [DCBQueryItem([], ["command:" + command]) for command in self._commands]
 
 

@@ -73,7 +73,7 @@ class InMemoryFactStore:
         if self.before_append:
             self.before_append.popleft()()
         events = [DCBEvent(stored_type(e.fact), encode(e), e.tags()) for e in envelopes]
-        items = [DCBQueryItem([t.type for t in fold.fact_types], [tag]) for fold, tag in boundary]
+        items = [DCBQueryItem([t.type for t in reading.fold.fact_types], [reading.tag]) for reading in boundary]
         items += [DCBQueryItem([], ["command:" + command]) for command in commands]
         with self._recording:
             try:
