@@ -9,7 +9,8 @@ MAKEFLAGS += --no-print-directory
 
 BIN := .venv/bin
 READY := .venv/ready
-PYTEST := $(BIN)/python -m pytest -o tmp_path_retention_policy=failed
+# A worker a core, each with a PostgreSQL of its own.
+PYTEST := $(BIN)/python -m pytest -n auto -o tmp_path_retention_policy=failed
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1

@@ -102,10 +102,11 @@ def _followers(connection: psycopg.Connection[Any], now: datetime, _: PolicyBook
             yield f"{row.household} {row.community}/{row.grid}", FollowPlace(household=row.household)
 
 
+STARS: Final = Due("stars", recognition.find_stars, settle_stars, every_seconds=3600)
 DUE: Final[tuple[Due, ...]] = (
     Due("expiries announced", expiry.find_to_announce, announce_expiry, every_seconds=3600),
     Due("minutes expired", expiry.find_due, expire_minutes),
-    Due("stars", recognition.find_stars, settle_stars, every_seconds=3600),
+    STARS,
     Due("overdue visits", visit.find_overdue, mark_overdue),
     Due("silence", silent_records, settle_silence),
     Due("escalation", late_disputes, escalate_dispute),

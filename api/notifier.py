@@ -2,7 +2,7 @@
 
 All of it runs behind the writer, in threads of its own. The journal is read in batches from the checkpoint, which
 moves in the transaction that writes the notices. On a ledger that was never told of, the checkpoint begins at the head:
-what happened before is told to nobody.
+what happened before is told to nobody, nor are the stars that follow from it.
 """
 
 import logging
@@ -17,6 +17,7 @@ from typing import Any, Final
 import psycopg
 from psycopg import Connection
 
+from api.due import STARS, run_due
 from api.wiring import Timebank
 from application.notice import Asked, tell, tell_news
 from domain.journal import StoreUnavailable
@@ -36,7 +37,7 @@ from domain.notice import (
     remind_of_reservation,
 )
 from infrastructure.delivery import Adapter, DeliveryThread, LogFile, Webhook
-from infrastructure.notice import begin, position_of, writing
+from infrastructure.notice import begin, has_begun, position_of, writing
 from infrastructure.settings import Settings, webhook_secret_bytes
 from projections.notice import (
     disputes_ending,
@@ -71,8 +72,16 @@ def adapters_of(settings: Settings) -> list[Adapter]:
 
 
 def begin_notices(bank: Timebank) -> None:
-    """Begin at the head of a ledger that was never told of. Raises: StoreUnavailable, psycopg.OperationalError."""
+    """Begin at the head of a ledger that was never told of. The stars that older books make due are awarded before, as
+    far as the projections know, since nobody is told of older books: in a whole district that would be a thousand
+    people at once.
+
+    Raises: StoreUnavailable, psycopg.OperationalError.
+    """
     with psycopg.connect(bank.address, autocommit=True) as connection:
+        if has_begun(connection, bank.name):
+            return
+        run_due(bank, datetime.now(UTC), (STARS,))
         begin(connection, bank.name, bank.store.head())
 
 

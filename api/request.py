@@ -202,7 +202,8 @@ async def fulfil_request(
     command: Annotated[ServiceTimes, Body()],
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
-    """Log the hours given for it, by the accepted volunteer or staff. Its record waits to be confirmed."""
+    """Log the hours given for it, by the accepted volunteer or staff, with a reason where that is late. The record
+    waits to be confirmed."""
     service: Service = request.app.state.service
     done = FulfilRequest(
         request=number,
@@ -210,6 +211,7 @@ async def fulfil_request(
         started_at=command.started_at,
         ended_at=command.ended_at,
         minutes=command.minutes,
+        late_reason=command.late_reason,
     )
     accepted = await service.execute(fulfil, done, caller, idempotency_key)
     logged = next(fact for fact in accepted.facts if isinstance(fact, HoursLogged))

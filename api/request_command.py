@@ -1,7 +1,7 @@
 """``timebank request``: service requests on the command line, for staff at the desk of a community."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import msgspec
 import typer
@@ -11,7 +11,7 @@ from api.acting import Key, Token, actor_of, carry_out, caught_up, queried, show
 from api.terminal import Json, answer, fail
 from api.wiring import timebank
 from domain.decision import Role
-from domain.hours import HoursLogged
+from domain.hours import HoursLogged, LateReason
 from domain.identifiers import normal_id, normal_name
 from domain.request import (
     NEEDS_ZH,
@@ -181,12 +181,16 @@ def done(
     number: Number,
     started: Annotated[str, typer.Option("--from", help="开始，如 2026-10-31T09:00。 When it began.")],
     ended: Annotated[str, typer.Option("--to", help="结束，如 2026-10-31T10:30。 When it ended.")],
+    late_reason: Annotated[
+        str | None, typer.Option(help=f"为何补登 why it is logged late: {', '.join(get_args(LateReason))}。")
+    ] = None,
     key: Key = None,
     as_json: Json = False,
 ) -> None:
     """登记为需求所做的服务，需求即告完成。 Log the hours that were given for a request; with that it is done."""
     with timebank(read_settings()) as bank:
-        command = FulfilRequest(request=number, started_at=_time(started, bank.zone), ended_at=_time(ended, bank.zone))
+        times = {"started_at": _time(started, bank.zone), "ended_at": _time(ended, bank.zone)}
+        command = FulfilRequest.model_validate({"request": number, "late_reason": late_reason, **times})
         accepted = carry_out(bank, actor_of(bank, token, ROLES), fulfil, command, key)
     logged = next(fact.record for fact in accepted.facts if isinstance(fact, HoursLogged))
     show_written(accepted, as_json, request=number, record=logged)

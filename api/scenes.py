@@ -11,6 +11,7 @@ import psycopg
 from psycopg import Cursor
 
 from api.certificate import vault_key
+from api.notifier import begin_notices
 from api.wiring import Timebank, timebank
 from application.sample import COMMUNITY_NAMES
 from application.sample_scenes import (
@@ -83,6 +84,9 @@ def play_scenes(bank: Timebank, visitor: str, policy: AdoptPolicy, now: datetime
     with psycopg.connect(bank.address) as connection:
         kept = {vault_key(code_sha256(one.code)): one.kept for one in certificates(stage)}
         remember(connection, bank.name, names=NAMES, remarks=kept, overwrite=False)
+    begin_notices(
+        bank
+    )  # so that people are told of what the scenes do when the service starts, though not of the import
     return play(bank.store, stage, STORIES)
 
 

@@ -31,16 +31,21 @@ from domain.certificate import (
 from domain.community import RegisterCommunity, RegisterGrid, register_community, register_grid
 from domain.community_life import (
     CompleteMerger,
+    CompleteSplit,
     FollowPlace,
+    GridName,
     MergeCommunities,
     MoveGrid,
     RenameCommunity,
+    RenameGrids,
     SplitCommunity,
     complete_merger,
+    complete_split,
     follow_place,
     merge_communities,
     move_grid,
     rename_community,
+    rename_grids,
     split_community,
 )
 from domain.decision import BY_TIME, Actor
@@ -105,14 +110,18 @@ from domain.household import (
     register_member,
 )
 from domain.household_life import (
+    CallOffMove,
     CloseHousehold,
+    CompleteMove,
     LeaveHousehold,
     MergeHouseholds,
     MoveHousehold,
     MoveMember,
     RecordDeath,
     SplitHousehold,
+    call_off_move,
     close_household,
+    complete_move,
     leave_household,
     merge_households,
     move_household,
@@ -186,6 +195,7 @@ from domain.request import (
     ExpireRequest,
     FulfilRequest,
     FulfilWithRecord,
+    LapseOffer,
     MakeOffer,
     RescheduleRequest,
     WithdrawOffer,
@@ -195,6 +205,7 @@ from domain.request import (
     expire,
     fulfil,
     fulfil_with_record,
+    lapse_offer,
     offer,
     reschedule,
     withdraw,
@@ -778,7 +789,8 @@ def households_live(stage: Stage) -> Iterator[Step]:
 
 def places_change(stage: Stage) -> Iterator[Step]:
     """A small community is registered; one grid of it goes to its neighbour, and then the rest does, with its pool and
-    its household. Some grids of that neighbour become a community of their own, and a third one gets another name."""
+    its household. Some grids of that neighbour become a community of their own, with a share of its pool, and a third
+    one gets another name. Before all that, the small one's grids swap theirs."""
     step, on, cast = stage.step, stage.on, stage.cast
     first, second = ("第1网格",), ("第2网格",)
     yield step(-20, "09:00", PROPOSER, register_community, RegisterCommunity(community=NEIGHBOURHOOD))
@@ -809,6 +821,44 @@ def places_change(stage: Stage) -> Iterator[Step]:
         yield step(-7, "09:00", PROPOSER, split_community, parting)
         for follower in cast.followers:
             yield step(-4, "10:00", TIME, follow_place, FollowPlace(household=follower))
+        shared = CompleteSplit(community=cast.elsewhere, into=EAST)
+        yield step(-4, "10:00", TIME, complete_split, shared)
+    swapped = (GridName(grid=first, name=second[0]), GridName(grid=second, name=first[0]))
+    renamed = RenameGrids(community=NEIGHBOURHOOD, names=swapped, effective_on=on(-16))
+    yield step(-18, "09:00", PROPOSER, rename_grids, renamed)
+
+
+def a_family_moves(stage: Stage) -> Iterator[Step]:
+    """A family plans to move, puts it off, and moves on the day that it plans then. What it has asked for follows it.
+    The grandson had offered to do it; he moves in with the family, and so his offer lapses, and somebody else is
+    wanted still."""
+    desk, step, at, cast = staff(stage, 2), stage.step, stage.at, stage.cast
+    family, elder, grandson = "HS-FAMILY", "VS-ELDER", "VS-GRANDSON"
+    for household, person in ((family, elder), ("HS-GRANDSON", grandson)):
+        registering = RegisterHousehold(household=household, community=cast.home)
+        yield step(-14, "09:00", desk, register_household, registering)
+        yield step(-14, "09:00", desk, register_member, joining(person, household))
+    yield step(-14, "09:00", desk, enrol_volunteer, EnrolVolunteer(volunteer=grandson))
+    soon = MoveHousehold(household=family, community=cast.elsewhere, moved_on=stage.on(-10))
+    yield step(-13, "09:00", desk, move_household, soon)
+    yield step(-12, "09:00", desk, call_off_move, CallOffMove(household=family))
+    later = soon.model_copy(update={"moved_on": stage.on(-7)})
+    yield step(-11, "09:00", desk, move_household, later)
+    wanted = AskForService(
+        request="QS-BOXES",
+        household=family,
+        service="家具搬移",
+        earliest_at=at(-6, "09:00"),
+        latest_at=at(7, "18:00"),
+        estimated_minutes=120,
+        needs=("heavy-lifting",),
+    )
+    yield step(-10, "12:00", member(elder), ask, wanted)
+    yield step(-9, "12:00", member(grandson), offer, MakeOffer(request="QS-BOXES", volunteer=grandson))
+    yield step(-7, "10:00", TIME, complete_move, CompleteMove(household=family))
+    # The district's: the two live in different communities by now.
+    yield step(-5, "12:00", DISTRICT, move_member, MoveMember(member=grandson, into=family))
+    yield step(-5, "16:00", TIME, lapse_offer, LapseOffer(request="QS-BOXES", volunteer=grandson))
 
 
 def people_come_and_go(stage: Stage) -> Iterator[Step]:
@@ -964,6 +1014,7 @@ STORIES: Final[tuple[Story, ...]] = (
     minutes_are_redeemed,
     households_live,
     places_change,
+    a_family_moves,
     people_come_and_go,
     a_star_is_won_and_lost,
     service_is_recognised,

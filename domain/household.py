@@ -34,9 +34,8 @@ class HouseholdRegistered(Fact, frozen=True, omit_defaults=True):
 
 
 class MemberRegistered(Fact, frozen=True, omit_defaults=True):
-    """A person was registered as a member of a household, for whose account they earn."""
-
-    """Somebody new, or somebody who had left a household, who keeps number, age and enrolment."""
+    """A person was registered as a member of a household, for whose account they earn: somebody new, or somebody who
+    had left a household, who keeps number, age and enrolment."""
 
     type = "member-registered.v1"
     member: str

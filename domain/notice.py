@@ -5,8 +5,9 @@ what they need to know, as decisions do; the states that news is told by are tho
 fact gives the same notices with the same keys whenever and however often it is looked at, and whoever keeps each key
 once tells everything once.
 
-A notice holds ids, minutes and times, and never a name: its texts are templates over them. What was brought in from
-older books is no news to anybody. To tell of another fact, add its arm to `_news` and its texts to `KINDS`.
+A notice holds ids, places, titles, minutes and times, and never a person's name: its texts are templates over them.
+What was brought in from older books is no news to anybody. To tell of another fact, add its arm to `_news` and its
+texts to `KINDS`.
 """
 
 from collections.abc import Generator, Iterable
@@ -31,7 +32,8 @@ from domain.account import (
     RewardCollected,
     StartingMinutesGranted,
 )
-from domain.decision import Question, read
+from domain.certificate import Certificate, CertificateIssued, CertificateRevoked
+from domain.decision import BY_TIME, Question, read
 from domain.dispute import BOTH_SIDES, Dispute, DisputeEscalated, DisputeStatementGiven
 from domain.expiry import Expiry, ExpiryAnnounced, ExpiryCalledOff
 from domain.fact import Fact, Recorded
@@ -45,9 +47,27 @@ from domain.hours import (
     HoursRejected,
     ServiceRecord,
 )
-from domain.household import Household, Roster
+from domain.household import (
+    Household,
+    HouseholdClosed,
+    HouseholdMerged,
+    HouseholdMoveCalledOff,
+    HouseholdMoved,
+    Person,
+    Roster,
+)
 from domain.partner import ReservationReleased, RewardReserved
-from domain.policy import PolicyAdopted, PolicyProposed
+from domain.policy import PolicyAdopted, PolicyProposed, policy_book
+from domain.recognition import (
+    SUBJECT_ZH,
+    CommendationRecorded,
+    HonourAwarded,
+    Recognition,
+    RecognitionWithdrawn,
+    StarAwarded,
+    StarWithdrawn,
+    TrainingRecorded,
+)
 from domain.redemption import Reservation
 from domain.request import (
     OfferAccepted,
@@ -55,6 +75,7 @@ from domain.request import (
     OfferWithdrawn,
     RequestCancelled,
     RequestExpired,
+    RequestFollowed,
     RequestRescheduled,
     ServiceRequest,
 )
@@ -158,6 +179,14 @@ KINDS: Final[dict[str, Kind]] = {
         "服务需求“{request}”已改期：{earliest_at} 至 {latest_at}；原有响应失效，可以重新响应。",
         "Request “{request}” was rescheduled: {earliest_at} to {latest_at}; offers lapsed and may be made again.",
     ),
+    "offer-lapsed": Kind(
+        "志愿者“{volunteer}”不能再来，对服务需求“{request}”的响应已失效。",
+        "Volunteer “{volunteer}” can't come any more: the offer for request “{request}” lapsed.",
+    ),
+    "request-followed": Kind(
+        "服务需求“{request}”现由“{household}”户提出，地点在{place}；已有的响应和约定不变。",
+        "Request “{request}” is household “{household}”'s now, at {place}; offers stand, and so does what was agreed.",
+    ),
     "request-cancelled": Kind("服务需求“{request}”已取消。", "Request “{request}” was cancelled."),
     "request-expired": Kind(
         "服务需求“{request}”到时未完成，已过期。", "Request “{request}” expired without having been done."
@@ -213,6 +242,53 @@ KINDS: Final[dict[str, Kind]] = {
     "partner-settled": Kind(
         "第 {number} 号结算单已出具：{minutes} 分钟。", "Settlement {number} was issued over {minutes} minutes."
     ),
+    "household-moved": Kind(
+        "“{household}”户已按计划于 {on} 迁到{place}。",
+        "Household “{household}” moved to {place} on {on}, as planned.",
+    ),
+    "household-move-called-off": Kind(
+        "“{household}”户预定 {on} 迁到{place}，现已取消。",
+        "The move of household “{household}” to {place} on {on} was called off.",
+    ),
+    "household-merged": Kind(
+        "“{household}”户已并入“{into}”户，时间和未办完的事都由后者继续。",
+        "Household “{household}” became a part of “{into}”, which goes on with its minutes and what is unfinished.",
+    ),
+    "household-closed": Kind(
+        "“{household}”户已销户，您现在不属于任何一户。",
+        "Household “{household}” was closed; you belong to none now.",
+    ),
+    "star-awarded": Kind(
+        "您已服务 {minutes} 分钟，达到 {star} 星。", "You have served {minutes} minutes and reached star {star}."
+    ),
+    "star-withdrawn": Kind(
+        "有记录冲正后，您的服务为 {minutes} 分钟，不再是 {star} 星。",
+        "Since records were reversed you have served {minutes} minutes, which is less than star {star} takes.",
+    ),
+    "honour-awarded": Kind(
+        "您获得荣誉“{title}”（编号“{recognition}”）。", "You were given the honour “{title}” (number “{recognition}”)."
+    ),
+    "training-recorded": Kind(
+        "您的培训已登记：{subject}，{minutes} 分钟（编号“{recognition}”）。",
+        "A training of yours was recorded: {subject}, {minutes} minutes (number “{recognition}”).",
+    ),
+    "commendation-recorded": Kind(
+        "您受到的表彰“{title}”已登记（编号“{recognition}”）。",
+        "The commendation “{title}” was put on your record (number “{recognition}”).",
+    ),
+    "recognition-withdrawn": Kind(
+        "您的荣誉、培训或表彰“{recognition}”已撤销：{reason}。",
+        "The honour, training or commendation “{recognition}” was withdrawn from your record: {reason}.",
+    ),
+    "certificate-issued": Kind(
+        "您的志愿服务证明“{certificate}”已出具：{since} 至 {until}，{minutes} 分钟，公示至 {public_until}。",
+        "Your service certificate “{certificate}” was issued: {minutes} minutes from {since} to {until}; public until "
+        "{public_until}.",
+    ),
+    "certificate-revoked": Kind(
+        "您的志愿服务证明“{certificate}”已作废：{reason}。",
+        "Your service certificate “{certificate}” was revoked: {reason}.",
+    ),
     "expiry-announced": Kind(
         "本户有 {minutes} 分钟将于 {on} 到期（公告“{announcement}”），请在此之前使用。",
         "{minutes} minutes of your household lapse on {on} (announcement “{announcement}”) unless spent before.",
@@ -244,16 +320,23 @@ REASONS_ZH: Final = {
     "wrong-time": "时间有误",
     "not-served": "未提供服务",
     "false-record": "虚假记录",
+    "records-reversed": "记录已冲正",
+    "superseded": "已另行出具",
+    "misconduct": "行为不当",
+    "mistake": "有误",
     "other": "其他",
     "imported": "旧台账",
 }
+WORDS_ZH: Final = {"reason": REASONS_ZH, "subject": SUBJECT_ZH}
+"""The parts whose words are of a closed list, with what they are called in Chinese."""
 
 
 class Notice(msgspec.Struct, frozen=True):
     """Something to tell to one recipient, once for its key.
 
     ``recipient`` is ``person:…`` (a member, somebody of the staff, or the counter of a partner), ``staff:…`` of a
-    community, ``admins`` or ``everybody``. ``parts`` are ids, minutes (whole) and times that the texts are made of.
+    community, ``admins`` or ``everybody``. ``parts`` are ids, places, titles, minutes (whole) and times that the texts
+    are made of.
     """
 
     key: str
@@ -263,8 +346,8 @@ class Notice(msgspec.Struct, frozen=True):
 
     @property
     def text_zh(self) -> str:
-        reason = {name: REASONS_ZH.get(str(value), value) for name, value in self.parts.items() if name == "reason"}
-        return KINDS[self.kind].zh.format(**self.parts | reason)
+        words = {name: WORDS_ZH[name].get(str(value), value) for name, value in self.parts.items() if name in WORDS_ZH}
+        return KINDS[self.kind].zh.format(**self.parts | words)
 
     @property
     def text_en(self) -> str:
@@ -318,12 +401,13 @@ def news(recorded: Recorded[Any]) -> Telling:
     envelope = recorded.envelope
     if envelope.imported:
         return ()
-    drafts = yield from _news(envelope.fact, envelope.actor)
+    drafts = yield from _news(envelope.fact, envelope.actor, envelope.policy)
     return tuple(notice for draft in drafts for notice in draft.notices(str(recorded.position)))
 
 
-def _news(fact: Fact, actor: str) -> _Drafts:
-    """What concerns nobody in particular is no news. Nobody is told what they did themselves, but receipts."""
+def _news(fact: Fact, actor: str, policy: int) -> _Drafts:
+    """What concerns nobody in particular is no news. Nobody is told what they did themselves, but receipts. ``policy``
+    is the version that it was decided under."""
     match fact:
         case HoursConfirmed():
             to = yield from _volunteer(fact.record)
@@ -368,6 +452,10 @@ def _news(fact: Fact, actor: str) -> _Drafts:
                 return ()
             window = {"earliest_at": _time(terms.earliest_at), "latest_at": _time(terms.latest_at)}
             return (_tell("offer-accepted", (person(fact.volunteer),), request=fact.request, **window),)
+        case OfferWithdrawn() if actor == BY_TIME:
+            members = yield from _asking(fact.request)
+            volunteer = yield from _living(fact.volunteer)
+            return (_tell("offer-lapsed", (*members, *volunteer), request=fact.request, volunteer=fact.volunteer),)
         case OfferWithdrawn():
             to = yield from _asking(fact.request, without=actor)
             volunteer = () if actor == fact.volunteer else (person(fact.volunteer),)
@@ -377,6 +465,12 @@ def _news(fact: Fact, actor: str) -> _Drafts:
             to = yield from _asking(fact.request, without=actor)
             window = {"earliest_at": _time(fact.earliest_at), "latest_at": _time(fact.latest_at)}
             return (_tell("request-rescheduled", (*to, *_answering(request)), request=fact.request, **window),)
+        case RequestFollowed():
+            request = yield from read(ServiceRequest.of(fact.request))
+            members = yield from _members(fact.household)
+            to = tuple({*members, *_answering(request)} - {person(actor)})
+            about = {"request": fact.request, "household": fact.household}
+            return (_tell("request-followed", to, **about, place=_place(fact.community, fact.grid)),)
         case RequestCancelled():
             request = yield from read(ServiceRequest.of(fact.request))
             to = yield from _asking(fact.request, without=actor)
@@ -435,6 +529,54 @@ def _news(fact: Fact, actor: str) -> _Drafts:
         case PartnerSettled():
             to = (person(fact.partner),)
             return (_tell("partner-settled", to, partner=fact.partner, number=fact.number, minutes=fact.minutes),)
+        case HouseholdMoved() if fact.planned:
+            to = yield from _members(fact.household)
+            where = {"place": _place(fact.community, fact.grid), "on": fact.moved_on.isoformat()}
+            return (_tell("household-moved", to, household=fact.household, **where),)
+        case HouseholdMoveCalledOff():
+            plan = (yield from read(Household.of(fact.household))).plan
+            if plan is None:
+                return ()
+            to = yield from _members(fact.household)
+            where = {"place": _place(plan.community, plan.grid), "on": plan.moves_on.isoformat()}
+            return (_tell("household-move-called-off", to, household=fact.household, **where),)
+        case HouseholdMerged():
+            others = yield from _members(fact.into)
+            to = (*map(person, fact.members), *others)
+            return (_tell("household-merged", to, household=fact.household, into=fact.into),)
+        case HouseholdClosed() if fact.cause != "left-for-ledger":  # of which the statement tells
+            return (_tell("household-closed", map(person, fact.members), household=fact.household),)
+        case StarAwarded():
+            if (yield from _is_passed(fact, policy)):
+                return ()
+            to = yield from _living(fact.volunteer)
+            return (_tell("star-awarded", to, star=fact.star, minutes=fact.service_minutes),)
+        case StarWithdrawn():
+            to = yield from _living(fact.volunteer)
+            return (_tell("star-withdrawn", to, star=fact.star, minutes=fact.service_minutes),)
+        case HonourAwarded():
+            to = yield from _living(fact.volunteer)
+            return (_tell("honour-awarded", to, recognition=fact.recognition, title=fact.title),)
+        case TrainingRecorded():
+            about = {"recognition": fact.recognition, "subject": fact.subject}
+            to = yield from _living(fact.volunteer)
+            return (_tell("training-recorded", to, **about, minutes=fact.minutes),)
+        case CommendationRecorded():
+            to = yield from _living(fact.volunteer)
+            return (_tell("commendation-recorded", to, recognition=fact.recognition, title=fact.title),)
+        case RecognitionWithdrawn():
+            entry = (yield from read(Recognition.of(fact.recognition))).entry
+            to = () if entry is None else (yield from _living(entry.volunteer))
+            return (_tell("recognition-withdrawn", to, recognition=fact.recognition, reason=fact.reason),)
+        case CertificateIssued():
+            days = {"since": fact.since, "until": fact.until, "public_until": fact.public_until}
+            about = {"certificate": fact.certificate, **{name: day.isoformat() for name, day in days.items()}}
+            to = yield from _living(fact.volunteer)
+            return (_tell("certificate-issued", to, **about, minutes=fact.service_minutes),)
+        case CertificateRevoked():
+            issued = (yield from read(Certificate.of(fact.certificate))).issued
+            to = () if issued is None else (yield from _living(issued.volunteer))
+            return (_tell("certificate-revoked", to, certificate=fact.certificate, reason=fact.reason),)
         case ExpiryAnnounced():
             to = yield from _members(fact.household)
             about = {"announcement": fact.announcement, "on": fact.on.isoformat()}
@@ -461,6 +603,23 @@ _Recipients = Generator[Question, Any, tuple[str, ...]]
 def _time(at: datetime) -> str:
     """As people read it. Facts hold times with the ledger's own offset."""
     return f"{at:%Y-%m-%d %H:%M}"
+
+
+def _place(community: str, grid: tuple[str, ...]) -> str:
+    return "/".join((community, *grid))
+
+
+def _living(number: str) -> _Recipients:
+    """Nothing is told to somebody who died."""
+    return () if (yield from read(Person.of(number))).died else (person(number),)
+
+
+def _is_passed(fact: StarAwarded, policy: int) -> Generator[Question, Any, bool]:
+    """Whether the same minutes reach a higher star, too. Of several that come at once, as after older books were
+    brought in, people are told of the highest."""
+    book = yield from read(policy_book)
+    thresholds = next((each.policy.star_minutes for each in book.versions if each.version == policy), ())
+    return any(fact.service_minutes >= minutes for minutes in thresholds[fact.star :])
 
 
 def _volunteer(record: str) -> _Recipients:

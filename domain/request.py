@@ -37,6 +37,7 @@ from domain.fact import Fact
 from domain.hours import (
     MINUTE,
     HoursLogged,
+    LateReason,
     LogHours,
     OwnHouseholdServed,
     RecordTooLong,
@@ -418,6 +419,7 @@ class ServiceTimes(BaseModel):
     minutes: Annotated[int, Field(ge=1, le=1440, description="Less than the whole time where there was a break.")] | (
         None
     ) = None
+    late_reason: Annotated[LateReason | None, Field(description="Why it is logged late; kept only where it is.")] = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -689,8 +691,8 @@ def fulfil(command: FulfilRequest, context: Context) -> Decision:
 
     Raises: UnknownRequest (also to others), RequestInOtherStatus, ServedOutsideWindow, and as `log`:
     RecordAlreadyLogged, UnknownMember, MemberHasDied, NotEnrolled, NotYourself, OwnHouseholdServed, InTheFuture,
-    TooLongAgo, RecordTooShort, RecordTooLong, DayTooLong, RecordOverlaps, ClosedHousehold, OutsideCommunity,
-    NoPolicyInForce.
+    TooLongAgo, LateWithoutReason, RecordTooShort, RecordTooLong, DayTooLong, RecordOverlaps, ClosedHousehold,
+    OutsideCommunity, NoPolicyInForce.
     """
     request, caller = yield from read(ServiceRequest.of(command.request), Person.of(context.actor.id))
     terms = _accepted(request, caller, context)
@@ -708,6 +710,7 @@ def fulfil(command: FulfilRequest, context: Context) -> Decision:
         started_at=command.started_at,
         ended_at=command.ended_at,
         minutes=command.minutes,
+        late_reason=command.late_reason,
     )
     decided = yield from log(hours, context)
     facts: list[Fact] = []

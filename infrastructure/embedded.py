@@ -19,6 +19,9 @@ starts the server, the others adopt it, and when the last one ends, however it e
 The guardian is a small process in a session of its own that waits to claim `users`, stops the server and ends. It is
 there for users that are killed: one that ends in good order stops the server itself if it was the last.
 
+A server that dies under its users, as when the machine runs out of memory, is started again by one of them: each has a
+thread that looks once a second whether a process of PostgreSQL is alive, and goes the way of every start, lock by lock.
+
 Errors, all of them with one line in Chinese and English that says what to do:
 
     DatabaseUnavailable
@@ -41,6 +44,7 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
 import time
 import weakref
 from pathlib import Path
@@ -61,6 +65,8 @@ _SOCKET_PATH_BYTES_MAX = 107  # sockaddr_un.sun_path, less its terminator
 _START_SECONDS_MAX = 600  # crash recovery is waited out
 _STOP_SECONDS_MAX = 30
 _POLL_SECONDS = 0.05
+_LOOK_SECONDS = 1.0
+_LOOK_SECONDS_MAX = 60.0
 _ROOM_BYTES_MIN = 2 * 16 * 1024 * 1024  # two segments of WAL: the server panics when it can't add the next
 
 # Not the user's: PGDATA and its like would change what PostgreSQL's programs do, and a locale their language.
@@ -176,7 +182,8 @@ class ServerFailed(DatabaseUnavailable):
 class EmbeddedPostgres:
     """One process's use of the server of a data directory.
 
-    Use it as a context manager or call `start` and `stop`. A forked child doesn't share its parent's use: one that
+    Use it as a context manager or call `start` and `stop`. A server that dies in between is started again, which
+    the log says; until it has recovered, connecting fails. A forked child doesn't share its parent's use: one that
     outlives its parent and needs the server must enter it itself.
     """
 
@@ -185,6 +192,8 @@ class EmbeddedPostgres:
         self.data_directory = Path(os.path.realpath(data_directory))
         self._users: _Lock | None = None
         self._socket_directory = ""
+        self._stopping = threading.Event()
+        self._keeper: threading.Thread | None = None
 
     def start(self) -> Self:
         """Have the server running and usable, creating it on first use.
@@ -207,6 +216,7 @@ class EmbeddedPostgres:
                     users.share()
                     self._ensure_guardian()
                     self._ensure_server()
+                    self._start_keeper()
                 except BaseException:
                     self._leave(users)
                     raise
@@ -220,6 +230,7 @@ class EmbeddedPostgres:
         users, self._users = self._users, None
         if users is None or users.closed:
             return
+        self._stop_keeper()
         with contextlib.closing(users):
             try:
                 start = self._lock("start")
@@ -319,6 +330,56 @@ class EmbeddedPostgres:
         finally:
             server.leave_to_children()
 
+    def _start_keeper(self) -> None:
+        self._stopping = threading.Event()
+        arguments = (self._lock("server"), self._stopping)
+        # A daemon, so that a program which ends without `stop` does end; then the guardian stops the server.
+        self._keeper = threading.Thread(target=self._keep, args=arguments, name="embedded-postgres", daemon=True)
+        self._keeper.start()
+
+    def _stop_keeper(self) -> None:
+        """Waits for a start of the server that is under way: it must not end up without a user."""
+        keeper, self._keeper = self._keeper, None
+        self._stopping.set()
+        if keeper is not None:
+            keeper.join()
+
+    def _keep(self, server: "_Lock", stopping: threading.Event) -> None:
+        """The keeper's whole life: have the server started again whenever it dies.
+
+        One that dies again before the keeper looks, or can't be started, is left alone twice as long each time, up to
+        a minute: what kills it may need the machine for itself, or a person.
+        """
+        # Here and not above: the guardian doesn't need it.
+        import logging
+
+        logger = logging.getLogger(__name__)
+        rest_seconds = _LOOK_SECONDS
+        with contextlib.closing(server):
+            while not stopping.wait(rest_seconds):
+                if not server.try_share():
+                    rest_seconds = _LOOK_SECONDS
+                    continue
+                server.unlock()
+                rest_seconds = min(2 * rest_seconds, _LOOK_SECONDS_MAX)
+                try:
+                    self._start_again(stopping)
+                except Exception as error:  # noqa: BLE001 - whatever it is: everybody waits for this thread
+                    if not self.data_directory.exists():
+                        # Removed under the server: there is nothing to start.
+                        return
+                    logger.warning("the embedded PostgreSQL died and could not be started again yet: %s", error)
+                else:
+                    logger.warning("the embedded PostgreSQL died and was started again")
+
+    def _start_again(self, stopping: threading.Event) -> None:
+        with contextlib.closing(self._lock("start")) as start:
+            start.claim()
+            if not stopping.is_set():
+                # What killed the server may have killed the guardian, too.
+                self._ensure_guardian()
+                self._ensure_server()
+
     def _launch(self, server: "_Lock") -> None:
         account = _server_account(self._cluster)
         programs = _Programs(self.data_directory, account, server)
@@ -396,6 +457,17 @@ class _Lock:
         except BlockingIOError:
             return False
         return True
+
+    def try_share(self) -> bool:
+        """Share it if that needs no waiting."""
+        try:
+            fcntl.flock(self.fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def unlock(self) -> None:
+        fcntl.flock(self.fd, fcntl.LOCK_UN)
 
     def close(self) -> None:
         """Unlock, even where a forked child still has the file open."""

@@ -128,6 +128,12 @@ def begin(connection: Connection[Any], ledger: str, head: int) -> None:
     )
 
 
+def has_begun(connection: Connection[Any], ledger: str) -> bool:
+    """Whether the ledger was ever told of."""
+    found = connection.execute("SELECT 1 FROM notice_checkpoints WHERE ledger = %s", (ledger,))
+    return found.fetchone() is not None
+
+
 def position_of(connection: Connection[Any], ledger: str) -> int:
     """The position of the journal up to which all was told. Raises: OutboxNotBegun."""
     found = connection.execute("SELECT position FROM notice_checkpoints WHERE ledger = %s", (ledger,)).fetchall()

@@ -65,26 +65,22 @@ def settings_for(address: str, ledger: str = "qingxiu") -> Settings:
     return Settings(database_url=SecretStr(address), ledger=ledger)
 
 
+@contextmanager
+def new_bank(ledgers_url: str, *, from_tomorrow: bool = False, **policy: object) -> Iterator[Timebank]:
+    """A new ledger, whose policy has these settings. Whatever was done with it, its accounts sum to zero at last."""
+    effective_on = date.today() + timedelta(days=2) if from_tomorrow else FIRST_DAY  # noqa: DTZ011 - any zone's
+    adopted = AdoptPolicy.model_validate({"effective_on": effective_on, "policy": policy})
+    settings = settings_for(ledgers_url, f"t{uuid4().hex}")
+    with timebank(settings, OpenLedger(name="试验时间银行", synthetic=True), adopted) as bank:
+        yield bank
+        assert_conserved(bank)
+
+
 @pytest.fixture
 def open_bank(ledgers_url: str) -> Iterator[Callable[..., Timebank]]:
-    """Opens new ledgers, such as ``open_bank(balance_minutes_max=300)``: the settings are those of its policy.
-
-    Whatever a test did with them, all accounts of each sum to zero afterwards.
-    """
-    opened: list[Timebank] = []
+    """Opens new ledgers, such as ``open_bank(balance_minutes_max=300)``: see `new_bank`."""
     with ExitStack() as stack:
-
-        def open_one(*, from_tomorrow: bool = False, **policy: object) -> Timebank:
-            effective_on = date.today() + timedelta(days=2) if from_tomorrow else FIRST_DAY  # noqa: DTZ011 - any zone's
-            adopted = AdoptPolicy.model_validate({"effective_on": effective_on, "policy": policy})
-            settings = settings_for(ledgers_url, f"t{uuid4().hex}")
-            bank = stack.enter_context(timebank(settings, OpenLedger(name="试验时间银行", synthetic=True), adopted))
-            opened.append(bank)
-            return bank
-
-        yield open_one
-        for bank in opened:
-            assert_conserved(bank)
+        yield lambda **settings: stack.enter_context(new_bank(ledgers_url, **settings))
 
 
 def assert_conserved(bank: Timebank) -> None:

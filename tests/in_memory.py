@@ -1,5 +1,6 @@
 """A fact store without a database: the library's in-memory recorder under the real codec, with mishaps on demand."""
 
+import threading
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
@@ -16,7 +17,7 @@ from infrastructure.codec import decode, encode, stored_type
 
 
 class InMemoryFactStore:
-    """See `FactStore`. Every fact is stored as bytes and decoded anew, so nothing passes that PostgreSQL would change.
+    """See `FactStore`. Every fact is stored as bytes and decoded, so nothing passes that PostgreSQL would change.
 
     Each of ``before_append`` and ``after_append`` is called at one append, in turn, just before and just after it is
     recorded: to let others write at the worst moment, or to lose the answer.
@@ -30,9 +31,14 @@ class InMemoryFactStore:
         self.after_append: deque[Callable[[], object]] = deque()
         self.recall_position = 0
         """Balances up to here are recalled; 0 recalls nothing."""
+        self._decoded: list[Recorded[Any]] = []
+        self._firsts: dict[int, int] = {}
+        """By position, the first one of its append, whose time all of them have."""
+        self._recording = threading.Lock()
 
     def head(self) -> int:
-        return self.recorder.read().head or 0
+        read = self._read()
+        return read[-1].position if read else 0
 
     def recall(self, readings: Collection[Reading[Any]]) -> tuple[int, dict[Reading[Any], Any]]:
         position = min(self.recall_position, self.head())
@@ -46,7 +52,7 @@ class InMemoryFactStore:
         self.reads += 1
         cold = [
             recorded_
-            for recorded_ in self._read(DCBQuery())
+            for recorded_ in self._read()
             if recorded_.position <= head
             and (
                 any(tag in tags for tag in recorded_.envelope.tags())
@@ -55,7 +61,7 @@ class InMemoryFactStore:
                 )
             )
         ]
-        return cold, self._read(DCBQuery(), after=head)
+        return cold, self._read(after=head)
 
     def append(
         self,
@@ -69,34 +75,43 @@ class InMemoryFactStore:
         events = [DCBEvent(stored_type(e.fact), encode(e), e.tags()) for e in envelopes]
         items = [DCBQueryItem([t.type for t in fold.fact_types], [tag]) for fold, tag in boundary]
         items += [DCBQueryItem([], ["command:" + command]) for command in commands]
-        try:
-            last = self.recorder.append(events, DCBAppendCondition(DCBQuery(items), after))
-        except IntegrityError as error:
-            raise Conflict from error
+        with self._recording:
+            try:
+                last = self.recorder.append(events, DCBAppendCondition(DCBQuery(items), after))
+            except IntegrityError as error:
+                raise Conflict from error
+            first = last - len(events) + 1
+            self._firsts.update(dict.fromkeys(range(first, last + 1), first))
         self.appends += 1
         if self.after_append:
             self.after_append.popleft()()
-        first = last - len(events) + 1
         return first, recorded_at(first)
 
     def scan(self, after: int = 0, to: int | None = None) -> Iterator[list[Recorded[Any]]]:
-        for recorded in self._read(DCBQuery(), after=after):
+        for recorded in self._read(after=after):
             if to is None or recorded.position <= to:
                 yield [recorded]
 
     @property
     def envelopes(self) -> list[Envelope[Any]]:
-        return [recorded.envelope for recorded in self._read(DCBQuery())]
+        return [recorded.envelope for recorded in self._read()]
 
     @property
     def facts(self) -> list[Fact]:
         return [envelope.fact for envelope in self.envelopes]
 
-    def _read(self, query: DCBQuery, after: int | None = None) -> list[Recorded[Any]]:
-        return [
-            Recorded(event.position, recorded_at(event.position), decode(event.event.type, event.event.data))
-            for event in self.recorder.read(query, after=after)
-        ]
+    def _read(self, after: int = 0) -> list[Recorded[Any]]:
+        with self._recording:
+            last = self._decoded[-1].position if self._decoded else 0
+            self._decoded += [
+                Recorded(
+                    event.position,
+                    recorded_at(self._firsts[event.position]),
+                    decode(event.event.type, event.event.data),
+                )
+                for event in self.recorder.read(after=last)
+            ]
+            return [recorded for recorded in self._decoded if recorded.position > after] if after else self._decoded[:]
 
 
 def recorded_at(position: int) -> int:

@@ -28,6 +28,7 @@ from domain.journal import StoreUnavailable
 from domain.ledger import OpenLedger
 from domain.notice import Notice
 from domain.policy import AdoptPolicy
+from domain.recognition import StarAwarded
 from infrastructure import fact_store
 from infrastructure.notice import (
     Writing,
@@ -85,6 +86,7 @@ def bank(open_bank: OpenBank) -> Timebank:
     """A ledger that is told of from now on."""
     bank = open_bank()
     record(bank, *DISTRICT[2:], HOURS_LOGGED, logged("R3", "10-30 09:00 - 10:00"))
+    project(bank)
     begin_notices(bank)
     return bank
 
@@ -115,6 +117,20 @@ def test_what_happened_before_the_first_start_is_told_to_nobody(
     begin_notices(bank)
     assert (keys(bank, connection), position_of(connection, bank.name)) == ([], head)
     assert write_news(bank, connection, ["log"]) is False
+
+
+def test_stars_that_older_books_make_due_are_awarded_before_and_told_to_nobody(open_bank: OpenBank) -> None:
+    bank = open_bank()
+    served = replace(logged("R4", "11-20 09:00 - 10:00"), claimed_minutes=6_000, service_minutes=6_000)
+    record(bank, *DISTRICT[2:], served, replace(HOURS_CONFIRMED, record="R4", minutes=6_000), imported=True)
+    project(bank)
+    begin_notices(bank)
+    facts = [recorded.envelope.fact for batch in bank.store.scan() for recorded in batch]
+    assert [fact.star for fact in facts if isinstance(fact, StarAwarded)] == [1]
+    with psycopg.connect(bank.address, autocommit=True) as connection:
+        tell(bank, connection)
+        begin_notices(bank)
+        assert (keys(bank, connection), position_of(connection, bank.name)) == ([], len(facts))
 
 
 def test_news_is_told_once_and_a_second_look_changes_nothing(
@@ -183,6 +199,7 @@ def test_an_import_is_passed_over_in_silence_and_what_comes_after_it_is_told(
     open_bank: OpenBank, sample: tuple[Path, SampleSummary]
 ) -> None:
     bank = open_bank()
+    project(bank)
     begin_notices(bank)
     directory, summary = sample
     for name in summary.files:

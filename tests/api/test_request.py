@@ -110,6 +110,20 @@ def test_a_household_asks_a_neighbour_offers_is_accepted_and_is_credited_for_wha
     assert (whole["status"], whole["record"], whole["volunteer"]) == ("fulfilled", done["record"], helper.number)
 
 
+def test_hours_of_a_request_that_are_logged_late_keep_their_reason(api: Api) -> None:
+    asker, helper = api.new_volunteer(), api.new_volunteer()
+    start = midnight(api.bank) - timedelta(days=9)
+    number = asked(api, asker, earliest_at=start.isoformat())
+    offered(api, number, helper)
+    accepted(api, number, asker, helper)
+    hour = {"started_at": start.isoformat(), "ended_at": (start + timedelta(hours=1)).isoformat()}
+    late = hour | {"late_reason": "away-or-ill"}
+    done = api.wrote(f"/v1/requests/{number}/fulfilment", late, helper.number)
+    assert api.read(f"/v1/hours/{done['record']}", "S1")["late_reason"] == "away-or-ill"
+    wrong = hour | {"late_reason": "was ill"}
+    api.problem(api.post(f"/v1/requests/{number}/fulfilment", wrong, helper.number), 422, "invalid-request")
+
+
 def test_a_record_logged_otherwise_is_named_as_the_requests(api: Api) -> None:
     asker, helper = api.new_volunteer(), api.new_volunteer()
     number = asked(api, asker)

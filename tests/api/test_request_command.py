@@ -52,15 +52,17 @@ def test_a_request_is_asked_offered_for_accepted_rescheduled_and_cancelled(distr
 def test_the_hours_of_a_request_are_logged_by_whom_it_was_accepted_for(district: dict[str, str]) -> None:
     staff = {**district, "TIMEBANK_TOKEN": token(district, "staff")}
     now = datetime.now(ZoneInfo("Asia/Shanghai"))
-    times = ("--from", f"{now - timedelta(days=1):%Y-%m-%dT00:00}", "--to", f"{now + timedelta(days=1):%Y-%m-%dT23:00}")
+    times = ("--from", f"{now - timedelta(days=9):%Y-%m-%dT00:00}", "--to", f"{now + timedelta(days=1):%Y-%m-%dT23:00}")
     number = answer("request", "ask", "H00027", "助餐", *times, "--minutes", "30", **staff)["request"]
     for step in ("offer", "accept"):
         answer("request", step, number, "V00001", **staff)
-    day = now - timedelta(days=1)
+    day = now - timedelta(days=9)
     given = ("--from", f"{day:%Y-%m-%dT04:00}", "--to", f"{day:%Y-%m-%dT04:30}")
-    done = answer("request", "done", number, *given, **staff)
+    done = answer("request", "done", number, *given, "--late-reason", "on-paper", **staff)
     assert done["facts"] == ["hours-logged.v1", "request-fulfilled.v1"]
     assert answer("request", "show", number, **district)["record"] == done["record"]
+    (late,) = answer("late-entries", **district)["items"]
+    assert (late["records"], late["with_reason"]) == (1, 1)
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from api.command_line import DEMO_POLICY
+from api.notifier import write_news
 from api.scenes import NEIGHBOUR, NoSampleHistory, play_scenes
 from api.wiring import Timebank, timebank
 from application.replay import replay
@@ -21,6 +23,7 @@ from domain.fact import Fact
 from domain.facts import FACTS
 from domain.ledger import OpenLedger
 from domain.policy import AdoptPolicy
+from domain.recognition import StarAwarded
 from tests.api.processes import answer
 from tests.api.service import XINZHU, Api, serving
 from tests.conftest import FIRST_DAY, assert_conserved, settings_for
@@ -118,7 +121,8 @@ def test_certificates_and_stars_are_what_the_journal_holds_and_certificates_can_
 ) -> None:
     settings = {"TIMEBANK_DATABASE_URL": sample_url, "TIMEBANK_DATA": tmp_path}
     recounted = answer("certificate", "recount", **settings)
-    assert (recounted["certificates"], recounted["stars"], recounted["differences"]) == (2, 2, [])
+    # One star was made due by the imported hours, and one was won and lost.
+    assert (recounted["certificates"], recounted["stars"], recounted["differences"]) == (2, 3, [])
     year = datetime.now(bank.zone).year
     shown = [answer("certificate", "show", f"{year}-{number:06}", **settings) for number in (1, 2)]
     assert [one["volunteer"] for one in shown] == ["VS-NURSE", "VS-DRIVER"]
@@ -141,7 +145,7 @@ class Killed(BaseException):
     pass
 
 
-@pytest.mark.parametrize("appends", [1, 9, 25])
+@pytest.mark.parametrize("appends", [2, 9, 25])
 def test_a_run_that_is_killed_is_completed_on_another_day(
     sample_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, appends: int
 ) -> None:
@@ -231,6 +235,24 @@ def test_a_volunteer_finds_requests_an_appointment_a_dispute_and_a_reward_to_col
     api.wrote("/v1/disputes/DS-VISITOR/statement", {"ground": "served"}, "volunteer")
     (reservation,) = api.read("/v1/reservations", "volunteer")["items"]
     assert (reservation["reservation"], reservation["status"]) == (TO_COLLECT, "reserved")
+
+
+def test_people_are_told_of_what_the_scenes_did_and_nobody_of_the_import(bank: Timebank) -> None:
+    with psycopg.connect(bank.address, autocommit=True) as connection:
+        while write_news(bank, connection, ()):
+            pass
+        rows = connection.execute("SELECT recipient, kind FROM notices WHERE ledger = %s", (bank.name,)).fetchall()
+    told: dict[str, set[str]] = {}
+    for recipient, kind in rows:
+        told.setdefault(recipient, set()).add(kind)
+    assert told[f"person:{VISITOR}"] >= {"offer-accepted", "reward-reserved", "dispute-opened", "commendation-recorded"}
+    assert {"star-awarded", "star-withdrawn"} <= told["person:VS-NOVICE"]
+    assert "certificate-revoked" in told["person:VS-DRIVER"]
+    assert "household-moved" in told["person:VS-ELDER"]
+    assert "offer-lapsed" in told["person:VS-GRANDSON"]
+    imported = {fact.volunteer for fact in facts_of(bank) if isinstance(fact, StarAwarded)} - {"VS-NOVICE"}
+    assert imported
+    assert not [number for number in imported if "star-awarded" in told.get(f"person:{number}", ())]
 
 
 def test_the_counter_collects_the_visitors_reward_with_the_code_that_the_demo_shows(api: Api) -> None:

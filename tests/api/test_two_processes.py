@@ -1,9 +1,12 @@
 """Two service processes on one database: whichever is asked, what one of them recorded holds for both."""
 
+import os
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -13,11 +16,14 @@ import pytest
 from api.wiring import timebank
 from domain.ledger import OpenLedger
 from domain.policy import AdoptPolicy
-from tests.api.processes import services
+from infrastructure.settings import Settings
+from tests.api.processes import services, until
 from tests.api.service import Api, register_places
 from tests.conftest import FIRST_DAY, assert_conserved, new_database, settings_for
+from tests.contract.test_embedded import nothing_runs, postmaster
 
 ROUNDS = 25
+BACK_SECONDS_MAX = 30
 
 
 @pytest.fixture(scope="module")
@@ -122,3 +128,41 @@ def test_each_reads_what_the_other_wrote(pair: tuple[Api, Api]) -> None:
         confirmed = reader.wrote(path + "/confirmation", None, "S1")
         row = writer.get(path, anna.number, min_position=confirmed["position"])
         assert row.json()["status"] == "confirmed"
+
+
+def test_a_database_server_that_is_killed_comes_back_under_the_services_and_no_fact_is_lost(tmp_path: Path) -> None:
+    settings = Settings(data=tmp_path / "data")
+    opening = OpenLedger(name="两个进程", synthetic=True)
+    acknowledged: list[dict[str, Any]] = []
+    with ExitStack() as stack:
+        with timebank(settings, opening, AdoptPolicy(effective_on=FIRST_DAY)) as bank:
+            running = stack.enter_context(services(2, TIMEBANK_DATA=settings.data))
+            apis = [stack.enter_context(Api(bank, one.address)) for one in running]
+            register_places(apis[0])
+            anna = apis[0].new_volunteer()
+            apis[1].tokens = apis[0].tokens
+        # From here on the services alone hold the server.
+        for hour in (8, 9, 10):
+            acknowledged.append(apis[0].wrote("/v1/hours", anna.hours(hour=hour), anna.number))
+            os.kill(postmaster(settings.data), signal.SIGKILL)
+            body, key = anna.hours(hour=hour + 8), uuid4().hex
+            for api in apis:
+
+                def written(api: Api = api, body: Any = body, key: str = key) -> bool:
+                    response = api.post("/v1/hours", body, anna.number, key)
+                    assert response.status_code in (200, 201, 503), response.text
+                    if response.status_code != 503:
+                        acknowledged.append(response.json())
+                    return response.status_code != 503
+
+                until(written, BACK_SECONDS_MAX)
+    assert nothing_runs(settings.data)
+    with timebank(settings) as bank:
+        recorded = [one for batch in bank.store.scan() for one in batch]
+        for told in acknowledged:
+            first, last = told["positions"]
+            assert [one.envelope.fact.type for one in recorded[first - 1 : last]] == told["facts"]
+            assert recorded[first - 1].envelope.fact.record == told["record"]
+        assert len({told["record"] for told in acknowledged}) == 6
+        assert len(acknowledged) == 9
+        assert_conserved(bank)

@@ -152,6 +152,24 @@ def write_row(url: str) -> None:
         connection.execute("INSERT INTO kept VALUES ('青秀')")
 
 
+def accepts(url: str) -> bool:
+    try:
+        psycopg.connect(url).close()
+    except psycopg.OperationalError:
+        return False
+    return True
+
+
+def postmasters(directory: Path) -> set[int]:
+    """Processes of PostgreSQL's server that no other one of them started."""
+    found = {one for one in working_in(directory / "postgres") if Path(f"/proc/{one}/comm").read_text() == "postgres\n"}
+    return {one for one in found if parent(one) not in found}
+
+
+def parent(process: int) -> int:
+    return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
+
+
 def kept_rows(url: str) -> list[tuple[str]]:
     with psycopg.connect(url) as connection:
         return connection.execute("SELECT value FROM kept").fetchall()
@@ -306,6 +324,57 @@ def test_a_killed_server_is_started_again_for_a_new_user_beside_the_old(data: Pa
         with EmbeddedPostgres(data):
             assert kept_rows(server.url) == [("青秀",)]
         assert kept_rows(server.url) == [("青秀",)]
+
+
+def test_a_server_that_is_killed_under_its_users_comes_back_by_itself_and_once(
+    data: Path, users: Callable[..., User]
+) -> None:
+    others = [users() for _ in range(3)]
+    for other in others:
+        other.said()
+    with EmbeddedPostgres(data) as server:
+        write_row(server.url)
+        for _ in range(2):
+            os.kill(killed := postmaster(data), signal.SIGKILL)
+            until(lambda: accepts(server.url))
+            assert kept_rows(server.url) == [("青秀",)]
+            assert postmasters(data) == {postmaster(data)} != {killed}
+    for other in others:
+        other.kill(signal.SIGKILL)
+
+
+def test_a_server_that_cannot_be_started_again_is_tried_until_it_can(
+    data: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with EmbeddedPostgres(data) as server:
+        write_row(server.url)
+        version = (data / "postgres" / "PG_VERSION").read_text()
+        (data / "postgres" / "PG_VERSION").write_text("1\n")
+        os.kill(postmaster(data), signal.SIGKILL)
+        until(lambda: "PostgreSQL 1 " in caplog.text)
+        assert not working_in(data / "postgres")
+        (data / "postgres" / "PG_VERSION").write_text(version)
+        until(lambda: accepts(server.url))
+        assert kept_rows(server.url) == [("青秀",)]
+    assert caplog.messages[-1] == "the embedded PostgreSQL died and was started again"
+
+
+def test_a_killed_guardian_comes_back_with_the_server(data: Path, users: Callable[..., User]) -> None:
+    user = users()
+    url = user.said()
+    os.kill(guardian(data), signal.SIGKILL)
+    os.kill(postmaster(data), signal.SIGKILL)
+    until(lambda: accepts(url))
+    user.kill(signal.SIGKILL)
+    until(lambda: nothing_runs(data))
+
+
+def test_whoever_stops_while_the_server_is_being_started_again_leaves_none(data: Path) -> None:
+    with EmbeddedPostgres(data):
+        before = working_in(data / "postgres")
+        os.kill(postmaster(data), signal.SIGKILL)
+        until(lambda: bool(working_in(data / "postgres") - before))
+    assert nothing_runs(data)
 
 
 def test_a_server_that_is_just_stopping_is_waited_for_and_started_again(data: Path) -> None:

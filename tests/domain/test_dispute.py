@@ -64,7 +64,7 @@ from domain.hours import (
     import_hours,
     reverse,
 )
-from domain.household import MemberRegistered
+from domain.household import HouseholdClosed, MemberRegistered
 from domain.refusal import Refusal
 from tests.controls import (
     ADMIN,
@@ -151,6 +151,32 @@ def test_what_is_held_is_what_the_record_left_on_the_account() -> None:
     given(DISTRICT, capped).when(open_dispute, disputing(), actor=RECIPIENT).then(opened(minutes=60), held)
     honoured = (HOURS_LOGGED, replace(HOURS_CONFIRMED, minutes=0, honour_minutes=90))
     given(DISTRICT, honoured).when(open_dispute, disputing(), actor=RECIPIENT).then(opened(minutes=0))
+
+
+@pytest.mark.parametrize("heir", ["household:H2", "pool:" + XINZHU])
+@pytest.mark.parametrize("end", ["upheld", "dismissed", "withdrawn"])
+def test_a_closed_households_heir_is_held_to_what_is_in_dispute_of_its_past(heir: str, end: Any) -> None:
+    past = (*DISTRICT, *CONFIRMED, HouseholdClosed("H1", "other", heir, ("V1", "V2")))
+    hold, release = replace(HELD, account=heir), replace(RELEASED, account=heir)
+    facts = given(past).when(open_dispute, disputing()).then(opened("S2", "staff"), hold, policy=1).facts
+    told = (DisputeStatementGiven("D1", side, "A1", "other") for side in ("earner", "recipient"))
+    standing = given(past, facts, told)
+    if end == "withdrawn":
+        assert standing.when(withdraw_dispute, WITHDRAW).accepted == (DisputeWithdrawn("D1", "R1"), release)
+        return
+    decided = standing.when(decide_dispute, DecideDispute(dispute="D1", outcome=end), actor=JUDGE).accepted
+    assert decided[1] == release
+    undone = (HoursReversed(heir, "issuance", 90, "R1", "S3", "not-served"),)
+    assert decided[2:] == (undone if end == "upheld" else ())
+
+
+def test_what_lapsed_with_a_closed_household_is_not_held() -> None:
+    past = (*DISTRICT, *CONFIRMED, HouseholdClosed("H1", "other", "expired", ("V1", "V2")))
+    facts = given(past).when(open_dispute, disputing()).then(opened("S2", "staff", minutes=0), policy=1).facts
+    told = (DisputeStatementGiven("D1", side, "A1", "other") for side in ("earner", "recipient"))
+    upheld, undone = given(past, facts, told).when(decide_dispute, UPHOLD, actor=JUDGE).accepted
+    assert isinstance(upheld, DisputeUpheld)
+    assert undone == HoursReversed("expired", "issuance", 90, "R1", "S3", "not-served")
 
 
 def test_minutes_that_were_spent_are_held_all_the_same() -> None:

@@ -9,10 +9,11 @@ import pytest
 from msgspec.structs import replace
 
 from domain.account import MinutesDonated, Reason
+from domain.certificate import RevocationReason
 from domain.decision import drive
 from domain.dispute import DisputeStatementGiven
 from domain.fact import Fact, Recorded
-from domain.household import MemberRegistered
+from domain.household import MemberLeft, MemberRegistered
 from domain.notice import (
     DISPUTE_LEAD,
     KINDS,
@@ -21,6 +22,7 @@ from domain.notice import (
     REASONS_ZH,
     REQUEST_LEAD,
     RESERVATION_LEAD,
+    WORDS_ZH,
     Notice,
     Notices,
     Telling,
@@ -31,10 +33,15 @@ from domain.notice import (
     remind_of_request,
     remind_of_reservation,
 )
+from domain.recognition import SUBJECT_ZH, Subject, WithdrawalReason
 from tests.controls import (
     BALANCE_PAID_IN,
     BALANCE_TAKEN_ALONG,
+    CERTIFICATE_CODE,
+    CERTIFICATE_ISSUED,
+    CERTIFICATE_REVOKED,
     CHECKED_IN,
+    COMMENDATION_RECORDED,
     DISPUTE_DISMISSED,
     DISPUTE_ESCALATED,
     DISPUTE_OPENED,
@@ -47,10 +54,17 @@ from tests.controls import (
     FACT_EXAMPLES,
     GRANT_APPROVED,
     GRANT_PROPOSED,
+    HONOUR_AWARDED,
     HOURS_CONFIRMED,
     HOURS_LOGGED,
     HOURS_REJECTED,
     HOURS_REVERSED,
+    HOUSEHOLD_CLOSED,
+    HOUSEHOLD_MERGED,
+    HOUSEHOLD_MOVE_CALLED_OFF,
+    HOUSEHOLD_MOVE_PLANNED,
+    HOUSEHOLD_MOVED,
+    MEMBER_DIED,
     MINUTES_DONATED,
     MINUTES_EXPIRED,
     MINUTES_GRANTED,
@@ -63,16 +77,21 @@ from tests.controls import (
     PARTNER_SETTLED,
     POLICY_ADOPTED,
     POLICY_PROPOSED,
+    RECOGNITION_WITHDRAWN,
     REDEMPTION_REVERSED,
     REQUEST_ASKED,
     REQUEST_CANCELLED,
     REQUEST_EXPIRED,
+    REQUEST_FOLLOWED,
     REQUEST_RESCHEDULED,
     RESERVATION_GIVEN_UP,
     RESERVATION_RELEASED,
     REWARD_COLLECTED,
     REWARD_RESERVED,
+    STAR_AWARDED,
+    STAR_WITHDRAWN,
     STARTING_MINUTES_GRANTED,
+    TRAINING_RECORDED,
     VISIT_OVERDUE,
     XINZHU,
     at,
@@ -121,6 +140,13 @@ NEWS: dict[str, tuple[Fact, tuple[Fact, ...], str, str, set[str]]] = {
     "an offer was accepted": (OFFER_ACCEPTED, AGREED[:2], "V3", "offer-accepted", {EARNER}),
     "a volunteer can't come": (OFFER_WITHDRAWN, AGREED, "V1", "offer-withdrawn", {SERVED}),
     "staff took an offer back": (OFFER_WITHDRAWN, AGREED, "S2", "offer-withdrawn", {SERVED, EARNER}),
+    "a volunteer died": (OFFER_WITHDRAWN, (*AGREED, MEMBER_DIED), "@due", "offer-lapsed", {SERVED}),
+    "a volunteer left": (OFFER_WITHDRAWN, (*AGREED, MemberLeft("V1", "H1")), "@due", "offer-lapsed", {SERVED, EARNER}),
+    "a request follows its household": (
+        *(replace(REQUEST_FOLLOWED, household="H2"), AGREED, "@due", "request-followed"),
+        {SERVED, EARNER},
+    ),
+    "a request comes to another household": (REQUEST_FOLLOWED, AGREED[:1], "V1", "request-followed", {HOUSEMATE}),
     "a household wants another time": (REQUEST_RESCHEDULED, AGREED, "V3", "request-rescheduled", {EARNER}),
     "staff set another time": (REQUEST_RESCHEDULED, AGREED[:2], "S2", "request-rescheduled", {EARNER, SERVED}),
     "a household took it back": (REQUEST_CANCELLED, AGREED, "V3", "request-cancelled", {EARNER}),
@@ -146,6 +172,21 @@ NEWS: dict[str, tuple[Fact, tuple[Fact, ...], str, str, set[str]]] = {
     "a balance was paid in": (BALANCE_PAID_IN, (), "S2", "balance-paid-in", {SERVED}),
     "a balance was taken along": (BALANCE_TAKEN_ALONG, (), "S2", "statement-issued", {EARNER, HOUSEMATE}),
     "a partner was settled with": (PARTNER_SETTLED, (), "A1", "partner-settled", {"person:P1"}),
+    "a planned move was made": (replace(HOUSEHOLD_MOVED, planned=True), (), "@due", "household-moved", {SERVED}),
+    "a planned move was called off": (
+        *(HOUSEHOLD_MOVE_CALLED_OFF, (HOUSEHOLD_MOVE_PLANNED,), "S2", "household-move-called-off"),
+        {SERVED},
+    ),
+    "two households became one": (HOUSEHOLD_MERGED, (), "S2", "household-merged", {EARNER, HOUSEMATE, SERVED}),
+    "a household was closed": (HOUSEHOLD_CLOSED, (), "S2", "household-closed", {EARNER, HOUSEMATE}),
+    "a star was won": (STAR_AWARDED, (), "@due", "star-awarded", {EARNER}),
+    "a star was lost": (STAR_WITHDRAWN, (STAR_AWARDED,), "@due", "star-withdrawn", {EARNER}),
+    "an honour was given": (HONOUR_AWARDED, (), "S2", "honour-awarded", {EARNER}),
+    "a training was recorded": (TRAINING_RECORDED, (), "S2", "training-recorded", {EARNER}),
+    "a commendation was recorded": (COMMENDATION_RECORDED, (), "S2", "commendation-recorded", {EARNER}),
+    "an honour was withdrawn": (RECOGNITION_WITHDRAWN, (HONOUR_AWARDED,), "S2", "recognition-withdrawn", {EARNER}),
+    "a certificate was issued": (CERTIFICATE_ISSUED, (), "S2", "certificate-issued", {EARNER}),
+    "a certificate was revoked": (CERTIFICATE_REVOKED, (CERTIFICATE_ISSUED,), "S2", "certificate-revoked", {EARNER}),
     "minutes will lapse": (EXPIRY_ANNOUNCED, (), "@due", "expiry-announced", {EARNER, HOUSEMATE}),
     "minutes lapsed": (MINUTES_EXPIRED, (), "@due", "minutes-expired", {EARNER, HOUSEMATE}),
     "nothing lapsed": (EXPIRY_CALLED_OFF, (), "@due", "expiry-called-off", {EARNER, HOUSEMATE}),
@@ -172,7 +213,7 @@ def assert_readable(notice: Notice) -> None:
     for text in (notice.text_zh, notice.text_en):
         assert text and "{" not in text and "None" not in text  # noqa: PT018
     for name, value in notice.parts.items():
-        if name != "reason":
+        if name not in WORDS_ZH:
             assert str(value) in notice.text_zh + notice.text_en or name in ("record", "partner")
 
 
@@ -191,7 +232,57 @@ def test_a_reason_is_told_in_both_languages() -> None:
     (notice,) = news_of(HOURS_REJECTED, HOURS_LOGGED)
     assert "未提供服务" in notice.text_zh
     assert "not-served" in notice.text_en
-    assert set(REASONS_ZH) == {*get_args(Reason), "imported"}
+    reasons = (get_args(words) for words in (Reason, WithdrawalReason, RevocationReason))
+    assert set(REASONS_ZH) == {"imported"}.union(*reasons)
+    (revoked,) = news_of(CERTIFICATE_REVOKED, CERTIFICATE_ISSUED)
+    assert revoked.text_zh == "您的志愿服务证明“2026-000001”已作废：有误。"
+
+
+def test_the_subject_of_a_training_is_told_in_both_languages() -> None:
+    (notice,) = news_of(TRAINING_RECORDED)
+    assert notice.text_zh == "您的培训已登记：急救，480 分钟（编号“N2”）。"
+    assert notice.text_en == "A training of yours was recorded: first-aid, 480 minutes (number “N2”)."
+    assert set(SUBJECT_ZH) == set(get_args(Subject))
+
+
+def test_of_several_stars_that_come_at_once_the_highest_is_told() -> None:
+    at_once = [replace(STAR_AWARDED, star=star, service_minutes=36_000) for star in (1, 2, 3)]
+    assert [len(news_of(fact, policy=1)) for fact in at_once] == [0, 0, 1]
+    below = replace(STAR_AWARDED, star=2, service_minutes=35_999)
+    assert [one.parts["star"] for one in news_of(below, policy=1)] == [2]
+
+
+@pytest.mark.parametrize(
+    ("fact", "past"),
+    [
+        (STAR_AWARDED, ()),
+        (STAR_WITHDRAWN, (STAR_AWARDED,)),
+        (HONOUR_AWARDED, ()),
+        (TRAINING_RECORDED, ()),
+        (COMMENDATION_RECORDED, ()),
+        (RECOGNITION_WITHDRAWN, (HONOUR_AWARDED,)),
+        (CERTIFICATE_ISSUED, ()),
+        (CERTIFICATE_REVOKED, (CERTIFICATE_ISSUED,)),
+    ],
+    ids=lambda fact: getattr(fact, "type", ""),
+)
+def test_what_is_recorded_of_somebody_who_died_is_told_to_nobody(fact: Fact, past: tuple[Fact, ...]) -> None:
+    assert news_of(fact, past, MEMBER_DIED) == ()
+
+
+def test_a_certificates_notice_names_its_number_period_and_minutes_and_no_code_nor_digest() -> None:
+    (notice,) = news_of(CERTIFICATE_ISSUED)
+    assert notice.key == "certificate-issued:2026-000001:77:person:V1"
+    assert set(notice.parts) == {"certificate", "since", "until", "public_until", "minutes"}
+    told_of = f"{notice}{notice.text_zh}{notice.text_en}"
+    for secret in (CERTIFICATE_CODE, CERTIFICATE_ISSUED.code_sha256, CERTIFICATE_ISSUED.kept_sha256):
+        assert secret not in told_of
+
+
+def test_a_move_that_was_not_planned_and_a_household_that_left_for_another_ledger_are_told_otherwise_or_not() -> None:
+    """Who comes to the desk knows of the one; the statement tells of the other."""
+    assert news_of(HOUSEHOLD_MOVED) == ()
+    assert news_of(replace(HOUSEHOLD_CLOSED, cause="left-for-ledger")) == ()
 
 
 def test_what_was_brought_in_from_older_books_is_no_news() -> None:
@@ -221,7 +312,7 @@ def test_only_who_belongs_to_the_household_at_the_time_is_told() -> None:
     assert {one.recipient for one in news_of(MINUTES_GRANTED, later)} == {SERVED, "person:V9"}
 
 
-def test_a_notice_holds_ids_minutes_and_times_and_no_code_digest_or_need() -> None:
+def test_a_notice_holds_ids_titles_minutes_and_times_and_no_code_digest_or_need() -> None:
     for fact, past, by, *_ in NEWS.values():
         for notice in news_of(fact, past, by=by):
             assert all(isinstance(value, int | str) for value in notice.parts.values())

@@ -1,14 +1,9 @@
 """Redemption: who may reserve, what is held, a code that is spent once, and no stock or balance below zero."""
 
-from collections import Counter, defaultdict
-from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from msgspec.structs import replace
 from pydantic import ValidationError
 
@@ -18,31 +13,18 @@ from domain.account import (
     HoursReversed,
     MinutesHeld,
     MinutesReleased,
-    PartnerSettled,
-    RedemptionReversed,
     RewardCollected,
 )
-from domain.decision import Actor, Context, Decision, Reading, RowsRefused, drive, fold_facts
-from domain.fact import Fact, Movement
-from domain.household import AgeAttested, HouseholdRegistered, MemberRegistered, UnknownMember
+from domain.decision import Actor, RowsRefused
+from domain.household import AgeAttested, HouseholdClosed, HouseholdMerged, MemberRegistered, UnknownMember
 from domain.partner import (
-    OfferReward,
     PartnerRegistered,
     ReservationReleased,
-    RestockReward,
     Reward,
     RewardAlreadyWithdrawn,
-    RewardOffered,
     RewardReserved,
     RewardRestocked,
-    RewardWithdrawn,
-    SettlePartner,
     UnknownReward,
-    WithdrawReward,
-    offer_reward,
-    restock_reward,
-    settle_partner,
-    withdraw_reward,
 )
 from domain.policy import NoPolicyInForce, Policy, PolicyAdopted
 from domain.redemption import (
@@ -58,7 +40,6 @@ from domain.redemption import (
     RedemptionBalanceTooLow,
     RedemptionOfOwnHousehold,
     ReleaseReservation,
-    Reservation,
     ReservationAlreadyCollected,
     ReservationAlreadyEnded,
     ReservationAlreadyMade,
@@ -79,19 +60,14 @@ from domain.redemption import (
     reserve,
     reverse_redemption,
 )
-from domain.refusal import Refusal
-from infrastructure.codec import decode, encode
 from tests.controls import (
     ADMIN,
     AGE_ATTESTED,
     CODE,
-    COMMAND_ID,
     DISTRICT,
     JINHU,
     NOW,
-    OFFSET,
     PARTNER_REGISTERED,
-    POLICY_ADOPTED,
     REDEMPTION_REVERSED,
     RESERVATION_GIVEN_UP,
     RESERVATION_RELEASED,
@@ -101,12 +77,10 @@ from tests.controls import (
     STAFF,
     STAFF_ELSEWHERE,
     XINZHU,
-    ZONE,
     at,
     collected,
     credited,
     district,
-    envelope,
     given,
     reserved,
     volunteer,
@@ -460,260 +434,12 @@ def test_nobody_reverses_a_redemption_of_their_own_household_or_of_another_commu
     given(COLLECTED).when(reverse_redemption, undo(), actor=STAFF_ELSEWHERE).refused(UnknownReservation("RV1"))
 
 
-# ── At random ────────────────────────────────────────────────────────────────────────────────────────────────
-
-HOUSEHOLDS = {"H1": XINZHU, "H2": XINZHU, "H3": JINHU}
-MEMBERS = {"V1": "H1", "V2": "H2", "V3": "H3", "V4": "H1"}
-START = at("11-26 10:00")  # the month ends soon
-ACTORS = st.one_of(
-    st.just(ADMIN),
-    st.just(COUNTER),
-    st.sampled_from([STAFF, STAFF_ELSEWHERE, OTHER_COUNTER, *map(volunteer, MEMBERS)]),
-)
-BACK = st.sampled_from([0, 0, 1, 2, 4])
-CODES = {n: "ABCDEFGHIJKLMNO" + letter for n, letter in enumerate("PQ")}
+@pytest.mark.parametrize("heir", ["household:H1", "pool:" + XINZHU, "expired"])
+def test_a_closed_households_heir_has_the_minutes_back(heir: str) -> None:
+    closed = HouseholdClosed("H2", "died", heir, ("V3",))
+    given(COLLECTED, closed).when(reverse_redemption, undo()).then(replace(REDEMPTION_REVERSED, target=heir))
 
 
-class Redeeming(RuleBasedStateMachine):
-    """Two rewards, three households and little of anything; beside the facts a model that shares no code with them."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.now = START
-        self.by_tag: dict[str, list[Fact]] = defaultdict(list)
-        # The model
-        self.stock: Counter[str] = Counter()
-        self.balance: Counter[str] = Counter()
-        self.held: dict[str, tuple[str, int]] = {}
-        self.debt: Counter[str] = Counter()
-        self.reservations: dict[str, RewardReserved] = {}
-        self.ends: dict[str, datetime] = {}
-        self.status: dict[str, str] = {}
-        self.settlements = 0
-        self.told: list[str] = []
-
-    @initialize(minutes=st.lists(st.integers(60, 400), min_size=3, max_size=3), limit=st.sampled_from([None, 1, 2]))
-    def a_district(self, minutes: list[int], limit: int | None) -> None:
-        self.record(replace(POLICY_ADOPTED, policy=Policy(reservation_days=1, redemption_age_years_min=60)))
-        for (household, community), amount in zip(HOUSEHOLDS.items(), minutes, strict=True):
-            self.record(HouseholdRegistered(household, community))
-            self.record(credited(household, amount))
-        for member, household in MEMBERS.items():
-            self.record(MemberRegistered(member, household))
-            self.record(AgeAttested(member, 60 if member != "V4" else 59, "S2"))
-        self.record(PARTNER_REGISTERED)
-        for reward, community in (("RW1", ()), ("RW2", (XINZHU,))):
-            self.limit = limit
-            self.record(RewardOffered(reward, "P1", "午餐", 50, 2, community, 0, 50, limit, "S2"))
-        for reward in ("RW1", "RW2"):
-            self.ask(len(self.reservations), reward, ADMIN)
-
-    @precondition(lambda self: self.reservations)
-    @rule(hours=st.sampled_from([1, 2, 7, 24, 60, 120]))
-    def time_passes(self, hours: int) -> None:
-        self.now += timedelta(hours=hours)
-
-    @rule(reward=st.sampled_from(["RW1", "RW2"]), actor=st.sampled_from([ADMIN, STAFF, *map(volunteer, MEMBERS)]))
-    def reserve(self, reward: str, actor: Actor) -> None:
-        self.ask(len(self.reservations), reward, actor)
-
-    @precondition(lambda self: self.reservations)
-    @rule(reward=st.sampled_from(["RW1", "RW2"]), actor=ACTORS)
-    def reserve_under_a_number_that_is_taken(self, reward: str, actor: Actor) -> None:
-        self.ask(len(self.reservations) - 1, reward, actor)
-
-    def ask(self, number: int, reward: str, actor: Actor) -> None:
-        member = actor.id if actor.role == "volunteer" else ("V1", "V2", "V3")[len(self.reservations) % 3]
-        digest = code_sha256(f"RV{number}", CODES[0])
-        command = ReserveReward(reservation=f"RV{number}", reward=reward, member=member, code_sha256=digest)
-        self.command(reserve, command, actor)
-
-    @precondition(lambda self: self.reservations)
-    @rule(back=BACK, code=st.sampled_from([0] * 5 + [1]), actor=ACTORS, ago=st.sampled_from([None, 0, 2, 5, 70]))
-    def collect(self, back: int, code: int, actor: Actor, ago: int | None) -> None:
-        collected_at = None if ago is None else self.now - timedelta(hours=ago)
-        self.command(collect, spend(CODES[code], collected_at, self.named(back)), actor)
-
-    @precondition(lambda self: len(self.reservations) > 1)
-    @rule(back=st.lists(BACK, min_size=1, max_size=2), ago=st.sampled_from([0, 1, 2, 26]))
-    def hand_in(self, back: list[int], ago: int) -> None:
-        rows = tuple(spend(CODES[0], self.now - timedelta(hours=ago), self.named(n)) for n in back)
-        self.command(collect_many, CollectManyRewards(collections=rows), COUNTER)
-
-    @precondition(lambda self: self.reservations)
-    @rule(back=BACK, actor=ACTORS)
-    def release(self, back: int, actor: Actor) -> None:
-        self.command(release, ReleaseReservation(reservation=self.named(back)), actor)
-
-    @precondition(lambda self: self.reservations)
-    @rule(back=BACK)
-    def give_up(self, back: int) -> None:
-        member = volunteer(self.reservations[self.named(back)].member)
-        self.command(release, ReleaseReservation(reservation=self.named(back)), member)
-
-    @precondition(lambda self: "open" in self.status.values())
-    @rule()
-    def release_what_is_due(self) -> None:
-        for number in list(self.reservations):
-            self.command(release, ReleaseReservation(reservation=number), SYSTEM)
-
-    @precondition(lambda self: "collected" in self.status.values())
-    @rule(back=BACK, restocked=st.booleans())
-    def reverse(self, back: int, restocked: bool) -> None:
-        command = ReverseRedemption(reservation=self.named(back), reason="other", restocked=restocked)
-        self.command(reverse_redemption, command, ADMIN)
-
-    @rule(actor=ACTORS, reward=st.sampled_from(["RW1", "RW2"]))
-    def restock(self, actor: Actor, reward: str) -> None:
-        self.command(restock_reward, RestockReward(reward=reward, items=1), actor)
-
-    @precondition(lambda self: len(self.reservations) > 6)
-    @rule()
-    def withdraw(self) -> None:
-        self.command(withdraw_reward, WithdrawReward(reward="RW2"), ADMIN)
-        again = OfferReward(reward="RW2", partner="P1", name="午餐", minutes=1, items=100)
-        self.command(offer_reward, again, ADMIN)
-
-    @precondition(lambda self: "collected" in self.status.values())
-    @rule()
-    def settle(self) -> None:
-        self.command(settle_partner, SettlePartner(partner="P1"), ADMIN)
-
-    @rule(household=st.sampled_from(sorted(HOUSEHOLDS)), minutes=st.integers(1, 80), falsely=st.booleans())
-    def earn(self, household: str, minutes: int, falsely: bool) -> None:
-        """Hours are credited; some were false, and are reversed once they may have been spent or promised."""
-        account = "household:" + household
-        if falsely and self.balance[account] >= minutes:
-            self.debt[account] += minutes
-            self.record(HoursReversed(account, "issuance", minutes, "R0", "S2", "false-record"))
-        else:
-            self.record(credited(household, minutes))
-
-    def named(self, back: int) -> str:
-        return f"RV{max(0, len(self.reservations) - 1 - back)}"
-
-    def command(self, decide: Callable[[Any, Context], Decision], command: Any, actor: Actor) -> None:
-        context = Context(actor, self.now, COMMAND_ID, ZONE)
-        try:
-            decided = drive(decide(command, context), self.state)
-        except Refusal as refusal:
-            self.told.append(str(refusal))
-            return
-        assert drive(decide(command, context), self.state) == decided  # pure
-        for fact in decided.facts:
-            self.record(fact)
-
-    def state(self, reading: Reading[Any]) -> Any:
-        return fold_facts(reading, self.by_tag[reading.tag])
-
-    def record(self, fact: Fact) -> None:
-        stored = encode(envelope(fact))
-        assert not any(code.encode() in stored for code in CODES.values())
-        assert decode(fact.type, stored).fact == fact
-        for tag in fact.tags():
-            self.by_tag[tag].append(fact)
-        if isinstance(fact, Movement):
-            self.balance[fact.source] -= fact.minutes
-            self.balance[fact.target] += fact.minutes
-        self.model(fact)
-
-    def model(self, fact: Fact) -> None:
-        match fact:
-            case RewardOffered():
-                assert fact.reward not in self.stock
-                self.stock[fact.reward] = fact.items
-            case RewardRestocked():
-                self.stock[fact.reward] += fact.items
-            case RewardReserved():
-                assert fact.reservation not in self.reservations
-                assert MEMBERS[fact.member] == fact.household
-                assert fact.member != "V4"  # too young
-                assert self.balance["household:" + fact.household] >= 50
-                self.stock[fact.reward] -= 1
-                self.reservations[fact.reservation], self.status[fact.reservation] = fact, "open"
-                self.ends[fact.reservation] = fact.expires_at
-                assert (fact.expires_at - fact.reserved_at) > timedelta(days=1)
-                self.check_month(fact)
-            case ReservationGivenUp():
-                assert self.status[fact.reservation] == "open"
-                self.ends[fact.reservation] = fact.given_up_at
-            case ReservationReleased():
-                assert self.status[fact.reservation] == "open"
-                assert f"reservation:{fact.reservation}" not in self.held
-                assert fact.cause in ("by-staff", "by-partner") or (
-                    self.now - self.ends[fact.reservation] >= COLLECTION_GRACE
-                )
-                self.status[fact.reservation] = "released"
-                self.stock[fact.reward] += 1
-            case RewardCollected():
-                reservation = self.reservations[fact.reservation]
-                assert self.status[fact.reservation] == "open"
-                assert f"reservation:{fact.reservation}" not in self.held
-                assert reservation.reserved_at <= fact.collected_at < self.ends[fact.reservation]
-                assert fact.collected_at <= self.now < self.ends[fact.reservation] + COLLECTION_GRACE
-                assert fact.collected_at.utcoffset() == OFFSET.utcoffset(None)
-                self.status[fact.reservation] = "collected"
-            case RedemptionReversed():
-                assert self.status[fact.reservation] == "collected"
-                self.status[fact.reservation] = "reversed"
-                self.stock[fact.reward] += fact.restocked
-            case MinutesHeld():
-                assert fact.hold not in self.held
-                self.held[fact.hold] = (fact.account, fact.minutes)
-                available = self.balance[fact.account] - sum(m for a, m in self.held.values() if a == fact.account)
-                assert available >= 0  # nothing is promised that isn't there
-            case MinutesReleased():
-                assert self.held.pop(fact.hold) == (fact.account, fact.minutes)
-            case PartnerSettled():
-                assert fact.minutes > 0
-                self.settlements += 1
-                assert fact.number == self.settlements
-                assert self.balance["partner:P1"] == 0
-            case RewardWithdrawn():
-                assert fact.reward == "RW2"
-            case _:
-                pass
-
-    def check_month(self, reserved: RewardReserved) -> None:
-        counting = [
-            other
-            for number, other in self.reservations.items()
-            if self.status[number] in ("open", "collected")
-            and (other.household, other.reward) == (reserved.household, reserved.reward)
-            and other.reserved_at.month == reserved.reserved_at.month
-        ]
-        assert self.limit is None or len(counting) <= self.limit
-
-    @invariant()
-    def all_accounts_sum_to_zero_and_are_as_the_model_has_them(self) -> None:
-        assert sum(self.balance.values()) == 0
-        for name in [*self.balance, *(account for account, _ in self.held.values())]:
-            if ":" in name:
-                held = sum(minutes for account, minutes in self.held.values() if account == name)
-                assert self.state(Account.of(name)) == Account(name, self.balance[name], held)
-
-    @invariant()
-    def no_stock_is_below_zero_and_no_balance_but_for_hours_that_were_reversed(self) -> None:
-        for reward, left in self.stock.items():
-            assert self.state(Reward.of(reward)).items_left == left >= 0
-        for household in HOUSEHOLDS:
-            account = self.state(Account.of("household:" + household))
-            assert account.available_minutes >= -self.debt[account.account]
-
-    @invariant()
-    def no_refusal_tells_a_code(self) -> None:
-        assert not any(code in text for text in self.told for code in CODES.values())
-        self.told.clear()
-
-    @invariant()
-    def what_is_open_is_held_and_nothing_else(self) -> None:
-        assert set(self.held) == {f"reservation:{number}" for number, status in self.status.items() if status == "open"}
-        for number, status in self.status.items():
-            found = self.state(Reservation.of(number)).status
-            assert found == status or (status, found) in (("open", "reserved"), ("open", "given-up"))
-
-
-TestRedeeming = Redeeming.TestCase
-TestRedeeming.settings = settings(
-    max_examples=200, stateful_step_count=50, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
+def test_nobody_reverses_a_redemption_in_favour_of_their_own_household_that_is_the_heir() -> None:
+    own = (MemberRegistered("S2", "H1"), HouseholdMerged("H2", "H1", ("V3",)))
+    given(COLLECTED, own).when(reverse_redemption, undo()).refused(RedemptionOfOwnHousehold("RV1", "H2"))

@@ -18,6 +18,7 @@ from domain.hours import (
     ConfirmHours,
     HoursLogged,
     HoursRejected,
+    LateWithoutReason,
     NotYourself,
     OwnHouseholdServed,
     RecordAlreadySettled,
@@ -476,6 +477,20 @@ def test_every_rule_of_logging_holds() -> None:
     given(ACCEPTED).when(fulfil, served(minutes=5), actor=V1).refused(RecordTooShort(5, 15))
     with pytest.raises(ValidationError, match="must fit"):
         served(minutes=61)
+
+
+@pytest.mark.parametrize("needed", [False, True])
+def test_hours_that_are_logged_late_keep_their_reason_and_need_one_where_the_policy_says_so(needed: bool) -> None:
+    facts = given(district(late_after_days=3, late_needs_reason=needed), REQUEST_ASKED, OFFER_MADE, OFFER_ACCEPTED)
+    reasoned, late = served(late_reason="away-or-ill"), at("11-26 09:00")
+    fulfilled = replace(REQUEST_FULFILLED, held_minutes=0)
+    facts.when(fulfil, reasoned, actor=V1, now=at("11-25 09:00")).then(DONE, fulfilled)
+    facts.when(fulfil, reasoned, actor=V1, now=late).then(replace(DONE, late_reason="away-or-ill"), fulfilled)
+    unreasoned = facts.when(fulfil, served(), actor=V1, now=late)
+    if needed:
+        unreasoned.refused(LateWithoutReason("2026-11-22", 3))
+    else:
+        unreasoned.then(DONE, fulfilled)
 
 
 def test_only_the_accepted_volunteer_or_staff_say_that_it_is_done() -> None:

@@ -1,26 +1,19 @@
 """Reservations: one row each, standing where the facts leave it, whichever batch changes it; and a partner's lines."""
 
-import dataclasses
-from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
 from itertools import combinations
 from typing import Any
-from uuid import uuid4
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
-from hypothesis.stateful import run_state_machine_as_test
 from msgspec.structs import replace
 
 from api.wiring import Timebank
-from application.write_loop import Accepted, Ticket, Writer
 from domain.account import Account, RedemptionReversed, RewardCollected
-from domain.decision import Actor, fold_facts
+from domain.decision import fold_facts
 from domain.fact import Fact
 from domain.partner import RewardReserved
 from domain.redemption import Reservation
-from domain.refusal import Refusal
 from projections.redemption import (
     COLUMNS,
     ended_reservations,
@@ -40,10 +33,8 @@ from tests.controls import (
     XINZHU,
     at,
     collected,
-    envelope,
     reserved,
 )
-from tests.domain.test_redemption import Redeeming
 from tests.projections.history import History, projecting, record
 from tests.projections.test_account import ask
 
@@ -170,66 +161,3 @@ def test_microseconds_are_exact() -> None:
     whole = at("11-22 12:00")
     assert microseconds(whole.replace(microsecond=999_999)) == microseconds(whole) + 999_999
     assert microseconds(whole) % 1_000_000 == 0
-
-
-# ── At random ────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-class RedeemingOnPostgres(Redeeming):
-    """The same steps and the same model, decided by two writers in turn and recorded in a real journal."""
-
-    def __init__(self, bank: Timebank) -> None:
-        super().__init__()
-        self.bank = bank
-        self.writers = [Writer(bank.store, bank.zone, clock=lambda: self.now) for _ in range(2)]
-
-    def command(self, decide: Any, command: Any, actor: Actor) -> None:
-        number = uuid4().hex
-        once, again = Ticket(decide, command, actor, number), Ticket(decide, command, actor, number)
-        self.writers[0].run([once])
-        self.writers.reverse()
-        if not isinstance(once.outcome, Accepted):
-            assert isinstance(once.outcome, Refusal)
-            self.told.append(str(once.outcome))
-            return
-        head = self.bank.store.head()
-        self.writers[0].run([again])  # delivered again, to the other
-        assert again.outcome == dataclasses.replace(once.outcome, repeated=True)
-        assert self.bank.store.head() == head
-        for fact in once.outcome.facts:
-            super().record(fact)
-
-    def record(self, fact: Fact) -> None:
-        self.bank.store.append([envelope(fact)], [], [], self.bank.store.head())
-        super().record(fact)
-
-    def teardown(self) -> None:
-        with projecting(self.bank) as projector:
-            projector.catch_up()
-        with self.bank.reading() as connection:
-            stock = dict(connection.execute("SELECT reward, items_left FROM rewards").fetchall())
-            standing = dict(connection.execute("SELECT reservation, status FROM reservations").fetchall())
-            accounts = connection.execute("SELECT account, balance_minutes, held_minutes FROM accounts").fetchall()
-        assert stock == self.stock
-        assert {n: "open" if s in ("reserved", "given-up") else s for n, s in standing.items()} == self.status
-        held: Counter[str] = Counter()
-        for account, minutes in self.held.values():
-            held[account] += minutes
-        assert {a: (b, h) for a, b, h in accounts if b or h} == {
-            a: (self.balance[a], held[a]) for a in {*self.balance, *held} if self.balance[a] or held[a]
-        }
-        super().teardown()
-
-
-def test_whatever_is_asked_of_a_real_journal_its_stock_holds_and_balances_are_the_models(open_bank: OpenBank) -> None:
-    run_state_machine_as_test(
-        lambda: RedeemingOnPostgres(open_bank()),
-        settings=settings(
-            max_examples=15,
-            stateful_step_count=40,
-            deadline=None,
-            database=None,
-            suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-            phases=[Phase.explicit, Phase.generate],
-        ),
-    )
