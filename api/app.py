@@ -30,6 +30,7 @@ from api import (
     hours,
     household,
     household_life,
+    log,
     notice,
     opening,
     partner,
@@ -81,6 +82,7 @@ CONCEPTS: Final[tuple[ModuleType, ...]] = (
     recognition,
     certificate,
     notice,
+    log,
 )
 """Each concept's routes, with what the documentation must know of them: see the three tables that follow."""
 
@@ -240,7 +242,7 @@ def _documented(app: FastAPI) -> dict[str, Any]:
     for route in app.routes:
         if isinstance(route, APIRoute):
             for method in route.methods or ():
-                operation = schema["paths"][route.path][method.lower()]
+                operation = schema["paths"][route.path_format][method.lower()]
                 operation["operationId"] = route.name
                 _document_errors(operation, route, refusals)
     app.openapi_schema = schema

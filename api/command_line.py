@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
-from api import board_command, community_command, problems
+from api import board_command, community_command, log_command, problems
 from api.app import create_app
 from api.certificate_command import add_recognition_to, certificate_app
 from api.due import run_due
@@ -53,12 +53,14 @@ from application.sample import write_sample
 from application.sample_scenes import CANTEEN, STORIES, TO_COLLECT
 from application.scenes import Played, SceneInRealLedger, redemption_code
 from domain.account import household_account, pool_account
+from domain.checkpoint import NoCheckpoint, NoReceipt
 from domain.community import Community, UnknownCommunity
 from domain.decision import Role
 from domain.figures import Basis, Dimension, last_instant
 from domain.household import NotEnrolled, Person, UnknownHousehold
 from domain.identifiers import Flaw, check_id, check_name, masked, normal_id, normal_name
 from domain.journal import Conflict, StoreUnavailable
+from domain.leaf import LeafTooLong
 from domain.ledger import SYNTHETIC_NOTICE, OpenLedger
 from domain.partner import Partner
 from domain.policy import AdoptPolicy, Policy
@@ -67,6 +69,7 @@ from domain.refusal import Refusal
 from domain.statement import NoSigningKey
 from infrastructure.codec import UnknownFactType, UnreadableFact
 from infrastructure.embedded import DatabaseUnavailable, DiskFull, require_room
+from infrastructure.log import LogDamaged
 from infrastructure.notice import OutboxNotBegun
 from infrastructure.projector import ProjectionsAreNewer, ProjectionsDamaged, Projector, RebuildRunning
 from infrastructure.schema import SchemaError, known_migrations, schema_version
@@ -116,6 +119,8 @@ app.add_typer(certificate_app, name="certificate")
 app.add_typer(request_app, name="request")
 app.add_typer(statement_app, name="statement")
 app.add_typer(notice_app, name="notices")
+app.command("proof")(log_command.proof)
+app.command("verify")(log_command.verify)
 
 EXPECTED: Final = (
     BadSetting,
@@ -124,6 +129,10 @@ EXPECTED: Final = (
     GapInJournal,
     HoursFileError,
     LedgerNotOpen,
+    LeafTooLong,
+    LogDamaged,
+    NoCheckpoint,
+    NoReceipt,
     OutboxNotBegun,
     NoSampleHistory,
     NoteNotGenuine,

@@ -73,6 +73,11 @@ KINDS: Final[dict[str, Kind]] = {
         "账本暂时无法写入，请稍后用同一个 Idempotency-Key 重试。",
         "The ledger can't be written to for the moment; try again later with the same Idempotency-Key.",
     ),
+    "not-yet-sealed": Kind(
+        503,
+        "这条事实还没有列入签名的证据日志，请几秒后再取。",
+        "The signed evidence log doesn't hold this yet; ask again in a few seconds.",
+    ),
     "not-yet-projected": Kind(
         503,
         "还没有汇总到位置 {min_position}（现在是 {position}），请稍后再查。",

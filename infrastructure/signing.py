@@ -155,9 +155,14 @@ def _alone(directory: Path) -> Iterator[None]:
 def successions(data: Path, ledger: str) -> list[str]:
     """The notes by which a ledger's keys have named their successors, oldest first."""
     try:
-        lines = succession_path(data, ledger).read_text().splitlines(keepends=True)
+        return split_successions(succession_path(data, ledger).read_text())
     except FileNotFoundError:
         return []
+
+
+def split_successions(text: str) -> list[str]:
+    """The notes of a file of them."""
+    lines = text.splitlines(keepends=True)
     return ["".join(lines[at : at + _SUCCESSION_LINES]) for at in range(0, len(lines), _SUCCESSION_LINES)]
 
 
