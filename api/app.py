@@ -268,6 +268,7 @@ def _document_errors(operation: dict[str, Any], route: APIRoute, refusals: dict[
             operation["requestBody"]["content"]["application/json"]["example"] = EXAMPLES[route.name]
         codes[400] = ["bad-request"]
         codes.setdefault(409, []).append("command-id-reused")
+        codes.setdefault(422, []).append("fact-too-long")
         codes[503].append("ledger-unavailable")
         codes[411], codes[413] = ["length-required"], ["body-too-large"]
     elif any(parameter.name == "min_position" for parameter in route.dependant.query_params):

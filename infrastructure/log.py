@@ -44,6 +44,10 @@ IDLE_SECONDS: Final = 1.0
 """How long nothing must have been recorded before what was is signed, however recent the last checkpoint is."""
 RECONNECT_SECONDS_MAX: Final = 5.0
 
+NO_KEY: Final = (
+    "证据日志没有签名：请运行 timebank keys init。 / The evidence log is not being signed: run `timebank keys init`."
+)
+
 Scan = Callable[[int, int], Iterable[list[StoredFact]]]
 """Facts after a position, up to another or to the head, in order."""
 
@@ -113,6 +117,8 @@ class Sealer:
         the last so many seconds. None where there is no key or nothing to sign. Raises: LogDamaged, SigningKeyUnusable.
         """
         key = self._key()
+        if key is None:
+            return None
         connection = self._connect()
         with connection.transaction():
             frontier = self._hold()
@@ -121,7 +127,7 @@ class Sealer:
                 " WHERE ledger = %s ORDER BY number DESC LIMIT 1",
                 (seconds, self._ledger),
             ).fetchone()
-            if key is None or not frontier.size:
+            if not frontier.size:
                 return None if found is None else str(found[1])
             checkpoint = Checkpoint(self._ledger, frontier.size, frontier.root())
             note = key.sign(checkpoint.text())
@@ -223,7 +229,7 @@ class SealerThread:
 
     def _run(self) -> None:
         pause = QUIET_SECONDS
-        size, grown_at, signed = 0, time.monotonic(), -1
+        size, grown_at, signed, warned = 0, time.monotonic(), -1, False
         signed_at = time.monotonic() - self._seconds
         while not self._stopping.is_set():
             try:
@@ -234,8 +240,12 @@ class SealerThread:
                     grown_at = now
                 idle = not more and now - grown_at >= IDLE_SECONDS
                 if (idle and size != signed) or now - signed_at >= self._seconds:
-                    self._sealer.sign(0 if idle else self._seconds)
-                    signed, signed_at = size, now
+                    if self._sealer.sign(0 if idle else self._seconds) is not None:
+                        signed = size
+                    elif size and not warned:
+                        logger.warning(NO_KEY)
+                        warned = True
+                    signed_at = now
                 pause = QUIET_SECONDS
                 if not more:
                     self._stopping.wait(QUIET_SECONDS)
