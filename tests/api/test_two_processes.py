@@ -131,7 +131,7 @@ def test_each_reads_what_the_other_wrote(pair: tuple[Api, Api]) -> None:
 
 
 def test_a_database_server_that_is_killed_comes_back_under_the_services_and_no_fact_is_lost(tmp_path: Path) -> None:
-    settings = Settings(data=tmp_path / "data")
+    settings = Settings(data=tmp_path / "data", database_url=None)  # the embedded server, whatever the others run on
     opening = OpenLedger(name="两个进程", synthetic=True)
     acknowledged: list[dict[str, Any]] = []
     with ExitStack() as stack:
