@@ -1,11 +1,13 @@
 """What the routes answer with: JSON made by msgspec, and the parameters that many of them share."""
 
 from collections.abc import Callable
+from datetime import date
 from typing import Annotated, Any, Final
 
 import msgspec
 from fastapi import Header, Query
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
+from pydantic_core import PydanticCustomError
 from starlette.responses import Response
 
 from application.write_loop import Accepted
@@ -38,6 +40,17 @@ def _fit_cursor(text: str) -> str:
 
 After = Annotated[str, AfterValidator(_fit_cursor), Query(max_length=200, description="The `next` of the page before.")]
 AfterPosition = Annotated[int, Query(ge=0, le=2**62, description="The `next` of the page before.")]
+
+
+def _fit_day(text: object) -> object:
+    # A number alone would be read as seconds since 1970.
+    if isinstance(text, str) and "-" not in text[1:]:
+        raise PydanticCustomError("date_parsing", "must be a day such as 2026-10-31")
+    return text
+
+
+Day = Annotated[date, BeforeValidator(_fit_day)]
+"""A day in a question."""
 
 
 class Written(BaseModel):

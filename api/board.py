@@ -11,7 +11,7 @@ from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from api.answers import AfterPosition, Limit, MinPosition, answer, page
+from api.answers import AfterPosition, Day, Limit, MinPosition, answer, page
 from api.hours import ListedStatus
 from api.identity import Inspector
 from api.problems import Problem
@@ -48,8 +48,8 @@ QUEUES_SECONDS: Final = 1.0
 
 CommunityQuery = Annotated[PlaceName | None, Query(description="One community only. Staff of one see theirs alone.")]
 
-LoggedSince = Annotated[date | None, Query(description="Logged on this day or later.")]
-LoggedUntil = Annotated[date | None, Query(description="Logged on this day or earlier.")]
+LoggedSince = Annotated[Day | None, Query(description="Logged on this day or later.")]
+LoggedUntil = Annotated[Day | None, Query(description="Logged on this day or earlier.")]
 LATE_DEFINITION: Final = (
     "登记晚于当时规则的通常期限（late_after_days）的服务记录，不论是否已处理；从旧台账导入的不算。按登记的月份计。 / "
     "Service records that were logged later than the policy of their day ordinarily has it (`late_after_days`), "
@@ -246,7 +246,7 @@ async def read_signals(
     request: Request,
     caller: Inspector,
     community: CommunityQuery = None,
-    since: Annotated[date | None, Query(description="Services begun from this day on; a year ago if left out.")] = None,
+    since: Annotated[Day | None, Query(description="Services begun from this day on; a year ago if left out.")] = None,
     min_position: MinPosition = None,
 ) -> Response:
     """What each rule for inspection points at, with the records. A signal is no finding."""

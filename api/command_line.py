@@ -27,6 +27,7 @@ from api.certificate_command import add_recognition_to, certificate_app
 from api.due import run_due
 from api.notice_command import notice_app
 from api.policy_command import policy_app, preset_named
+from api.protocol import ProblemProtocol
 from api.request_command import request_app
 from api.scenes import NoSampleHistory, play_scenes
 from api.statement_command import statement_app
@@ -159,6 +160,9 @@ def main() -> None:
             stream.reconfigure(errors="replace")
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     spare_the_collector()
+    if not (sys.stdout.isatty() and sys.stderr.isatty()):
+        # Boxes are for people to look at: whoever reads a log or pipes an answer gets plain lines.
+        app.rich_markup_mode = None
     # Being told to end is no reason to leave anything running: unwind as Ctrl-C does.
     signal.signal(signal.SIGTERM, _leave)
     try:
@@ -345,7 +349,7 @@ def _serve(bank: Timebank) -> None:
         host=settings.host,
         port=settings.port,
         loop="uvloop",
-        http="httptools",
+        http=ProblemProtocol,
         log_level="warning",
         access_log=False,
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from api.answers import MinPosition, answer
+from api.answers import Day, MinPosition, answer
 from api.identity import Anyone
 from api.wiring import Service
 from domain.figures import Basis, Dimension, Places
@@ -48,7 +48,7 @@ class Figures(BaseModel):
 async def read_figures(
     request: Request,
     _: Anyone,
-    as_of: Annotated[date | None, Query(description="Up to and including this day; today if left out.")] = None,
+    as_of: Annotated[Day | None, Query(description="Up to and including this day; today if left out.")] = None,
     basis: Annotated[
         Basis,
         Query(

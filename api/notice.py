@@ -53,7 +53,7 @@ class ReadUpto(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", json_schema_extra={"example": {"upto": 42}})
 
-    upto: Annotated[int, Field(ge=0, le=2**62)]
+    upto: Annotated[int, Field(strict=True, ge=0, le=2**62)]
 
 
 class NoticeSettingsChange(BaseModel):

@@ -52,8 +52,8 @@ KINDS: Final[dict[str, Kind]] = {
     ),
     "invalid-request": Kind(
         422,
-        "请求内容不正确，什么都没有登记；请按各字段的说明修改。",
-        "The request is not valid and nothing was recorded; see each field.",
+        "请求内容不正确，请按各字段的说明修改。",
+        "The request is not valid; see each field.",
     ),
     "internal-error": Kind(
         500,
@@ -190,7 +190,10 @@ async def invalid(request: Request, error: Exception) -> Response:
     """A request that isn't what the documentation says."""
     if not isinstance(error, RequestValidationError):
         raise error
-    return Problem("invalid-request", errors=validation_errors(error.errors())).response(request.url.path)
+    found = Problem("invalid-request", errors=validation_errors(error.errors()))
+    if request.method not in ("GET", "HEAD"):
+        found.zh, found.en = f"{found.zh}什么都没有登记。", f"{found.en} Nothing was recorded."
+    return found.response(request.url.path)
 
 
 async def http_error(request: Request, error: Exception) -> Response:

@@ -81,7 +81,7 @@ class DoorCodeWanted(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     household: HouseholdId
-    valid_minutes: Annotated[int, Field(ge=5, le=44_640)] = 720
+    valid_minutes: Annotated[int, Field(strict=True, ge=5, le=44_640)] = 720
 
 
 class CheckingOut(BaseModel):
@@ -91,8 +91,11 @@ class CheckingOut(BaseModel):
 
     code: DoorCodeText | None = None
     record: RecordId | None = None
-    minutes: Annotated[int, Field(ge=1, le=1440, description="Less than the whole time where there was a break.")] | (
-        None
+    minutes: (
+        Annotated[
+            int, Field(strict=True, ge=1, le=1440, description="Less than the whole time where there was a break.")
+        ]
+        | None
     ) = None
 
 

@@ -23,10 +23,12 @@ from operator import getitem, itemgetter
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Generic, Literal, NamedTuple, Protocol, TextIO, TypeVar
+from xml.parsers.expat import ExpatError, ParserCreate
 
 import msgspec
 from openpyxl import load_workbook
 from openpyxl.utils.datetime import WINDOWS_EPOCH, from_excel
+from openpyxl.xml.constants import SHEET_MAIN_NS
 
 from domain.identifiers import (
     NAME_SEPARATORS,
@@ -49,9 +51,15 @@ PERSON_NAME_CHARACTERS_MAX: Final = 100
 NOTE_CHARACTERS_MAX: Final = 1000
 SHOWN_CHARACTERS_MAX: Final = 60
 XLSX_BYTES_MAX: Final = 1 << 30
+XLSX_STRINGS_BYTES_MAX: Final = 256 << 20
 XLSX_PART_BYTES_MAX: Final = 16 << 20
 XLSX_COMPRESSION_RATIO_MAX: Final = 100
 """Sheets of records pack about 10 to 1; only a bomb packs 100 to 1 and is large as well."""
+XLSX_ROW_BYTES_MAX: Final = 2 << 20
+"""Of a row, or of one text in the table of texts: it is kept until it has been read."""
+XLSX_AROUND_ROWS_BYTES_MAX: Final = 16 << 20
+XLSX_AROUND_ROWS_ELEMENTS_MAX: Final = 250_000
+"""Of the elements of a part that are no rows or texts, nor within one: they are kept until the part has been read."""
 
 _CHUNK_BYTES = 1 << 20
 _MEMO_TEXTS_MAX = 32_768
@@ -130,6 +138,11 @@ _CLOCK_CHANGE = _Why("该时刻因时钟调整而不存在", "does not exist on 
 _NOT_MINUTES = _Why("须为整数分钟，例：90", "is not a whole number of minutes such as 90")
 _MINUTES_RANGE = _Why(f"须在 1 到 {RECORD_MINUTES_MAX} 分钟之间", f"must be between 1 and {RECORD_MINUTES_MAX} minutes")
 _MINUTES_OVER = _Why("时长超过了开始到结束的时间", "is more than the time from start to end")
+_NO_TIME = _Why("结束时间与开始时间相同", "is the same as the start")
+_NOT_OVERNIGHT = _Why(
+    "早于开始时间，按跨夜计算的时间至少是所填时长的两倍，请检查开始、结束时间是否填反或填错",
+    "is before the start, and the time until then on the next day is at least twice the minutes: check both times",
+)
 _END_OR_MINUTES = _Why("结束时间和时长至少填一项", "is missing: give the end or the minutes")
 _GRID_LEVELS = _Why(f"网格最多 {GRID_LEVELS_MAX} 级", f"has more than {GRID_LEVELS_MAX} levels")
 _GRID_GAP = _Why("网格路径中有空的一级", "has an empty level")
@@ -363,14 +376,24 @@ _SOME_DAY = _Day(datetime(2000, 1, 1, tzinfo=UTC), steady=True)
 
 
 def _span(day: _Day, start: int, end: int | None, minutes: int | None) -> tuple[datetime, datetime, int]:
-    """When the service started and ended, and its minutes; an end not after the start is on the next day."""
+    """When the service started and ended, and its minutes; an end before the start is on the next day.
+
+    Unless the minutes say that it is a typing error: whoever works through a night claims most of it, while swapped
+    times, believed, would block a day for an hour's service.
+    """
     midnight, steady = day
     if end is None:
         if minutes is None:
             raise _Unfit(_END_OR_MINUTES, "end")
         length = minutes
     else:
-        length = end - start if end > start else end - start + _DAY_MINUTES
+        length = end - start
+        if length <= 0:
+            length += _DAY_MINUTES
+            if length in (0, _DAY_MINUTES):
+                raise _Unfit(_NO_TIME, "end")
+            if minutes is not None and 2 * minutes <= length:
+                raise _Unfit(_NOT_OVERNIGHT, "end")
     if steady:
         if minutes is not None and minutes > length:
             raise _Unfit(_MINUTES_OVER, "minutes")
@@ -657,7 +680,8 @@ class _XlsxTable:
 
     def _read_heading(self) -> _Heading:
         synthetic = False
-        for row, values in enumerate(self._sheet_rows(data_only=True), 1):
+        # A sheet that names a far row begins with that many empty ones.
+        for row, values in enumerate(islice(self._sheet_rows(data_only=True), ROWS_MAX), 1):
             cells = [_cell_text(value, "", self._epoch)[0] for value in values]
             if not any(map(str.strip, cells)):
                 continue
@@ -765,22 +789,92 @@ _FORMULA = re.compile(rb"<(?:[A-Za-z0-9]+:)?f[ />]")
 
 
 def _inspect_package(path: Path) -> tuple[bool, int]:
-    """Whether an XLSX has formulas, and about how many rows; refuses what isn't one or unpacks beyond bounds."""
+    """Whether an XLSX has formulas, and how many rows; refuses what isn't one, or would take too much memory."""
     has_formulas, rows = False, 0
     try:
         with zipfile.ZipFile(path) as package:
             _refuse_bomb(path, package.infolist())
             for part in package.infolist():
-                if part.filename.startswith("xl/worksheets/") and part.filename.endswith(".xml"):
-                    with package.open(part) as sheet:
-                        overlap = b""
-                        while chunk := sheet.read(_CHUNK_BYTES):
+                is_sheet = part.filename.startswith("xl/worksheets/") and part.filename.endswith(".xml")
+                weight = _Weight()
+                with package.open(part) as content:
+                    overlap = b""
+                    while chunk := content.read(_CHUNK_BYTES):
+                        goes_on = weight.add(chunk)
+                        if weight.is_too_much():
+                            raise _bomb(path)
+                        if is_sheet:
                             has_formulas = has_formulas or _FORMULA.search(overlap + chunk) is not None
-                            rows += chunk.count(b"<row")
                             overlap = chunk[-20:]
+                        elif not goes_on:
+                            break
+                rows += weight.rows if is_sheet else 0
     except (OSError, zipfile.BadZipFile, zlib.error, RuntimeError, EOFError) as error:
         raise _unreadable(path, error) from error
     return has_formulas, rows
+
+
+class _Weight:
+    """What openpyxl would keep of one part while it reads it, found by the parser that it uses itself.
+
+    It keeps the tree of what it has read: of a row, or of one text, until that ends, of everything else until the part
+    ends. So it isn't the size of a part that costs memory, but what stands around its rows, and one row that is large.
+    """
+
+    _WHOLES = (f"{SHEET_MAIN_NS} row", f"{SHEET_MAIN_NS} si")
+    # The order in which Excel computes its formulas, one element each: nobody reads it.
+    _UNREAD = f"{SHEET_MAIN_NS} calcChain"
+
+    def __init__(self) -> None:
+        self.rows = 0
+        """Rows, or texts in the table of texts."""
+        self._around = self._depth = self._began_at = self._in_rows_bytes = self._read_bytes = 0
+        self._has_doctype = self._ended = self._is_unread = False
+        self._parser = ParserCreate(namespace_separator=" ")
+        self._parser.ordered_attributes = True  # cheaper than a dictionary, and nobody looks
+        self._parser.StartElementHandler = self._start
+        self._parser.EndElementHandler = self._end
+        self._parser.StartDoctypeDeclHandler = self._doctype
+
+    def add(self, chunk: bytes) -> bool:
+        """Weigh some more of the part; False where it is no XML, or no more, and openpyxl would read no further."""
+        if not self._ended:
+            self._read_bytes += len(chunk)
+            try:
+                self._parser.Parse(chunk)
+            except ExpatError:
+                self._ended = True
+        return not self._ended
+
+    def is_too_much(self) -> bool:
+        row_bytes = self._read_bytes - self._began_at if self._depth else 0
+        return (
+            self._has_doctype  # which may multiply what follows; the format forbids it
+            or self.rows > ROWS_MAX
+            or row_bytes > XLSX_ROW_BYTES_MAX
+            or (self._around > XLSX_AROUND_ROWS_ELEMENTS_MAX and not self._is_unread)
+            or self._read_bytes - self._in_rows_bytes - row_bytes > XLSX_AROUND_ROWS_BYTES_MAX
+        )
+
+    def _start(self, name: str, _: object) -> None:
+        if self._depth:
+            self._depth += 1
+        elif name in self._WHOLES:
+            self.rows += 1
+            self._depth = 1
+            self._began_at = self._parser.CurrentByteIndex
+        else:
+            self._is_unread = self._is_unread or (not self._around and name == self._UNREAD)
+            self._around += 1
+
+    def _end(self, _: str) -> None:
+        if self._depth:
+            self._depth -= 1
+            if not self._depth:
+                self._in_rows_bytes += self._parser.CurrentByteIndex - self._began_at
+
+    def _doctype(self, *_: object) -> None:
+        self._has_doctype = True
 
 
 def _refuse_bomb(path: Path, parts: list[zipfile.ZipInfo]) -> None:
@@ -799,13 +893,13 @@ def _refuse_bomb(path: Path, parts: list[zipfile.ZipInfo]) -> None:
             for part in parts
             if part not in cells and part.filename.endswith((".xml", ".rels"))
         )
+        or any(
+            part.file_size > XLSX_STRINGS_BYTES_MAX for part in parts if part.filename.startswith("xl/sharedStrings")
+        )
         or any(part.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for part in parts)
     )
     if too_large:
-        raise HoursFileError(
-            f"{path.name} 解压后过大或压缩方式异常，为安全起见不予读取；请只保留数据另存，或改存为 CSV",
-            f"{path.name} unpacks to too much, or is packed unusually; save only its data, or save it as CSV",
-        )
+        raise _bomb(path)
 
 
 # ── The file ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -937,6 +1031,13 @@ def _no_header(path: Path) -> HoursFileError:
     return HoursFileError(
         f"{path.name} 是空的，请选择有表头和记录的文件",
         f"{path.name} is empty; choose a file with a header and records",
+    )
+
+
+def _bomb(path: Path) -> HoursFileError:
+    return HoursFileError(
+        f"{path.name} 解压后过大，或压缩方式、结构异常，为安全起见不予读取；请只保留数据另存，或改存为 CSV",
+        f"{path.name} unpacks to too much, or is built or packed unusually; save only its data, or save it as CSV",
     )
 
 

@@ -20,15 +20,15 @@ from typing import Any, Final
 import msgspec
 
 from application.hours_file import HoursFile, HoursRow, RefusedRows, RowProblem, open_hours_file
-from application.write_loop import Accepted, CommandIdReused, Ticket, Writer, command_id
+from application.hours_reading import HoursReading
+from application.write_loop import Accepted, CommandIdReused, Ticket, Writer
 from domain.account import BalanceTooLow, HoursConfirmed, HoursReversed
-from domain.decision import Actor, Reading
+from domain.decision import Reading
 from domain.fact import Envelope, Recorded
 from domain.hours import (
     ConfirmedByLogger,
     ConfirmedByOwnHousehold,
     DayTooLong,
-    ImportHours,
     InTheFuture,
     MemberElsewhere,
     OwnHouseholdServed,
@@ -38,7 +38,6 @@ from domain.hours import (
     RecordOverlaps,
     RecordTooLong,
     RecordTooShort,
-    import_hours,
 )
 from domain.household import ClosedHousehold, MemberHasDied
 from domain.journal import Conflict, FactStore
@@ -49,8 +48,6 @@ CHUNK_ROWS: Final = 1_000
 CONFLICTS_MAX: Final = 5
 STATES_MAX: Final = 200_000
 """States kept in each of the writer's two generations: the people and places of a district, and some weeks of days."""
-ACTOR: Final = Actor("@import", "admin")
-"""No person's number starts so: nobody can have a token for this id, nor share its command ids."""
 
 _FIELDS: Final[dict[type[Refusal], str]] = {
     BalanceTooLow: "minutes",
@@ -318,6 +315,7 @@ class _ImportRun:
         self._writing: tuple[PendingStore, Writer] | None = None
         """Kept from file to file, as long as everything that was decided is recorded where it was expected to be."""
         self._recording: _Recording | None = None
+        self._readings: dict[HoursImport, HoursReading] = {}
 
     def run(self) -> None:
         with ThreadPoolExecutor(1, "import-recorder") as recorder:
@@ -326,6 +324,8 @@ class _ImportRun:
                     with contextlib.suppress(_Unfounded):
                         self._next(recorder)
             finally:
+                for reading in self._readings.values():
+                    reading.close()
                 # Something ended the run early. What is recorded by then is told; what isn't can be imported again.
                 recording, self._recording = self._recording, None
                 if recording is not None and recording.first_position.exception() is None:
@@ -420,20 +420,20 @@ class _ImportRun:
             self._writing = pending, Writer(pending, self._zone, states_max=STATES_MAX)
         pending, writer = self._writing
         refused_path = None if self._dry_run else self._refused_path
-        rows = iter(file)
         with contextlib.ExitStack() as stack:
+            reading = stack.enter_context(self._reading(importing))
             refused = stack.enter_context(RefusedRows(refused_path, file)) if refused_path is not None else None
-            while chunk := list(islice(rows, CHUNK_ROWS)):
-                tickets = [_ticket(row) if isinstance(row, HoursRow) else None for _, row in chunk]
+            for chunk in reading:
+                tickets = [read.ticket() for read in chunk.rows]
                 writer.run([ticket for ticket in tickets if ticket is not None])
-                for (cells, row), ticket in zip(chunk, tickets, strict=True):
+                for index, ((row, *_), ticket) in enumerate(zip(chunk.rows, tickets, strict=True)):
                     problems = row if isinstance(row, tuple) else _settle(importing, row, ticket, report, by_status)
                     if problems:
                         report.rows_refused += 1
                         report.problems += problems
                         if refused is not None:
-                            refused.add(cells, problems)
-                report.rows += len(chunk)
+                            refused.add(chunk.cells(index), problems)
+                report.rows += len(chunk.rows)
                 if self._progress is not None:
                     self._progress(self._rows + report.rows)
                 self._look_after_recording(wait=False)
@@ -442,6 +442,14 @@ class _ImportRun:
         if refused is not None and refused.count:
             report.refused_file = str(refused.path)
         return pending, report
+
+    def _reading(self, importing: HoursImport) -> HoursReading:
+        """The file, to be read from its beginning. The one after it is begun as well, so that it need not be waited
+        for."""
+        for begun in islice(self._waiting, 2):
+            if begun not in self._readings:
+                self._readings[begun] = HoursReading(begun.file, CHUNK_ROWS)
+        return self._readings.pop(importing)
 
 
 def _withdraw(report: ImportReport) -> None:
@@ -481,25 +489,6 @@ def _settle(
             case _:
                 pass
     return ()
-
-
-def _ticket(row: HoursRow) -> Ticket:
-    command = ImportHours(
-        row.record,
-        row.volunteer,
-        row.household,
-        row.household_community or row.community,
-        row.recipient_household,
-        row.community,
-        row.grid,
-        row.service,
-        row.started_at,
-        row.ended_at,
-        row.minutes,
-        row.confirmed_by,
-        row.status,
-    )
-    return Ticket(import_hours, command, ACTOR, command_id(ACTOR.id, f"{row.record} {row.status}"), imported=True)
 
 
 def _problem(row: HoursRow, refusal: Refusal) -> RowProblem:

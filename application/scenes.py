@@ -24,7 +24,8 @@ from domain.certificate import CountedService, count_service
 from domain.community import GridPath
 from domain.decision import BY_TIME, Actor, fold_facts
 from domain.fact import Recorded
-from domain.hours import ServiceRecord, VolunteerDay, new_number
+from domain.hours import ServiceRecord, VolunteerDay
+from domain.identifiers import new_number
 from domain.journal import FactStore
 from domain.ledger import ledger
 from domain.refusal import Refusal

@@ -111,12 +111,11 @@ def new_id() -> str:
 
     An id is unlike any other and no secret: nobody gains anything by guessing one.
     """
-    milliseconds = time.time_ns() // 1_000_000
     # Seeded by the system, anew in a forked process. Asking the system itself lets go of the interpreter every time,
     # and the writer then waits behind the event loop, a switch interval for a fact.
-    noise = random.getrandbits(80)
-    high, low = (noise >> 62) & 0xFFF, (noise & 0x3FFF_FFFF_FFFF_FFFF) | 0x8000_0000_0000_0000
-    text = f"{milliseconds:012x}7{high:03x}{low:016x}"
+    noise = random.getrandbits(80) & 0x0FFF_3FFF_FFFF_FFFF_FFFF
+    milliseconds = time.time_ns() // 1_000_000
+    text = f"{milliseconds << 80 | 0x7000_8000_0000_0000_0000 | noise:032x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 

@@ -449,7 +449,7 @@ def release_hold(account: str, minutes: int, hold: str) -> Generator[Question, A
     return (MinutesReleased(standing, minutes, hold),)
 
 
-Amount = Annotated[int, Field(ge=1, le=60_000_000, description="Whole minutes.")]
+Amount = Annotated[int, Field(strict=True, ge=1, le=60_000_000, description="Whole minutes.")]
 Need = Literal["living-alone", "low-income", "disability", "illness", "emergency", "other"]
 
 

@@ -116,7 +116,7 @@ class SplitCommunity(BaseModel):
     into: PlaceName
     name: PlaceName | None = None
     grids: Annotated[tuple[PlaceName, ...], Field(min_length=1, max_length=200)]
-    minutes: Annotated[int, Field(ge=0, le=60_000_000, description="The new pool's share, in minutes.")]
+    minutes: Annotated[int, Field(strict=True, ge=0, le=60_000_000, description="The new pool's share, in minutes.")]
     effective_on: date
 
 

@@ -40,12 +40,11 @@ from domain.hours import (
     _reversed,
     days_of,
     local,
-    new_number,
     sides_now,
     with_heirs,
 )
 from domain.household import Person
-from domain.identifiers import RecordId, has_control
+from domain.identifiers import RecordId, has_control, new_number
 from domain.policy import policy_book
 from domain.refusal import AgainstRule, AlreadyDone, NotAllowed, Unknown
 

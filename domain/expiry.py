@@ -41,9 +41,9 @@ from domain.account import (
 )
 from domain.decision import Context, Decided, Decision, Fold, Question, Reading, read, read_all, require_time
 from domain.fact import Fact, Movement
-from domain.hours import ServiceRecord, new_number
+from domain.hours import ServiceRecord
 from domain.household import Household
-from domain.identifiers import HouseholdId, RecordId
+from domain.identifiers import HouseholdId, RecordId, new_number
 from domain.policy import policy_book
 from domain.refusal import AgainstRule, AlreadyDone, Unknown
 

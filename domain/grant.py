@@ -27,9 +27,8 @@ from domain.account import (
 from domain.community import require_reach
 from domain.decision import Context, Decided, Decision, Fold, Question, Reading, read
 from domain.fact import Fact
-from domain.hours import new_number
 from domain.household import Household, Person, UnknownHousehold
-from domain.identifiers import HouseholdId, RecordId
+from domain.identifiers import HouseholdId, RecordId, new_number
 from domain.policy import policy_book
 from domain.refusal import AgainstRule, AlreadyDone, NotAllowed, Unknown
 from domain.transfer import require_room

@@ -8,7 +8,7 @@ most once. The policy adds limits. Every record lives under the version in force
 from collections.abc import Generator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone, tzinfo
-from functools import partial
+from functools import lru_cache, partial
 from typing import Annotated, Any, Final, Literal, NamedTuple, Self, get_args
 
 import msgspec
@@ -61,7 +61,7 @@ from domain.household import (
     VolunteerEnrolled,
     successor,
 )
-from domain.identifiers import HouseholdId, PersonId, PlaceName, RecordId, ServiceName
+from domain.identifiers import HouseholdId, PersonId, PlaceName, RecordId, ServiceName, new_number
 from domain.policy import Policy, PolicyAdopted, PolicyBook, policy_book
 from domain.refusal import AgainstRule, AlreadyDone, NotAllowed, Unknown
 
@@ -348,7 +348,11 @@ def local(instant: datetime, zone: tzinfo) -> datetime:
     Two times that share a zone are subtracted on the wall clock, which is an hour off where clocks change between them.
     """
     at = instant.astimezone(zone)
-    return at.replace(tzinfo=timezone(at.utcoffset() or timedelta()))
+    return at.replace(tzinfo=_fixed(at.utcoffset() or timedelta()))
+
+
+_fixed = lru_cache(timezone)
+"""An offset as a zone: the few there are, each made once."""
 
 
 def minutes_on(day: date, started_at: datetime, ended_at: datetime) -> int:
@@ -371,7 +375,7 @@ def check_span(started_at: datetime, ended_at: datetime, minutes: int | None) ->
         raise ValueError("时长不能超过起止时间 / minutes must fit between started_at and ended_at")
 
 
-Rating = Annotated[int, Field(ge=1, le=5, description="From 1 (poor) to 5 (very good).")]
+Rating = Annotated[int, Field(strict=True, ge=1, le=5, description="From 1 (poor) to 5 (very good).")]
 
 
 class LogHours(BaseModel):
@@ -400,8 +404,11 @@ class LogHours(BaseModel):
     service: ServiceName
     started_at: AwareDatetime
     ended_at: AwareDatetime
-    minutes: Annotated[int, Field(ge=1, le=1440, description="Less than the whole time where there was a break.")] | (
-        None
+    minutes: (
+        Annotated[
+            int, Field(strict=True, ge=1, le=1440, description="Less than the whole time where there was a break.")
+        ]
+        | None
     ) = None
     late_reason: Annotated[LateReason | None, Field(description="Why it is logged late; kept only where it is.")] = None
 
@@ -547,14 +554,6 @@ def log(command: LogHours, context: Context, grounds: Grounds = CLAIMED) -> Deci
     )
     yield from _check_claim(logged, adopted.policy, first_day, last_day)
     return Decided(adopted.version, (logged,))
-
-
-def new_number(command_id: str) -> str:
-    """The number of a new record, visit or sheet, from its command's id.
-
-    In groups, because 32 hex digits may hold a mobile number by chance.
-    """
-    return "-".join((command_id[:8], command_id[8:16], command_id[16:24], command_id[24:]))
 
 
 def log_many(command: LogManyHours, context: Context) -> Decision:

@@ -401,7 +401,7 @@ class AttestAge(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     person: PersonId
-    age_years_min: Annotated[int, Field(ge=1, le=120)]
+    age_years_min: Annotated[int, Field(strict=True, ge=1, le=120)]
 
 
 def register_household(command: RegisterHousehold, context: Context) -> Decision:

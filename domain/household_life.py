@@ -109,7 +109,9 @@ class SplitHousehold(BaseModel):
     household: HouseholdId
     into: HouseholdId
     members: Annotated[tuple[PersonId, ...], Field(min_length=1, max_length=50)]
-    minutes: Annotated[int, Field(ge=0, le=60_000_000, description="The new household's share, in minutes.")]
+    minutes: Annotated[
+        int, Field(strict=True, ge=0, le=60_000_000, description="The new household's share, in minutes.")
+    ]
     community: PlaceName | None = None
     grid: Annotated[tuple[PlaceName, ...], Field(max_length=3)] = ()
 

@@ -22,10 +22,17 @@ NAME_SEPARATORS: Final = "/／>＞"
 """What parts the levels of a grid path, so no single name may contain it."""
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_MOBILE = re.compile(r"(?<![0-9])(?:(?:00)?86 ?)?1[3-9][0-9] ?[0-9]{4} ?[0-9]{4}(?![0-9])")
+# What people put between the groups of a number, after NFKC: spaces, hyphens and dashes, dots, slashes, underscores.
+_GAP = r"[ ._/\\·・。‐‒–—―−-]{0,3}"
+# Parted, it may not touch a letter of hexadecimal digits: an id of the ledger's own would look like one now and then.
+_MOBILE = re.compile(r"(?<![0-9])(?:(?:00)?86)?1[3-9][0-9]{9}(?![0-9])")
+_MOBILE_PARTED = re.compile(
+    rf"(?<![0-9A-Fa-f])(?:(?:00)?86{_GAP})?1[3-9][0-9](?P<gap>{_GAP})(?P<middle>[0-9]{{4}})"
+    rf"(?P<late_gap>{_GAP})(?P<end>[0-9]{{4}})(?![0-9A-Fa-f])"
+)
 _IDENTITY_18 = re.compile(r"(?<![0-9])[0-9]{17}[0-9Xx](?![0-9])")
 _IDENTITY_15 = re.compile(r"(?<![0-9])[0-9]{15}(?![0-9])")
-_LONG_NUMBER = re.compile(r"[0-9](?: ?[0-9]){10,}[Xx]?")
+_LONG_NUMBER = re.compile(rf"[0-9](?:{_GAP}[0-9]){{10,}}[Xx]?")
 # Provinces (GB/T 2260), residence permits of Hong Kong, Macao and Taiwan (8…), of foreigners (9…).
 _PROVINCE = re.compile(r"1[1-5]|2[1-3]|3[1-7]|4[1-6]|5[0-4]|6[1-5]|71|8[1-3]|9[0-9]")
 _IDENTITY_WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
@@ -65,14 +72,16 @@ def looks_personal(text: str) -> bool:
     """Whether the text holds what looks like a mainland identity-card number or mobile number.
 
     Identity card: 18 characters with a province, a date of birth and a valid check digit (GB 11643), or 15
-    digits with a province and a date of birth. Mobile: 11 digits from 13 to 19, alone or after 86 or 0086. A
-    longer run of digits is neither, and a serial number that starts with a year is no identity card.
+    digits with a province and a date of birth. Mobile: 11 digits from 13 to 19, alone or after 86 or 0086, also
+    parted as people part them (138-0013-8000). A longer run of digits is neither, a serial number that starts
+    with a year is no identity card, and three digits before a date (138-20261122) are no mobile number.
     """
     text = unicodedata.normalize("NFKC", text)
     if _LONG_NUMBER.search(text) is None:
         return False
     return (
         _MOBILE.search(text) is not None
+        or any(not _is_numbered_date(found) for found in _MOBILE_PARTED.finditer(text))
         or any(_is_identity_18(found[0]) for found in _IDENTITY_18.finditer(text))
         or any(_is_identity_15(found[0]) for found in _IDENTITY_15.finditer(text))
     )
@@ -102,6 +111,14 @@ def check_id(text: str) -> Flaw | None:
     if _ID.fullmatch(text) is None:
         return Flaw.ID_CHARACTERS
     return Flaw.PERSONAL if looks_personal(text) else None
+
+
+def new_number(command_id: str) -> str:
+    """The number of what a command brings into being (a record, a visit, a reward …), from the command's id.
+
+    In groups, because 32 hex digits may hold a mobile number by chance.
+    """
+    return "-".join((command_id[:8], command_id[8:16], command_id[16:24], command_id[24:]))
 
 
 def normal_name(text: str) -> str:
@@ -139,6 +156,13 @@ def _is_identity_18(text: str) -> bool:
 
 def _is_identity_15(text: str) -> bool:
     return _PROVINCE.match(text) is not None and _is_date("19" + text[6:8], text[8:10], text[10:12])
+
+
+def _is_numbered_date(found: re.Match[str]) -> bool:
+    """Whether it is a number of three digits, a mark, and a date, as records are often numbered."""
+    date_of_eight = found["gap"].strip() and not found["late_gap"]
+    middle, end = found["middle"], found["end"]
+    return bool(date_of_eight) and _is_date(middle, end[:2], end[2:])
 
 
 def _is_date(year: str, month: str, day: str) -> bool:

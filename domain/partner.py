@@ -21,7 +21,7 @@ from domain.account import SETTLED, Account, PartnerSettled, RedemptionReversed,
 from domain.community import Community, require_reach, require_scope
 from domain.decision import Context, Decided, Decision, Fold, Question, Reading, read, read_all
 from domain.fact import Fact
-from domain.identifiers import PersonId, PlaceName, RecordId, ServiceName
+from domain.identifiers import PersonId, PlaceName, RecordId, ServiceName, new_number
 from domain.refusal import AgainstRule, AlreadyDone, Unknown
 
 ITEMS_MAX: Final = 1_000_000
@@ -200,7 +200,7 @@ _reward = Fold[Reward]("reward", Reward, _evolve_reward, get_args(RewardFact))
 
 PartnerId = PersonId
 """A partner's number is also the person of its counter's tokens."""
-Items = Annotated[int, Field(ge=1, le=ITEMS_MAX)]
+Items = Annotated[int, Field(strict=True, ge=1, le=ITEMS_MAX)]
 
 
 class RegisterPartner(BaseModel):
@@ -221,14 +221,14 @@ class OfferReward(BaseModel):
     reward: RecordId | None = None
     partner: PartnerId
     name: ServiceName
-    minutes: Annotated[int, Field(ge=1, le=60_000_000, description="What one costs.")]
-    items: Annotated[int, Field(ge=0, le=ITEMS_MAX, description="How many there are.")]
+    minutes: Annotated[int, Field(strict=True, ge=1, le=60_000_000, description="What one costs.")]
+    items: Annotated[int, Field(strict=True, ge=0, le=ITEMS_MAX, description="How many there are.")]
     communities: Annotated[
         tuple[PlaceName, ...], Field(max_length=200, description="Who may redeem it; [] for all.")
     ] = ()
-    age_years_min: Annotated[int, Field(ge=0, le=120)] = 0
-    balance_minutes_min: Annotated[int, Field(ge=0, le=60_000_000)] = 0
-    household_month_max: Annotated[int, Field(ge=1, le=1000)] | None = None
+    age_years_min: Annotated[int, Field(strict=True, ge=0, le=120)] = 0
+    balance_minutes_min: Annotated[int, Field(strict=True, ge=0, le=60_000_000)] = 0
+    household_month_max: Annotated[int, Field(strict=True, ge=1, le=1000)] | None = None
 
 
 class RestockReward(BaseModel):
@@ -271,7 +271,7 @@ def offer_reward(command: OfferReward, context: Context) -> Decision:
 
     Raises: UnknownPartner (also where it is outside the staff's community), RewardAlreadyOffered, UnknownCommunity.
     """
-    number = command.reward or _number(context.command_id)
+    number = command.reward or new_number(context.command_id)
     reward, partner = yield from read(Reward.of(number), Partner.of(command.partner))
     require_reach(context, partner.require().community, UnknownPartner(command.partner))
     if reward.offered is not None:
@@ -291,11 +291,6 @@ def offer_reward(command: OfferReward, context: Context) -> Decision:
         context.actor.id,
     )
     return Decided(0, (offered,))
-
-
-def _number(command_id: str) -> str:
-    """A new number from its command's id. In groups, because 32 hex digits may hold a mobile number by chance."""
-    return "-".join((command_id[:8], command_id[8:16], command_id[16:24], command_id[24:]))
 
 
 def restock_reward(command: RestockReward, context: Context) -> Decision:

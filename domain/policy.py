@@ -18,10 +18,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from domain.decision import Context, Decided, Decision, Fold, read
 from domain.fact import Fact
-from domain.identifiers import RecordId
+from domain.identifiers import RecordId, new_number
 from domain.refusal import AgainstRule, AlreadyDone, NotAllowed, Unknown
 
-Minutes = Annotated[int, Field(ge=0, le=60_000_000)]
+Minutes = Annotated[int, Field(strict=True, ge=0, le=60_000_000)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,43 +31,43 @@ class Policy:
     The defaults are the ones a district starts with here; each is a setting, none is a law.
     """
 
-    record_minutes_min: Annotated[int, Field(ge=1, le=1440)] = 15
-    record_minutes_max: Annotated[int, Field(ge=1, le=1440)] = 480
-    log_days_back_max: Annotated[int, Field(ge=0, le=3660)] = 30
-    day_minutes_max: Annotated[int, Field(ge=1, le=1440)] = 600
+    record_minutes_min: Annotated[int, Field(strict=True, ge=1, le=1440)] = 15
+    record_minutes_max: Annotated[int, Field(strict=True, ge=1, le=1440)] = 480
+    log_days_back_max: Annotated[int, Field(strict=True, ge=0, le=3660)] = 30
+    day_minutes_max: Annotated[int, Field(strict=True, ge=1, le=1440)] = 600
     rounding: Literal["down", "nearest", "up"] = "down"
-    rounding_step_minutes: Annotated[int, Field(ge=1, le=240)] = 1
+    rounding_step_minutes: Annotated[int, Field(strict=True, ge=1, le=240)] = 1
     payer: Literal["recipient", "pool", "issuance"] = "issuance"
     payer_without_recipient: Literal["pool", "issuance"] = "issuance"
-    balance_minutes_min: Annotated[int, Field(ge=-60_000_000, le=0)] = 0
-    balance_minutes_max: Annotated[int, Field(ge=1, le=60_000_000)] | None = 90_000
+    balance_minutes_min: Annotated[int, Field(strict=True, ge=-60_000_000, le=0)] = 0
+    balance_minutes_max: Annotated[int, Field(strict=True, ge=1, le=60_000_000)] | None = 90_000
     above_balance_max: Literal["refuse", "pool", "honour"] = "pool"
 
     # Requests and evidence
-    late_after_days: Annotated[int, Field(ge=0, le=3660)] = 7
+    late_after_days: Annotated[int, Field(strict=True, ge=0, le=3660)] = 7
     """The ordinary time to log a service: what is logged more days after its own day is late, and listed as late."""
     late_needs_reason: bool = False
     """Whether a service that is logged late is refused without a reason."""
     request_hold: bool = False
     """Whether a request's estimated minutes are held on the asking household's account."""
-    request_open_days_max: Annotated[int, Field(ge=1, le=366)] = 30
-    check_in_minutes_max: Annotated[int, Field(ge=1, le=1440)] = 720
+    request_open_days_max: Annotated[int, Field(strict=True, ge=1, le=366)] = 30
+    check_in_minutes_max: Annotated[int, Field(strict=True, ge=1, le=1440)] = 720
     """A check-in still open after so long goes to a queue for staff; it never earns by itself."""
     evidence_min: Literal["self", "checked-in", "recipient", "staff"] = "self"
     """The least evidence on which a record may be confirmed."""
 
     # Confirmation and disputes
-    silence_days: Annotated[int, Field(ge=1, le=366)] | None = None
+    silence_days: Annotated[int, Field(strict=True, ge=1, le=366)] | None = None
     """After so many days without an answer a record is confirmed and marked so; None: never."""
-    dispute_days_max: Annotated[int, Field(ge=0, le=366)] = 30
+    dispute_days_max: Annotated[int, Field(strict=True, ge=0, le=366)] = 30
     """How long after a record was settled either side may dispute it."""
-    dispute_decision_days: Annotated[int, Field(ge=1, le=366)] = 15
+    dispute_decision_days: Annotated[int, Field(strict=True, ge=1, le=366)] = 15
     """A dispute still undecided after so long escalates."""
 
     # Redemption
-    redemption_age_years_min: Annotated[int, Field(ge=0, le=120)] = 0
+    redemption_age_years_min: Annotated[int, Field(strict=True, ge=0, le=120)] = 0
     redemption_balance_minutes_min: Minutes = 0
-    reservation_days: Annotated[int, Field(ge=1, le=366)] = 7
+    reservation_days: Annotated[int, Field(strict=True, ge=1, le=366)] = 7
 
     # Moving minutes
     transfer: Literal["nobody", "family", "anyone"] = "nobody"
@@ -77,18 +77,18 @@ class Policy:
     grant_minutes_alone_max: Minutes | None = None
     """What one household may be granted on one person's word within ``grant_alone_days``; above this it takes a second
     person. None: one person is enough."""
-    grant_alone_days: Annotated[int, Field(ge=1, le=366)] = 30
+    grant_alone_days: Annotated[int, Field(strict=True, ge=1, le=366)] = 30
     starting_grant_minutes: Minutes = 0
-    expiry_months: Annotated[int, Field(ge=1, le=600)] | None = None
+    expiry_months: Annotated[int, Field(strict=True, ge=1, le=600)] | None = None
     """Minutes lapse so many months after they were earned; None: never (no Chinese rule on expiry is known)."""
-    expiry_notice_days: Annotated[int, Field(ge=1, le=366)] = 60
+    expiry_notice_days: Annotated[int, Field(strict=True, ge=1, le=366)] = 60
     closing_balance: Literal["pool", "expire"] = "pool"
     """Where a closed household's balance goes, if no other household takes it over."""
     take_along: bool = False
     """Whether a household that moves away may take its balance to another ledger."""
 
     # Recognition
-    star_minutes: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(max_length=10)] = (
+    star_minutes: Annotated[tuple[Annotated[int, Field(strict=True, ge=1)], ...], Field(max_length=10)] = (
         *(6_000, 18_000, 36_000, 60_000, 90_000),
     )
     """Minutes of confirmed service for each star: 100, 300, 600, 1000 and 1500 hours (星级志愿者)."""
@@ -96,7 +96,7 @@ class Policy:
     """Who may issue and revoke service certificates."""
     certificate_minutes_min: Minutes = 0
     """The least minutes of service that are certified."""
-    certificate_public_days: Annotated[int, Field(ge=7, le=366)] = 7
+    certificate_public_days: Annotated[int, Field(strict=True, ge=7, le=366)] = 7
     """How long an issued certificate is publicised (民发〔2015〕149号: at least seven days)."""
 
     def service_minutes(self, claimed_minutes: int) -> int:
@@ -294,7 +294,7 @@ def propose_policy(command: ProposePolicy, context: Context) -> Decision:
     """Raises: PolicyProposalExists, PolicyTooEarly."""
     book, proposals = yield from read(policy_book, policy_proposals)
     # In groups, because 32 hex digits may hold a mobile number by chance.
-    number = command.proposal or "-".join(context.command_id[start : start + 8] for start in range(0, 32, 8))
+    number = command.proposal or new_number(context.command_id)
     if proposals.find(number, book) is not None:
         raise PolicyProposalExists(number)
     _require_later(book, command.effective_on, context)

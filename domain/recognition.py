@@ -19,9 +19,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from domain.community import require_reach
 from domain.decision import Context, Decided, Decision, Fold, Question, Reading, read, read_all, require_time
 from domain.fact import Fact
-from domain.hours import new_number
 from domain.household import Household, NotEnrolled, Person, UnknownMember
-from domain.identifiers import PersonId, RecordId, ServiceName
+from domain.identifiers import PersonId, RecordId, ServiceName, new_number
 from domain.policy import policy_book
 from domain.refusal import AgainstRule, AlreadyDone, NotAllowed, Unknown
 
@@ -217,8 +216,8 @@ class SettleStars(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     volunteer: PersonId
-    service_minutes: Annotated[int, Field(ge=0)]
-    counted_position: Annotated[int, Field(ge=0)]
+    service_minutes: Annotated[int, Field(strict=True, ge=0)]
+    counted_position: Annotated[int, Field(strict=True, ge=0)]
 
 
 class AwardHonour(BaseModel):
@@ -242,7 +241,7 @@ class RecordTraining(BaseModel):
     volunteer: PersonId
     subject: Subject
     name: Title | None = None
-    minutes: Annotated[int, Field(ge=1, le=60_000)]
+    minutes: Annotated[int, Field(strict=True, ge=1, le=60_000)]
     trained_on: date
 
     @model_validator(mode="after")

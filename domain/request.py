@@ -47,10 +47,9 @@ from domain.hours import (
     check_span,
     local,
     log,
-    new_number,
 )
 from domain.household import Household, MemberHasDied, NotEnrolled, Person, UnknownHousehold, UnknownMember
-from domain.identifiers import HouseholdId, PersonId, PlaceName, RecordId, ServiceName
+from domain.identifiers import HouseholdId, PersonId, PlaceName, RecordId, ServiceName, new_number
 from domain.policy import Policy, PolicyBook, policy_book
 from domain.refusal import AgainstRule, AlreadyDone, NotAllowed, Unknown
 
@@ -363,7 +362,7 @@ class AskForService(Window):
     community: PlaceName | None = None
     grid: Annotated[tuple[PlaceName, ...], Field(max_length=3)] = ()
     service: ServiceName
-    estimated_minutes: Annotated[int, Field(ge=1, le=1440)]
+    estimated_minutes: Annotated[int, Field(strict=True, ge=1, le=1440)]
     needs: Annotated[tuple[RequestNeed, ...], Field(max_length=20), AfterValidator(_each_once)] = ()
 
     @model_validator(mode="after")
@@ -416,8 +415,11 @@ class ServiceTimes(BaseModel):
     record: RecordId | None = None
     started_at: AwareDatetime
     ended_at: AwareDatetime
-    minutes: Annotated[int, Field(ge=1, le=1440, description="Less than the whole time where there was a break.")] | (
-        None
+    minutes: (
+        Annotated[
+            int, Field(strict=True, ge=1, le=1440, description="Less than the whole time where there was a break.")
+        ]
+        | None
     ) = None
     late_reason: Annotated[LateReason | None, Field(description="Why it is logged late; kept only where it is.")] = None
 

@@ -17,9 +17,9 @@ from domain.decision import Context, Decided, Decision, Fold, Reading, read, rea
 from domain.evidence import Sha256
 from domain.fact import Fact
 from domain.group import Group, UnknownGroup
-from domain.hours import Grounds, HoursLogged, LateReason, LogHours, local, log, new_number
+from domain.hours import Grounds, HoursLogged, LateReason, LogHours, local, log
 from domain.household import NotEnrolled, Person, UnknownMember
-from domain.identifiers import HouseholdId, PersonId, PlaceName, RecordId, ServiceName
+from domain.identifiers import HouseholdId, PersonId, PlaceName, RecordId, ServiceName, new_number
 from domain.refusal import AlreadyDone, NotAllowed
 
 
@@ -71,7 +71,9 @@ class SheetRow(BaseModel):
     record: RecordId | None = None
     started_at: Annotated[AwareDatetime | None, Field(description="Where they came late.")] = None
     ended_at: Annotated[AwareDatetime | None, Field(description="Where they left early.")] = None
-    minutes: Annotated[int, Field(ge=1, le=1440, description="Less where there was a break.")] | None = None
+    minutes: Annotated[int, Field(strict=True, ge=1, le=1440, description="Less where there was a break.")] | None = (
+        None
+    )
 
 
 class LogSheet(BaseModel):

@@ -31,10 +31,9 @@ from domain.hours import (
     UnknownRecord,
     local,
     log,
-    new_number,
 )
 from domain.household import Household, NotEnrolled, Person, UnknownHousehold, UnknownMember, successor
-from domain.identifiers import HouseholdId, PersonId, PlaceName, RecordId, ServiceName
+from domain.identifiers import HouseholdId, PersonId, PlaceName, RecordId, ServiceName, new_number
 from domain.policy import policy_book
 from domain.refusal import AgainstRule, AlreadyDone, NotAllowed, Unknown
 
@@ -252,7 +251,7 @@ class MakeDoorCode(BaseModel):
 
     household: HouseholdId
     code_hash: Sha256
-    valid_minutes: Annotated[int, Field(ge=5, le=44_640)] = 720
+    valid_minutes: Annotated[int, Field(strict=True, ge=5, le=44_640)] = 720
 
 
 class CheckIn(BaseModel):
@@ -291,7 +290,7 @@ class CheckOut(BaseModel):
     visit: RecordId
     code: DoorCodeText | None = None
     record: RecordId | None = None
-    minutes: Annotated[int, Field(ge=1, le=1440)] | None = None
+    minutes: Annotated[int, Field(strict=True, ge=1, le=1440)] | None = None
 
 
 class MarkOverdue(BaseModel):
@@ -309,7 +308,7 @@ class Closing(BaseModel):
 
     started_at: AwareDatetime | None = None
     ended_at: AwareDatetime
-    minutes: Annotated[int, Field(ge=1, le=1440)] | None = None
+    minutes: Annotated[int, Field(strict=True, ge=1, le=1440)] | None = None
     reason: CloseReason
     record: RecordId | None = None
 

@@ -1,6 +1,5 @@
 """Accounts: each one's balance and what it is made of, and the statement: every movement with its running balances."""
 
-from collections.abc import Sequence
 from typing import Any, Final, get_args
 
 import msgspec
@@ -30,7 +29,7 @@ from domain.account import (
 from domain.community import CommunityRegistered
 from domain.fact import Movement, Recorded
 from domain.household import HouseholdMoved, HouseholdRegistered, HouseholdSplit
-from projections.projection import CopyValue, Projection, Write, copy_rows, upsert_rows
+from projections.projection import Lines, Projection, Write, upsert_rows
 
 
 class AccountRow(msgspec.Struct, gc=False):
@@ -112,13 +111,13 @@ class Accounts(Projection):
     def __init__(self) -> None:
         self.rows: dict[str, AccountRow] = {}
         self._changed: dict[str, AccountRow] = {}
-        self._movements: list[Sequence[CopyValue]] = []
+        self._movements = Lines()
 
     def load(self, cursor: Cursor[Any]) -> None:
         cursor.execute(SELECT)
         self.rows = {row[0]: AccountRow(*row) for row in cursor}
         self._changed.clear()
-        self._movements.clear()
+        self._movements = Lines()
 
     def fold(self, recorded: Recorded[Any]) -> None:
         fact = recorded.envelope.fact
@@ -175,7 +174,7 @@ class Accounts(Projection):
         for row in (source, target):
             row.last_position = recorded.position
             row.last_activity_microseconds = recorded.recorded_at_microseconds
-        self._movements.append(
+        self._movements.add(
             (
                 recorded.position,
                 fact.type,
@@ -190,14 +189,14 @@ class Accounts(Projection):
         )
 
     def take(self, *, more: bool = False) -> Write:
-        movements, self._movements = self._movements, []
+        movements, self._movements = self._movements, Lines()
         # Nearly every account changes in nearly every batch of years of facts: only its last row is worth writing.
         rows = [] if more else [astuple(row) for row in self._changed.values()]
         if not more:
             self._changed.clear()
 
         def write(cursor: Cursor[Any]) -> None:
-            copy_rows(cursor, "movements", MOVEMENT_COLUMNS, movements)
+            movements.copy(cursor, "movements", MOVEMENT_COLUMNS)
             upsert_rows(cursor, "accounts", ACCOUNT_COLUMNS, "account", rows)
 
         return write

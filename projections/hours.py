@@ -5,7 +5,6 @@ from datetime import date, datetime
 from typing import Any, Final, get_args
 
 import msgspec
-from msgspec.structs import astuple
 from psycopg import AsyncConnection, Cursor
 from psycopg.rows import class_row
 
@@ -21,7 +20,7 @@ from domain.hours import (
     HoursRejected,
     RecordFact,
 )
-from projections.projection import CopyValue, Projection, Write, copy_rows
+from projections.projection import CopyValue, Lines, Projection, Write, copy_rows
 
 
 class HoursRow(msgspec.Struct, gc=False):
@@ -49,21 +48,22 @@ class HoursRow(msgspec.Struct, gc=False):
     group_id: str | None
     also_logged_by: str | None
     late_reason: str | None
-    status: str = "logged"
-    settled_by: str | None = None
-    reason: str | None = None
-    credit_minutes: int = 0
-    confirmed_as: str | None = None
-    rating: int = 0
-    settled_position: int | None = None
-    settled_at_microseconds: int | None = None
-    reversed_by: str | None = None
-    reversed_position: int | None = None
-    reversed_at_microseconds: int | None = None
+    status: str
+    settled_by: str | None
+    reason: str | None
+    credit_minutes: int
+    confirmed_as: str | None
+    rating: int
+    settled_position: int | None
+    settled_at_microseconds: int | None
+    reversed_by: str | None
+    reversed_position: int | None
+    reversed_at_microseconds: int | None
 
 
 COLUMNS: Final = HoursRow.__struct_fields__
 SETTLED_COLUMNS: Final = COLUMNS[COLUMNS.index("status") :]
+UNSETTLED: Final = ("logged", None, None, 0, None, 0, None, None, None, None, None)
 
 
 def to_the_minute(time: datetime) -> str:
@@ -119,13 +119,16 @@ class Hours(Projection):
     fact_types = (*get_args(RecordFact), EvidenceAttached)
 
     def __init__(self) -> None:
-        self._new: dict[str, HoursRow] = {}
+        self._rows = Lines()
+        self._logged: dict[str, Recorded[HoursLogged]] = {}
+        """What was logged since the last time and isn't settled: its row is made when it is, and never changed here."""
         self._settled: dict[str, list[CopyValue]] = {}
         self._raised: dict[str, Evidence] = {}
 
     def load(self, cursor: Cursor[Any]) -> None:
         del cursor
-        self._new.clear()
+        self._rows = Lines()
+        self._logged.clear()
         self._settled.clear()
         self._raised.clear()
 
@@ -133,34 +136,12 @@ class Hours(Projection):
         fact = recorded.envelope.fact
         match fact:
             case HoursLogged():
-                started_at = to_the_minute(fact.started_at)
-                self._new[fact.record] = HoursRow(
-                    fact.record,
-                    fact.volunteer,
-                    fact.household,
-                    fact.recipient_household,
-                    fact.community,
-                    "/".join(fact.grid),
-                    fact.service,
-                    started_at,
-                    to_the_minute(fact.ended_at),
-                    started_at[:10],
-                    fact.claimed_minutes,
-                    fact.service_minutes,
-                    fact.logged_by,
-                    recorded.envelope.imported,
-                    recorded.position,
-                    recorded.recorded_at_microseconds,
-                    fact.evidence,
-                    fact.group,
-                    fact.also_logged_by,
-                    fact.late_reason,
-                )
+                self._logged[fact.record] = recorded
             case HoursConfirmed():
-                vouched = (fact.minutes, fact.confirmed_as, fact.rating)
-                self._settle(fact.record, ("confirmed", fact.confirmed_by, None, *vouched), recorded)
                 if fact.confirmed_as == "recipient":
                     self._raise(fact.record, "recipient")
+                vouched = (fact.minutes, fact.confirmed_as, fact.rating)
+                self._settle(fact.record, ("confirmed", fact.confirmed_by, None, *vouched), recorded)
             case HoursRejected():
                 self._settle(fact.record, ("rejected", fact.rejected_by, fact.reason, 0, None, 0), recorded)
             case HoursReversed():
@@ -175,41 +156,66 @@ class Hours(Projection):
     def _settle(
         self, record: str, values: tuple[str, str, str | None, int, str | None, int], recorded: Recorded[Any]
     ) -> None:
-        row = self._new.get(record)
-        if row is None:
-            when = recorded.position, recorded.recorded_at_microseconds
+        when = recorded.position, recorded.recorded_at_microseconds
+        logged = self._logged.pop(record, None)
+        if logged is None:
             self._settled[record] = [record, *values, *when, None, None, None]
         else:
-            row.status, row.settled_by, row.reason, row.credit_minutes, row.confirmed_as, row.rating = values
-            row.settled_position, row.settled_at_microseconds = recorded.position, recorded.recorded_at_microseconds
+            self._add(logged, (*values, *when, None, None, None))
+
+    def _add(self, logged: Recorded[HoursLogged], settled: tuple[CopyValue, ...]) -> None:
+        fact = logged.envelope.fact
+        evidence = fact.evidence
+        if fact.record in self._raised:
+            evidence = stronger(evidence, self._raised.pop(fact.record))
+        started_at = to_the_minute(fact.started_at)
+        self._rows.add(
+            (
+                fact.record,
+                fact.volunteer,
+                fact.household,
+                fact.recipient_household,
+                fact.community,
+                "/".join(fact.grid),
+                fact.service,
+                started_at,
+                to_the_minute(fact.ended_at),
+                started_at[:10],
+                fact.claimed_minutes,
+                fact.service_minutes,
+                fact.logged_by,
+                logged.envelope.imported,
+                logged.position,
+                logged.recorded_at_microseconds,
+                evidence,
+                fact.group,
+                fact.also_logged_by,
+                fact.late_reason,
+                *settled,
+            )
+        )
 
     def _raise(self, record: str, evidence: Evidence) -> None:
-        row = self._new.get(record)
-        if row is None:
-            self._raised[record] = stronger(self._raised.get(record, "self"), evidence)
-        else:
-            row.evidence = stronger(row.evidence, evidence)
+        self._raised[record] = stronger(self._raised.get(record, "self"), evidence)
 
     def _reverse(self, fact: HoursReversed, recorded: Recorded[Any]) -> None:
         values = (fact.reversed_by, recorded.position, recorded.recorded_at_microseconds)
-        row = self._new.get(fact.record)
-        if row is not None:
-            row.status, row.reason = "reversed", fact.reason
-            row.reversed_by, row.reversed_position, row.reversed_at_microseconds = values
-            return
         settled = self._settled.setdefault(fact.record, [fact.record] + [None] * len(SETTLED_COLUMNS))
         settled[1], settled[3], settled[-3:] = "reversed", fact.reason, values
 
     def take(self, *, more: bool = False) -> Write:
         del more
-        new, self._new = self._new, {}
+        for logged in self._logged.values():
+            self._add(logged, UNSETTLED)
+        self._logged.clear()
+        rows, self._rows = self._rows, Lines()
         settled, self._settled = self._settled, {}
         raised, self._raised = self._raised, {}
 
         def write(cursor: Cursor[Any]) -> None:
-            copy_rows(cursor, "hours", COLUMNS, [astuple(row) for row in new.values()])
+            rows.copy(cursor, "hours", COLUMNS)
             if settled:
-                _settle_earlier(cursor, list(settled.values()))
+                _settle_written(cursor, list(settled.values()))
             if raised:
                 cursor.execute(
                     "UPDATE hours h SET evidence = r.evidence"
@@ -221,8 +227,8 @@ class Hours(Projection):
         return write
 
 
-def _settle_earlier(cursor: Cursor[Any], settled: Collection[Sequence[CopyValue]]) -> None:
-    """Settle records that were logged in an earlier batch; what is None was settled before and is kept."""
+def _settle_written(cursor: Cursor[Any], settled: Collection[Sequence[CopyValue]]) -> None:
+    """Settle records whose rows are in the table already; what is None was settled before and is kept."""
     cursor.execute(
         "CREATE TEMPORARY TABLE IF NOT EXISTS hours_settled (record text, status text, settled_by text,"
         " reason text, credit_minutes integer, confirmed_as text, rating integer, settled_position bigint,"

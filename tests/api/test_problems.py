@@ -11,6 +11,8 @@ from urllib.parse import quote
 import httpx
 import psycopg
 import pytest
+from fastapi.routing import APIRoute
+from pydantic import TypeAdapter
 
 from api import hours as hours_routes
 from api import problems
@@ -211,6 +213,27 @@ def test_a_declared_length_without_a_body_holds_nobody_up(api: Api) -> None:
     assert b"body-too-large" in answer
 
 
+UNREADABLE = {
+    "an unknown method": b"FROB /v1/status HTTP/1.1\r\nHost: x\r\n\r\n",
+    "a control character in a header": b"GET /v1/status HTTP/1.1\r\nHost: x\r\nX-Note: a\x01b\r\n\r\n",
+    "a length that is none": b"POST /v1/hours HTTP/1.1\r\nHost: x\r\nContent-Length: many\r\n\r\n",
+    "two lengths": b"POST /v1/hours HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
+    "no HTTP at all": b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("request_", UNREADABLE.values(), ids=UNREADABLE)
+def test_what_is_no_http_is_answered_with_a_problem_document(api: Api, request_: bytes) -> None:
+    status, answer = raw(api, request_)
+    head, _, body = answer.partition(b"\r\n\r\n")
+    headers = dict(line.lower().split(b": ", 1) for line in head.splitlines()[1:])
+    assert (status, headers[b"content-type"]) == (400, b"application/problem+json")
+    assert (int(headers[b"content-length"]), headers[b"connection"]) == (len(body), b"close")
+    found = json.loads(body)
+    assert (found["status"], found["code"], found["type"]) == (400, "bad-request", "/v1/problems/bad-request")
+    assert api.get("/v1/status").status_code == 200
+
+
 def test_rejected_values_are_not_repeated(api: Api) -> None:
     secret = "秘密13812345678"
     body = {"volunteer": secret, "service": secret * 5, "started_at": secret, "ended_at": secret, "minutes": secret}
@@ -220,6 +243,45 @@ def test_rejected_values_are_not_repeated(api: Api) -> None:
     assert all(error["message_zh"] and error["message_en"] for error in found["errors"])
     assert "13812345678" not in response.text
     assert "秘密" not in response.text
+
+
+@pytest.mark.parametrize("minutes", ["true", '"60"', "60.0", "[60]"])
+def test_minutes_are_a_whole_number_and_nothing_that_could_pass_for_one(api: Api, minutes: str) -> None:
+    anna = api.new_volunteer()
+    body = json.dumps(anna.hours()).removesuffix("}") + f', "minutes": {minutes}}}'
+    found = api.problem(posted(api, body, JSON), 422, "invalid-request")
+    assert [(error["field"], error["message_zh"]) for error in found["errors"]] == [("minutes", "须为整数")]
+
+
+def test_every_whole_number_that_a_client_may_send_is_strict(api: Api) -> None:
+    bodies = {
+        str(body.field_info.annotation): body.field_info.annotation
+        for route in api.app.routes
+        if isinstance(route, APIRoute)
+        for body in route.dependant.body_params
+    }
+    numbers = {name: whole_numbers(TypeAdapter(body).core_schema) for name, body in bodies.items()}
+    assert sum(map(len, numbers.values())) > 20
+    assert [name for name, found in numbers.items() if not all(number.get("strict") for number in found)] == []
+
+
+def whole_numbers(schema: Any) -> list[dict[str, Any]]:
+    """The parts of pydantic's schema that read a whole number."""
+    if isinstance(schema, dict):
+        own = [schema] if schema.get("type") == "int" else []
+        return own + [number for part in schema.values() for number in whole_numbers(part)]
+    if isinstance(schema, list | tuple):
+        return [number for part in schema for number in whole_numbers(part)]
+    return []
+
+
+def test_only_what_would_have_written_is_told_that_nothing_was_recorded(api: Api) -> None:
+    asked = api.problem(api.get("/v1/figures", None, level=9), 422, "invalid-request")
+    assert "recorded" not in asked["detail"]
+    assert "登记" not in asked["detail"]
+    sent = api.problem(api.post("/v1/hours", {}, "S1"), 422, "invalid-request")
+    assert sent["detail_zh"].endswith("什么都没有登记。")
+    assert sent["detail_en"].endswith("Nothing was recorded.")
 
 
 def test_a_failure_inside_is_told_to_the_log_and_to_nobody_else(

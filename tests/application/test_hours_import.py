@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import application.hours_import as hours_import
+import application.hours_reading as hours_reading
 from application.hours_file import HoursFileError, open_hours_file
 from application.hours_import import CONFLICTS_MAX, HoursImport, ImportReport, SyntheticFile, import_in_turn
 from application.write_loop import Accepted, Ticket, Writer, new_id
@@ -784,3 +785,59 @@ def test_a_file_that_cant_be_read_to_its_end_does_not_keep_the_one_before_it_out
         import_in_turn(files, lambda _, report: told.append(report.file))
     assert told == ["hours-1.csv"]
     assert [fact.record for fact in store.facts if isinstance(fact, HoursLogged)] == ["R1", "R2"]
+
+
+@pytest.fixture
+def _large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every file counts as one that is read in a process of its own."""
+    monkeypatch.setattr(hours_reading, "APART_ROWS_MIN", 0)
+
+
+@pytest.mark.usefixtures("_large")
+def test_bad_rows_of_a_large_file_are_handed_back_as_they_stand_in_it(office: Office) -> None:
+    unreadable = row("R7", 8, start="late")
+    report = office.writes(*MANY, TOO_SHORT, unreadable, row("R8", 9)).imports(skip_bad=True)
+    assert (report.rows, report.rows_imported, report.rows_refused) == (8, 6, 2)
+    with office.refused.open(encoding="utf-8-sig", newline="") as file:
+        handed_back = list(csv.DictReader(file))
+    assert [{field: each[field] for field in FIELDS} for each in handed_back] == [TOO_SHORT, unreadable]
+
+
+@pytest.mark.usefixtures("_large")
+def test_a_large_file_that_was_imported_when_it_was_small_adds_nothing(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as small:
+        small.setattr(hours_reading, "APART_ROWS_MIN", 1_000)
+        office.writes(*MANY).imports()
+    report = office.imports()
+    assert (report.rows, report.rows_already_there, report.facts) == (5, 5, 0)
+
+
+@pytest.mark.usefixtures("_large", "pauses")
+def test_large_files_are_read_anew_when_they_are_decided_again(office: Office, store: InMemoryFactStore) -> None:
+    recorded(store, *DISTRICT[2:])
+    store.before_append.append(lambda: recorded(store, MemberRegistered("V1", "H1"), VolunteerEnrolled("V1")))
+    reports = office.writes_files(FIRST, SECOND, [row("R8", 9)]).imports_in_turn()
+    assert [report.rows_imported for report in reports] == [len(FIRST), len(SECOND), 1]
+
+
+@pytest.mark.usefixtures("_large")
+def test_whatever_ends_the_run_no_file_is_read_on(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[hours_reading.HoursReading] = []
+
+    class Kept(hours_reading.HoursReading):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            begun.append(self)
+
+    class Full(Exception):
+        pass
+
+    def full(_: int) -> None:
+        raise Full
+
+    monkeypatch.setattr(hours_import, "HoursReading", Kept)
+    with pytest.raises(Full):
+        office.writes_files(FIRST, SECOND, [row("R8", 9)]).imports_in_turn(progress=full)
+    assert [reading.ended for reading in begun] == [True, True]

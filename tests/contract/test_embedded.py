@@ -11,7 +11,7 @@ import sysconfig
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import psycopg
@@ -161,13 +161,14 @@ def accepts(url: str) -> bool:
 
 
 def postmasters(directory: Path) -> set[int]:
-    """Processes of PostgreSQL's server that no other one of them started."""
-    found = {one for one in working_in(directory / "postgres") if Path(f"/proc/{one}/comm").read_text() == "postgres\n"}
-    return {one for one in found if parent(one) not in found}
-
-
-def parent(process: int) -> int:
-    return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
+    """Processes of PostgreSQL's server that no other one of them started; workers that end meanwhile don't count."""
+    parents = {}
+    for process in working_in(directory / "postgres"):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            name, _, rest = Path(f"/proc/{process}/stat").read_text().partition("(")[2].rpartition(")")
+            if name == "postgres":
+                parents[process] = int(rest.split()[1])
+    return {process for process, parent in parents.items() if parent not in parents}
 
 
 def kept_rows(url: str) -> list[tuple[str]]:

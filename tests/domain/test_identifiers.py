@@ -5,7 +5,7 @@ import unicodedata
 from datetime import date
 
 import pytest
-from hypothesis import example, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
@@ -22,6 +22,7 @@ from domain.identifiers import (
     check_name,
     looks_personal,
     masked,
+    new_number,
     normal_id,
     normal_name,
 )
@@ -86,6 +87,13 @@ def test_every_flaw_is_told_in_both_languages() -> None:
         "1380013800",  # a digit short
         "138001380001",  # a digit long
         "0771-5551234",
+        "2026-11-22-0001",
+        "2026.10.15/0001",
+        "19991231-0001",
+        "150-20261122",  # a number of a place and a date
+        "150-20261122-0001",
+        "2026-150-0001",
+        "1-3-8-0-0-1-3-8-0-0-0",  # not how anybody parts a number
         "",
     ],
 )
@@ -93,7 +101,27 @@ def test_serial_numbers_are_not_taken_for_personal(text: str) -> None:
     assert not looks_personal(text)
 
 
-@pytest.mark.parametrize("text", ["联系１３８００１３８０００", "138 0013 8000", "+86 13800138000", f"({IDENTITY_18})"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "联系１３８００１３８０００",
+        "138 0013 8000",
+        "+86 13800138000",
+        f"({IDENTITY_18})",
+        "138-0013-8000",
+        "138.0013.8000",
+        "１３８－００１３－８０００",
+        "138—0013—8000",
+        "138/0013/8000",
+        "138 - 0013 - 8000",
+        "138-00138000",
+        "1380013-8000",
+        "+86-138-0013-8000",
+        "(86)138-0013-8000",
+        "V-138_0013_8000",
+        "138 20261122",
+    ],
+)
 def test_personal_numbers_are_found_in_text_and_in_full_width(text: str) -> None:
     assert looks_personal(text)
 
@@ -109,6 +137,44 @@ def test_every_valid_identity_number_is_refused(born: date, serial: int) -> None
 def test_every_mobile_number_is_refused(number: int) -> None:
     assert check_id(str(number)) is Flaw.PERSONAL
     assert check_name(f"服务{number}") is Flaw.PERSONAL
+
+
+MARKS = st.sampled_from(["-", "－", "–", "—", "‐", "−", ".", "．", "·", "/", "／", "_", " ", " - ", "--", "\u3000"])
+
+
+@given(st.integers(13_000_000_000, 19_999_999_999).map(str), MARKS, MARKS, st.sampled_from(["", "86", "+86", "0086-"]))
+def test_every_mobile_number_is_refused_however_it_is_parted(number: str, one: str, other: str, country: str) -> None:
+    parted = country + number[:3] + one + number[3:7] + other + number[7:]
+    assert looks_personal(parted)
+    assert number[3:9] not in re.sub("[^0-9]", "", masked(parted))
+    identifier = normal_id(parted)
+    assert check_id(identifier) in (Flaw.PERSONAL, Flaw.ID_CHARACTERS)
+
+
+@given(
+    st.dates(date(2000, 1, 1), date(2099, 12, 31)),
+    st.sampled_from(["%Y-%m-%d", "%Y.%m.%d", "%Y/%m/%d", "%d-%m-%Y", "%Y%m%d", "%Y-%m", "%Y"]),
+    st.sampled_from(["", "R-", "R", "150-", "199/", "15."]),
+    st.sampled_from(["-", "/", ".", "_"]),
+    st.integers(0, 999_999),
+    st.sampled_from([3, 4, 5, 6]),
+)
+def test_no_date_with_a_serial_number_is_taken_for_personal(
+    day: date, form: str, prefix: str, mark: str, serial: int, digits: int
+) -> None:
+    assume((form, digits) != ("%Y", 4) or not prefix[:1].isdigit())  # 150-2026-0001 is how mobile numbers are written
+    assert not looks_personal(f"{prefix}{day:{form}}{mark}{serial % 10**digits:0{digits}}")
+
+
+# Some commands number what they bring by adding to their own id; digits alone are the likeliest to look personal.
+@given(
+    st.text("0123456789abcdef", min_size=32, max_size=32) | st.text("0123456789", min_size=32, max_size=32),
+    st.none() | st.integers(0, 99_999),
+)
+@example("01a217672bf6782db15543091564ce18", None)
+@example("0" * 24 + "a1380013", 8000)
+def test_no_number_that_a_command_gives_is_taken_for_personal(command_id: str, row: int | None) -> None:
+    assert check_id(new_number(command_id if row is None else f"{command_id}-{row}")) is None
 
 
 def test_masking_hides_the_middle_of_personal_numbers_only() -> None:

@@ -141,7 +141,7 @@ class TimeBank(
         heir=INDEX,
         span=SPANS,
         ends=st.sampled_from(["merged", "closed"]),
-        how=st.sampled_from(["redemption reversed", "hours reversed", "disputed"]),
+        how=st.sampled_from(["redemption reversed", "hours reversed", "disputed", "still asking"]),
     )
     def a_household_ends_and_its_past_is_undone(self, person: int, heir: int, span: Any, ends: str, how: str) -> None:
         """What an heir then bears: chance alone seldom finds what somebody left behind."""
@@ -149,6 +149,8 @@ class TimeBank(
         record, reservation = self.new_record(), f"RV{len(here.reservations)}"
         if how == "redemption reversed":
             self.have_lunch(reward=0, person=person, end="collected")
+        elif how == "still asking":
+            self.ask_for(home, start=2, hours=40, minutes=60, actor=None)
         else:
             self.serve(volunteer=person, recipient=None, span=span, by=OTHER_ADMIN)
         if ends == "merged":
@@ -160,8 +162,23 @@ class TimeBank(
             here.send(reverse_redemption, reversal, ADMIN)
         elif how == "hours reversed":
             here.send(reverse, ReverseHours(record=record, reason="other"), ADMIN)
-        else:
+        elif how == "disputed":
             self.open(f"D{len(here.disputes)}", record, "not-served", None, ADMIN)
+
+    @rule(person=INDEX, span=SPANS, reserves=st.booleans(), days=st.sampled_from([1, 2, 41]))
+    def minutes_lapse(self, person: int, span: Any, reserves: bool, days: int) -> None:
+        """From the service to the day on which it lapses; some of it may be promised by then."""
+        self.serve(volunteer=person, recipient=None, span=span, by=OTHER_ADMIN)
+        self.wait(days=62)
+        if "confirmed" not in self.here.status.values():
+            return
+        self.announce_expiry(TIME)
+        self.wait(days=days - 1)
+        if reserves:
+            self.reserve(reward=0, person=person, fresh=True, by_member=True, actor=ADMIN)
+        self.wait(days=1)
+        if self.here.announced:
+            self.expire_minutes(TIME)
 
     def fold(self) -> None:
         self.here.store.recall_position = self.here.store.head()

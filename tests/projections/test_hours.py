@@ -9,9 +9,10 @@ import pytest
 
 from api.wiring import Timebank
 from domain.decision import fold_facts
+from domain.fact import Fact
 from domain.hours import HoursLogged, ServiceRecord
 from projections.hours import COLUMNS, to_the_minute
-from tests.controls import HOURS_CONFIRMED, HOURS_LOGGED, HOURS_REJECTED, HOURS_REVERSED
+from tests.controls import EVIDENCE_ATTACHED, HOURS_CONFIRMED, HOURS_LOGGED, HOURS_REJECTED, HOURS_REVERSED
 from tests.projections.history import POLICIES, History, projecting, record
 
 OpenBank = Callable[..., Timebank]
@@ -39,6 +40,21 @@ def test_a_record_reads_the_same_whether_it_is_settled_in_its_batch_or_in_later_
     times = [row[f"{what}_at_microseconds"] for what in ("logged", "settled", "reversed")]
     assert times == sorted(times)
     assert None not in times
+
+
+@pytest.mark.parametrize("attached", [1, 2], ids=["before it is settled", "after it was settled"])
+@pytest.mark.parametrize("cuts", [cuts for n in range(3) for cuts in combinations((1, 2), n)], ids=str)
+def test_evidence_counts_whenever_it_is_attached_and_whichever_batch_tells_of_it(
+    open_bank: OpenBank, cuts: tuple[int, ...], attached: int
+) -> None:
+    bank = open_bank()
+    facts: list[Fact] = [HOURS_LOGGED, HOURS_CONFIRMED]
+    facts.insert(attached, EVIDENCE_ATTACHED)
+    for start, end in zip((0, *cuts), (*cuts, 3), strict=True):
+        record(bank, *facts[start:end])
+    row = rows(bank)["R1"]
+    assert (row["evidence"], row["status"]) == (EVIDENCE_ATTACHED.evidence, "confirmed")
+    assert HOURS_LOGGED.evidence != EVIDENCE_ATTACHED.evidence
 
 
 @pytest.mark.parametrize("offset", [timedelta(), timedelta(hours=8), -timedelta(hours=3, minutes=30)], ids=str)

@@ -24,7 +24,7 @@ def test_whatever_the_seed_the_books_agree(ledgers_url: str) -> None:
 
     ends_at, number = time.monotonic() + SECONDS, FIRST_SEED
     while number == FIRST_SEED or time.monotonic() < ends_at:
-        for machine, examples in ((TimeBank, 20), (on_postgres, 4)):
+        for machine, examples in ((TimeBank, 5), (on_postgres, 1)):
             lead(machine, examples, number)
         number += 1
 

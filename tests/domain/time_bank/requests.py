@@ -1,5 +1,6 @@
 """Service requests: asked, offered for, accepted, rescheduled, done, cancelled, or over."""
 
+from collections import Counter
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -8,6 +9,7 @@ from hypothesis.stateful import precondition, rule
 from msgspec.structs import replace
 
 from domain.decision import Actor, Reading
+from domain.fact import Fact
 from domain.hours import ConfirmHours, LogHours, RequestFulfilled, confirm, log
 from domain.request import (
     AcceptOffer,
@@ -157,6 +159,13 @@ class RequestModel(HoursModel):
         assert volunteer in self.volunteers
         assert self.home[volunteer] not in (None, self.requests[request].household)
         assert self.is_open(self.requests[request].household)
+
+    def after_command(self, facts: tuple[Fact, ...], before: Counter[str], told: Told) -> None:
+        """Whoever asks can be served: a request never stays with a household that is gone."""
+        super().after_command(facts, before, told)
+        for number, asked in self.requests.items():
+            if self.request_status[number] in ("open", "accepted") and told.now < self.request_ends[number]:
+                assert self.is_open(asked.household)
 
     def standings(self) -> dict[Reading[Any], str]:
         requests = {ServiceRequest.of(number): status for number, status in self.request_status.items()}
