@@ -54,7 +54,7 @@ from application.sample import write_sample
 from application.sample_scenes import CANTEEN, STORIES, TO_COLLECT
 from application.scenes import Played, SceneInRealLedger, redemption_code
 from domain.account import household_account, pool_account
-from domain.checkpoint import NoCheckpoint, NoReceipt
+from domain.checkpoint import NoCheckpoint, NoConsistency, NoReceipt
 from domain.community import Community, UnknownCommunity
 from domain.decision import Role
 from domain.figures import Basis, Dimension, last_instant
@@ -76,6 +76,7 @@ from infrastructure.projector import ProjectionsAreNewer, ProjectionsDamaged, Pr
 from infrastructure.schema import SchemaError, known_migrations, schema_version
 from infrastructure.settings import BadSetting, Settings, read_settings
 from infrastructure.signing import (
+    NotCosigned,
     NoteNotGenuine,
     SigningKey,
     SigningKeyExists,
@@ -121,6 +122,8 @@ app.add_typer(request_app, name="request")
 app.add_typer(statement_app, name="statement")
 app.add_typer(notice_app, name="notices")
 app.command("proof")(log_command.proof)
+app.command("receipts")(log_command.receipts)
+app.command("consistency")(log_command.consistency)
 app.command("verify")(log_command.verify)
 
 EXPECTED: Final = (
@@ -133,7 +136,9 @@ EXPECTED: Final = (
     LeafTooLong,
     LogDamaged,
     NoCheckpoint,
+    NoConsistency,
     NoReceipt,
+    NotCosigned,
     OutboxNotBegun,
     NoSampleHistory,
     NoteNotGenuine,
