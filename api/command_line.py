@@ -47,6 +47,7 @@ from api.wiring import (
     spare_the_collector,
     timebank,
 )
+from api.witness_command import witness_app
 from application.hours_file import HoursFileError
 from application.hours_import import HoursImport, ImportReport, SyntheticFile, import_in_turn
 from application.replay import CELLS, Counted, Difference, GapInJournal, differences, replay
@@ -69,6 +70,7 @@ from domain.presets import PRESETS
 from domain.refusal import Refusal
 from domain.statement import NoSigningKey
 from infrastructure.codec import UnknownFactType, UnreadableFact
+from infrastructure.cosignature import TooManyWitnesses
 from infrastructure.embedded import DatabaseUnavailable, DiskFull, require_room
 from infrastructure.log import LogDamaged
 from infrastructure.notice import OutboxNotBegun
@@ -88,6 +90,7 @@ from infrastructure.signing import (
 )
 from infrastructure.tokens import IssuedToken, issue_token, revoke_tokens
 from infrastructure.vault import remember
+from infrastructure.witness import KeptDamaged, LogUnreachable
 from projections.account import balance, balances, balances_at
 from projections.figures import figures as count_figures
 
@@ -121,6 +124,7 @@ app.add_typer(certificate_app, name="certificate")
 app.add_typer(request_app, name="request")
 app.add_typer(statement_app, name="statement")
 app.add_typer(notice_app, name="notices")
+app.add_typer(witness_app, name="witness")
 app.command("proof")(log_command.proof)
 app.command("receipts")(log_command.receipts)
 app.command("consistency")(log_command.consistency)
@@ -132,9 +136,11 @@ EXPECTED: Final = (
     DatabaseUnavailable,
     GapInJournal,
     HoursFileError,
+    KeptDamaged,
     LedgerNotOpen,
     LeafTooLong,
     LogDamaged,
+    LogUnreachable,
     NoCheckpoint,
     NoConsistency,
     NoReceipt,
@@ -152,6 +158,7 @@ EXPECTED: Final = (
     SigningKeyUnusable,
     StoreUnavailable,
     SyntheticFile,
+    TooManyWitnesses,
     UnknownFactType,
     UnreadableFact,
 )

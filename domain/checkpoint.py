@@ -141,9 +141,12 @@ class Receipts(NamedTuple):
     @staticmethod
     def parse(text: str) -> "Receipts":
         """Raises: NoReceipt."""
-        *proofs, body, signatures = text.split("\n\n")
-        format_, _, household = proofs.pop(0).partition("\nhousehold ") if proofs else ("", "", "")
-        checkpoint = f"{body}\n\n{signatures}"
+        head, *proofs = parts_of(text)
+        if len(proofs) < 2:
+            raise NoReceipt
+        checkpoint = f"{proofs[-2]}\n\n{proofs[-1]}\n"
+        format_, _, household = head.partition("\nhousehold ")
+        proofs = proofs[:-2]
         found = Receipts(household, tuple(Receipt._of(proof, checkpoint) for proof in proofs), checkpoint)
         positions = [receipt.position for receipt in found.receipts]
         if format_ != RECEIPTS_FORMAT or found.text() != text or positions != sorted(set(positions)):
@@ -171,7 +174,7 @@ class Consistency(NamedTuple):
     @staticmethod
     def parse(text: str) -> "Consistency":
         """Raises: NoConsistency."""
-        parts = text.split("\n\n")
+        parts = parts_of(text)
         if len(parts) != 5:
             raise NoConsistency
         head, older, older_signatures, newer, newer_signatures = parts
@@ -179,15 +182,19 @@ class Consistency(NamedTuple):
         path = _hashes(lines)
         if format_ != CONSISTENCY_FORMAT or path is None:
             raise NoConsistency
-        found = Consistency(f"{older}\n\n{older_signatures}\n", f"{newer}\n\n{newer_signatures}", path)
-        if found.text() != text:
-            raise NoConsistency
-        return found
+        return Consistency(f"{older}\n\n{older_signatures}\n", f"{newer}\n\n{newer_signatures}\n", path)
 
     def require(self, older: Checkpoint, newer: Checkpoint) -> None:
         """Hold the proof to both checkpoints, whose signatures others have checked. Raises: NoConsistency."""
         if older.origin != newer.origin or not is_consistent(*older[1:], *newer[1:], self.path):
             raise NoConsistency
+
+
+def parts_of(text: str) -> list[str]:
+    """What empty lines part in a text of ended lines; a note has two such parts, its text and who signed it."""
+    parts = text.removesuffix("\n").split("\n\n")
+    whole = text.endswith("\n") and not any(part.startswith("\n") or part.endswith("\n") for part in parts)
+    return parts if whole else [""]
 
 
 def _encoded(hashed: bytes) -> str:

@@ -12,7 +12,7 @@ import re
 from datetime import UTC, datetime
 from typing import ClassVar, Final, Literal, NamedTuple
 
-from domain.checkpoint import Checkpoint
+from domain.checkpoint import Checkpoint, parts_of
 from domain.merkle import ReadTile, consistency_ranges, is_consistent, proof, root_of
 from domain.statement import VerifierKey
 
@@ -190,15 +190,12 @@ class RefusedLog(NamedTuple):
     @staticmethod
     def parse(text: str) -> "RefusedLog":
         """Raises: ValueError."""
-        parts = text.split("\n\n")
+        parts = parts_of(text)
         if len(parts) != 5:
             raise ValueError("no report of a refused log")
         head, kept, kept_signatures, seen, seen_signatures = parts
         lines = head.split("\n")
         kind = next((one.kind for one in REFUSALS if one.kind in lines[1:2]), None)
-        if kind is None or len(lines) != 3:
+        if lines[0] != REFUSED_FORMAT or kind is None or len(lines) != 3:
             raise ValueError("no report of a refused log")
-        found = RefusedLog(kind, lines[2], f"{kept}\n\n{kept_signatures}\n", f"{seen}\n\n{seen_signatures}")
-        if found.text() != text:
-            raise ValueError("no report of a refused log")
-        return found
+        return RefusedLog(kind, lines[2], f"{kept}\n\n{kept_signatures}\n", f"{seen}\n\n{seen_signatures}\n")

@@ -354,6 +354,15 @@ def require_cosigned(note: str, keys: Iterable[VerifierKey]) -> dict[VerifierKey
     return found
 
 
+def signed_by(note: str, keys: Iterable[VerifierKey]) -> str:
+    """A note with the lines of these keys alone, as they are: whoever else has signed it. Raises: NoteNotGenuine."""
+    text, signatures = _taken_apart(note)
+    known = {(key.name, key.hash) for key in keys}
+    lines = note.removeprefix(f"{text}\n").splitlines(keepends=True)
+    kept = [line for line, (name, signed) in zip(lines, signatures, strict=True) if (name, signed[:4]) in known]
+    return f"{text}\n{''.join(kept)}"
+
+
 def _taken_apart(note: str) -> tuple[str, list[tuple[str, bytes]]]:
     """A note's text, and the name and bytes of each line that signs it. Raises: NoteNotGenuine."""
     text, separator, signatures = note.rpartition("\n\n")
