@@ -30,11 +30,13 @@ from api import (
     hours,
     household,
     household_life,
+    log,
     notice,
     opening,
     partner,
     policy,
     problems,
+    receipts,
     recognition,
     redemption,
     request,
@@ -42,6 +44,7 @@ from api import (
     statement,
     transfer,
     visit,
+    witness,
 )
 from api.answers import answer
 from api.due import run_due_each_minute
@@ -81,6 +84,9 @@ CONCEPTS: Final[tuple[ModuleType, ...]] = (
     recognition,
     certificate,
     notice,
+    log,
+    witness,
+    receipts,
 )
 """Each concept's routes, with what the documentation must know of them: see the three tables that follow."""
 
@@ -240,7 +246,7 @@ def _documented(app: FastAPI) -> dict[str, Any]:
     for route in app.routes:
         if isinstance(route, APIRoute):
             for method in route.methods or ():
-                operation = schema["paths"][route.path][method.lower()]
+                operation = schema["paths"][route.path_format][method.lower()]
                 operation["operationId"] = route.name
                 _document_errors(operation, route, refusals)
     app.openapi_schema = schema
@@ -266,6 +272,7 @@ def _document_errors(operation: dict[str, Any], route: APIRoute, refusals: dict[
             operation["requestBody"]["content"]["application/json"]["example"] = EXAMPLES[route.name]
         codes[400] = ["bad-request"]
         codes.setdefault(409, []).append("command-id-reused")
+        codes.setdefault(422, []).append("fact-too-long")
         codes[503].append("ledger-unavailable")
         codes[411], codes[413] = ["length-required"], ["body-too-large"]
     elif any(parameter.name == "min_position" for parameter in route.dependant.query_params):

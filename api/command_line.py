@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
-from api import board_command, community_command, problems
+from api import board_command, community_command, log_command, problems
 from api.app import create_app
 from api.certificate_command import add_recognition_to, certificate_app
 from api.due import run_due
@@ -47,6 +47,7 @@ from api.wiring import (
     spare_the_collector,
     timebank,
 )
+from api.witness_command import witness_app
 from application.hours_file import HoursFileError
 from application.hours_import import HoursImport, ImportReport, SyntheticFile, import_in_turn
 from application.replay import CELLS, Counted, Difference, GapInJournal, differences, replay
@@ -54,12 +55,14 @@ from application.sample import write_sample
 from application.sample_scenes import CANTEEN, STORIES, TO_COLLECT
 from application.scenes import Played, SceneInRealLedger, redemption_code
 from domain.account import household_account, pool_account
+from domain.checkpoint import NoCheckpoint, NoConsistency, NoReceipt
 from domain.community import Community, UnknownCommunity
 from domain.decision import Role
 from domain.figures import Basis, Dimension, last_instant
 from domain.household import NotEnrolled, Person, UnknownHousehold
 from domain.identifiers import Flaw, check_id, check_name, masked, normal_id, normal_name
 from domain.journal import Conflict, StoreUnavailable
+from domain.leaf import LeafTooLong
 from domain.ledger import SYNTHETIC_NOTICE, OpenLedger
 from domain.partner import Partner
 from domain.policy import AdoptPolicy, Policy
@@ -67,12 +70,15 @@ from domain.presets import PRESETS
 from domain.refusal import Refusal
 from domain.statement import NoSigningKey
 from infrastructure.codec import UnknownFactType, UnreadableFact
+from infrastructure.cosignature import TooManyWitnesses
 from infrastructure.embedded import DatabaseUnavailable, DiskFull, require_room
+from infrastructure.log import LogDamaged
 from infrastructure.notice import OutboxNotBegun
 from infrastructure.projector import ProjectionsAreNewer, ProjectionsDamaged, Projector, RebuildRunning
 from infrastructure.schema import SchemaError, known_migrations, schema_version
 from infrastructure.settings import BadSetting, Settings, read_settings
 from infrastructure.signing import (
+    NotCosigned,
     NoteNotGenuine,
     SigningKey,
     SigningKeyExists,
@@ -84,6 +90,7 @@ from infrastructure.signing import (
 )
 from infrastructure.tokens import IssuedToken, issue_token, revoke_tokens
 from infrastructure.vault import remember
+from infrastructure.witness import KeptDamaged, LogUnreachable
 from projections.account import balance, balances, balances_at
 from projections.figures import figures as count_figures
 
@@ -117,6 +124,11 @@ app.add_typer(certificate_app, name="certificate")
 app.add_typer(request_app, name="request")
 app.add_typer(statement_app, name="statement")
 app.add_typer(notice_app, name="notices")
+app.add_typer(witness_app, name="witness")
+app.command("proof")(log_command.proof)
+app.command("receipts")(log_command.receipts)
+app.command("consistency")(log_command.consistency)
+app.command("verify")(log_command.verify)
 
 EXPECTED: Final = (
     BadSetting,
@@ -124,7 +136,15 @@ EXPECTED: Final = (
     DatabaseUnavailable,
     GapInJournal,
     HoursFileError,
+    KeptDamaged,
     LedgerNotOpen,
+    LeafTooLong,
+    LogDamaged,
+    LogUnreachable,
+    NoCheckpoint,
+    NoConsistency,
+    NoReceipt,
+    NotCosigned,
     OutboxNotBegun,
     NoSampleHistory,
     NoteNotGenuine,
@@ -138,6 +158,7 @@ EXPECTED: Final = (
     SigningKeyUnusable,
     StoreUnavailable,
     SyntheticFile,
+    TooManyWitnesses,
     UnknownFactType,
     UnreadableFact,
 )

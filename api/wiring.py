@@ -29,9 +29,11 @@ from domain.policy import AdoptPolicy, PolicyAdopted, adopt, policy_book, policy
 from infrastructure.embedded import EmbeddedPostgres
 from infrastructure.fact_store import PostgresFactStore
 from infrastructure.journal import CHANNEL, PostgresJournal, open_datastore
+from infrastructure.log import Sealer, SealerThread
 from infrastructure.projector import Projector, ProjectorThread, projections_version, schema_of
 from infrastructure.schema import SERVICE_ROLE, migrate
 from infrastructure.settings import Settings
+from infrastructure.signing import read_key
 from infrastructure.tokens import revoke_tokens
 from infrastructure.vault import forget, remember
 from projections.account import Accounts, recalled_accounts
@@ -169,6 +171,11 @@ class Timebank:
             return self.store.scan(after, to, batch)
 
         return Projector(self.address, self.name, CHANNEL, scan, projections)
+
+    def sealer(self) -> Sealer:
+        return Sealer(
+            self.address, self.name, CHANNEL, self.store.journal.scan, lambda: read_key(self.settings.data, self.name)
+        )
 
     def reading(self) -> psycopg.Connection[Any]:
         """A connection for queries on the projections."""
@@ -378,6 +385,7 @@ class Service:
         await asyncio.to_thread(projector.prepare)
         self.position = await asyncio.to_thread(projector.catch_up)
         enter.enter_context(ProjectorThread(projector, self._projected))
+        enter.enter_context(SealerThread(bank.sealer(), bank.settings.checkpoint_seconds))
         self._write_loop = enter.enter_context(WriteLoop(Writer(bank.store, bank.zone), self._deliver))
 
     async def __aexit__(self, *_: object) -> None:

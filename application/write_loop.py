@@ -22,8 +22,9 @@ from pydantic import BaseModel
 
 from domain.decision import Actor, Context, Decided, Decision, Fold, Question, Reading
 from domain.fact import Envelope, Fact, Recorded
-from domain.journal import Conflict, FactStore, StoreUnavailable
-from domain.refusal import AlreadyDone, Refusal
+from domain.journal import Conflict, FactsTooLong, FactStore, StoreUnavailable
+from domain.leaf import LEAF_BYTES_MAX
+from domain.refusal import AgainstRule, AlreadyDone, Refusal
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +61,17 @@ class CommandIdReused(AlreadyDone):
     command: str
     zh = "同一个 Idempotency-Key 已用于内容不同的请求；新的请求请换一个新的 key。"
     en = "This Idempotency-Key was used for a request with other content; a new request needs a key of its own."
+
+
+@dataclass(unsafe_hash=True)
+class FactTooLong(AgainstRule):
+    length_bytes: int
+    length_bytes_max: int
+    zh = "这样登记的事实有 {length_bytes} 字节，证据日志最多容纳 {length_bytes_max}，什么都没有登记；请分几次办理。"
+    en = (
+        "This would make a fact of {length_bytes} bytes, and evidence holds {length_bytes_max}; nothing was recorded. "
+        "Do it in several steps."
+    )
 
 
 @dataclass(slots=True, eq=False)
@@ -207,6 +219,9 @@ class Writer:
             try:
                 self._attempt(tickets)
                 return
+            except FactsTooLong as error:
+                self._refuse(tickets, error.lengths_bytes)
+                return
             except Conflict:
                 failure: Exception = StoreUnavailable("too many conflicts with other writers")
             except StoreUnavailable as error:
@@ -216,6 +231,15 @@ class Writer:
         self._memory = None
         for ticket in tickets:
             ticket.outcome = failure
+
+    def _refuse(self, tickets: Sequence[Ticket], lengths_bytes: Mapping[str, int]) -> None:
+        """Refuse the commands whose facts are too long, and run the others."""
+        others = [ticket for ticket in tickets if ticket.id not in lengths_bytes]
+        for ticket in tickets:
+            if ticket.id in lengths_bytes:
+                ticket.outcome = FactTooLong(lengths_bytes[ticket.id], LEAF_BYTES_MAX)
+        if others:
+            self.run(others)
 
     def _attempt(self, tickets: Sequence[Ticket]) -> None:
         now = self._clock()

@@ -1,7 +1,7 @@
 """What the rest of the time bank needs of a journal, whatever it is stored in."""
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from domain.decision import Reading
@@ -15,6 +15,20 @@ class Conflict(Exception):
         super().__init__(
             "其他程序同时记录了与此有关的内容，这次什么也没有记录，请重试。 / "
             "Another writer recorded something that this depends on; nothing was recorded. Try again."
+        )
+
+
+class FactsTooLong(Exception):
+    """Facts of some commands are longer than evidence can hold. Nothing was recorded, of no command of the batch.
+
+    ``lengths_bytes`` has the longest leaf of each such command by its id.
+    """
+
+    def __init__(self, lengths_bytes: Mapping[str, int]) -> None:
+        self.lengths_bytes = lengths_bytes
+        super().__init__(
+            f"有 {len(lengths_bytes)} 个命令的事实太长，无法列入证据。 / "
+            f"The facts of {len(lengths_bytes)} commands are too long to be evidence."
         )
 
 
@@ -62,7 +76,7 @@ class FactStore(Protocol):
     ) -> tuple[int, int]:
         """Record all, or nothing: returns the first position and recorded-at (microseconds).
 
-        Raises: Conflict when a fact after ``after`` belongs to the boundary or to one of the commands;
+        Raises: Conflict when a fact after ``after`` belongs to the boundary or to one of the commands; FactsTooLong;
         StoreUnavailable.
         """
 

@@ -71,6 +71,12 @@ class Leaf(NamedTuple):
         raise LeafMalformed
 
 
+def leaf_length_bytes(ledger: str, type_: str, tags: Sequence[str], data: bytes) -> int:
+    """How long the leaf of a fact is, wherever and whenever it is recorded."""
+    texts = sum(len(text.encode()) for text in (ledger, type_, *tags))
+    return 1 + 2 + _INDEX_TIME_TYPE.size + 2 + 2 * len(tags) + 4 + texts + len(data)
+
+
 Encode = Callable[[int, int, str, Sequence[str], bytes], bytes]
 """The leaf of a fact by its position, recorded-at (Unix microseconds), type, tags and data. Raises: LeafTooLong."""
 
@@ -97,7 +103,7 @@ def encoder(ledger: str) -> Encode:
                 parts.append(lengths[length] if length < 256 else pack_length(length))
                 parts.append(tag_bytes)
         except struct.error:
-            raise LeafTooLong(position, sum(2 + len(tag.encode()) for tag in tags) + len(data)) from None
+            raise LeafTooLong(position, leaf_length_bytes(ledger, type_, tags, data)) from None
         parts += (pack_data_length(len(data)), data)
         leaf = b"".join(parts)
         if len(leaf) > LEAF_BYTES_MAX:

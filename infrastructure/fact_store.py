@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from eventsourcing.dcb.api import DCBAppendCondition, DCBEvent, DCBQuery, DCBQueryItem
 from eventsourcing.persistence import IntegrityError, PersistenceError
@@ -10,9 +10,13 @@ from eventsourcing.persistence import IntegrityError, PersistenceError
 from domain.account import Account, account_fold
 from domain.decision import Reading
 from domain.fact import Envelope, Recorded
-from domain.journal import Conflict, StoreUnavailable
+from domain.journal import Conflict, FactsTooLong, StoreUnavailable
+from domain.leaf import LEAF_BYTES_MAX, leaf_length_bytes
 from infrastructure.codec import decode, encode, is_imported, stored_type
 from infrastructure.journal import PostgresJournal, StoredFact
+
+CERTAINLY_SHORT_BYTES: Final = 8_000
+"""Up to this much data, a fact's leaf is never too long: its tags are made of what is in the data."""
 
 RecallAccounts = Callable[[list[str]], tuple[int, dict[str, tuple[int, int]]]]
 """Balances and held minutes of some accounts as of one position; those left out had never moved. Position 0: none
@@ -66,8 +70,9 @@ class PostgresFactStore:
         commands: Collection[str],
         after: int,
     ) -> tuple[int, int]:
-        """See `FactStore`. Raises: Conflict, StoreUnavailable."""
+        """See `FactStore`. Raises: Conflict, FactsTooLong, StoreUnavailable."""
         events = [DCBEvent(stored_type(e.fact), encode(e), e.tags()) for e in envelopes]
+        require_short(self.journal.ledger, envelopes, events)
         condition = DCBAppendCondition(_Boundary(boundary, commands), after)
         try:
             appended = self.journal.append_facts(events, condition)
@@ -112,6 +117,18 @@ class PostgresFactStore:
             return self.journal.position_at(time)
         except PersistenceError as error:
             raise StoreUnavailable(str(error)) from error
+
+
+def require_short(ledger: str, envelopes: Sequence[Envelope[Any]], events: Sequence[DCBEvent]) -> None:
+    """Raises: FactsTooLong."""
+    lengths_bytes: dict[str, int] = {}
+    for envelope, event in zip(envelopes, events, strict=True):
+        if len(event.data) > CERTAINLY_SHORT_BYTES:
+            length = leaf_length_bytes(ledger, event.type, event.tags, event.data)
+            if length > LEAF_BYTES_MAX:
+                lengths_bytes[envelope.command] = max(length, lengths_bytes.get(envelope.command, 0))
+    if lengths_bytes:
+        raise FactsTooLong(lengths_bytes)
 
 
 class _Boundary(DCBQuery):

@@ -9,7 +9,7 @@ import base64
 import binascii
 import ipaddress
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
 
 from psycopg import ProgrammingError
@@ -108,6 +108,12 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535, validation_alias="PORT")] = 8000
 
+    checkpoint_seconds: Annotated[float, Field(ge=1, le=86_400)] = 10
+    """How often the evidence log is signed at the most while facts keep coming; once they don't, it is at once."""
+
+    log_entries: Literal["auditors", "public"] = "auditors"
+    """Who may read the log's entries, which are the facts themselves, over HTTP. Hashes are public in any case."""
+
     notices_log: Annotated[Path, AfterValidator(_absolute)] | None = None
     """A file that every notice is appended to, a line of JSON each."""
 
@@ -139,6 +145,8 @@ _EXPECTED = {
     ),
     "TIMEBANK_HOST": ("一个网络地址", "a network address"),
     "PORT": ("1 到 65535 的整数", "a whole number from 1 to 65535"),
+    "TIMEBANK_CHECKPOINT_SECONDS": ("1 到 86400 的秒数", "a number of seconds from 1 to 86400"),
+    "TIMEBANK_LOG_ENTRIES": ("auditors 或 public", "auditors or public"),
     "TIMEBANK_NOTICES_LOG": ("一个文件的路径", "the path of a file"),
     "TIMEBANK_NOTICES_WEBHOOK": (
         "https 地址，或指向本机的 http 地址，不含用户名和密码",

@@ -14,6 +14,7 @@ from domain.decision import Reading, fold_facts
 from domain.fact import Envelope, Fact, Recorded
 from domain.journal import Conflict
 from infrastructure.codec import decode, encode, stored_type
+from infrastructure.fact_store import require_short
 
 
 class InMemoryFactStore:
@@ -73,6 +74,7 @@ class InMemoryFactStore:
         if self.before_append:
             self.before_append.popleft()()
         events = [DCBEvent(stored_type(e.fact), encode(e), e.tags()) for e in envelopes]
+        require_short("qingxiu", envelopes, events)
         items = [DCBQueryItem([t.type for t in reading.fold.fact_types], [reading.tag]) for reading in boundary]
         items += [DCBQueryItem([], ["command:" + command]) for command in commands]
         with self._recording:

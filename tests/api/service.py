@@ -162,7 +162,7 @@ class Api:
 
     def documented(self, request: httpx.Request) -> dict[str, str]:
         """The codes by status that the documentation names for the route of a request."""
-        operation = self.app.openapi()["paths"][self.route(request).path][request.method.lower()]
+        operation = self.app.openapi()["paths"][self.route(request).path_format][request.method.lower()]
         return {status: response["description"] for status, response in operation["responses"].items()}
 
     def route(self, request: httpx.Request) -> APIRoute:

@@ -14,6 +14,7 @@ from application.write_loop import (
     BATCH_COMMANDS_MAX,
     Accepted,
     CommandIdReused,
+    FactTooLong,
     Ticket,
     WriteLoop,
     Writer,
@@ -311,6 +312,30 @@ def test_the_same_command_sent_to_two_processes_is_recorded_once(store: InMemory
     (ours,) = run(here, community("甲", "key"))
     assert ours == Accepted(1, recorded_at(1), theirs[0].facts, repeated=True)
     assert len(store.facts) == 1
+
+
+def register_long_names(command: RegisterCommunity, context: Context) -> Decision:
+    """As many facts as are asked for in the name, each longer than evidence holds."""
+    del context
+    yield ()
+    return Decided(0, (CommunityRegistered(command.community, "长" * 22_000),))
+
+
+def test_what_is_too_long_for_evidence_is_refused_alone(store: InMemoryFactStore) -> None:
+    names = ["甲", "乙", "丙", "丁"]
+    tickets = [
+        Ticket(decide, RegisterCommunity(community=name), ADMIN, command_id("D1", name))
+        for name, decide in zip(names, [register_community, register_long_names] * 2, strict=True)
+    ]
+    Writer(store, ZONE).run(tickets)
+    assert [type(ticket.outcome) for ticket in tickets] == [Accepted, FactTooLong] * 2
+    assert [fact.community for fact in store.facts if isinstance(fact, CommunityRegistered)] == ["甲", "丙"]
+    refused = tickets[1].outcome
+    assert isinstance(refused, FactTooLong)
+    assert refused.length_bytes > refused.length_bytes_max == 65_535
+    Writer(store, ZONE).run(tickets[1:2])
+    assert isinstance(tickets[1].outcome, FactTooLong)
+    assert len(store.facts) == 2
 
 
 def test_conflicts_without_end_are_given_up(store: InMemoryFactStore) -> None:

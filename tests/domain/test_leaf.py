@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.leaf import LEAF_BYTES_MAX, Leaf, LeafMalformed, LeafTooLong, bundle, encoder, unbundled
+from domain.leaf import LEAF_BYTES_MAX, Leaf, LeafMalformed, LeafTooLong, bundle, encoder, leaf_length_bytes, unbundled
 from domain.merkle import leaf_hash
 
 FIRST = Leaf("qingxiu", 1, 1_761_000_000_000_001, "ledger-opened.v1", ("ledger:self", "command:c1"), b'{"id":"1"}')
@@ -60,6 +60,7 @@ def test_no_two_facts_have_the_same_leaf(one: Leaf, other: Leaf) -> None:
 @given(leaves)
 def test_a_leaf_is_read_back_as_it_was(leaf: Leaf) -> None:
     assert Leaf.parse(leaf.encoded()) == leaf
+    assert leaf_length_bytes(leaf.ledger, leaf.type, leaf.tags, leaf.data) == len(leaf.encoded())
 
 
 def test_texts_that_run_into_each_other_have_other_leaves() -> None:

@@ -23,6 +23,7 @@ CODES = {
     "confirmed-by-logger": NotAllowed,
     "confirmed-by-own-household": NotAllowed,
     "day-too-long": AgainstRule,
+    "fact-too-long": AgainstRule,
     "granted-to-own-household": NotAllowed,
     "grid-already-registered": AlreadyDone,
     "household-already-registered": AlreadyDone,
