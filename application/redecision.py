@@ -1,0 +1,442 @@
+"""Every fact decided again: the journal held to its own rules, under the policy that was in force then.
+
+    facts in order ──▶ one command's ──▶ read back (`read_back`) ──▶ decided on what was before them ──▶ compared
+                                                                                            └──▶ folded as they are
+
+The states are folded by the same `evolve` as when it was decided for real, so that a fact which the rules would have
+refused, or would have made otherwise, is found, and named with its position and the refusal. A finding undoes nothing:
+what the journal holds is folded all the same, and what follows is judged by that.
+
+Memory doesn't grow with what was decided: as the write loop does, this remembers the states that were used last. What
+was forgotten is folded again from its own facts, which a few bytes for each of their tags are kept to find.
+"""
+
+from array import array
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, get_args
+from zoneinfo import ZoneInfo
+
+import msgspec
+from msgspec.structs import replace
+from pydantic import ValidationError
+
+from application.read_back import Asked, Command, NoCommand, read_back
+from domain.decision import Actor, Context, Decided, Fold, Reading, Role, drive
+from domain.fact import Fact, Recorded
+from domain.facts import CONCEPTS
+from domain.ledger import LedgerOpened
+from domain.refusal import Refusal
+
+STATES_MAX: Final = 60_000
+"""States kept in each of two generations."""
+FINDINGS_MAX: Final = 1_000
+"""Findings that are kept; what is found beyond them is counted."""
+CLOCKS_DIFFER_MAX: Final = timedelta(minutes=5)
+"""By how much the clock of who decides may be ahead of the journal's, which is the database's."""
+DECIDED_BEFORE_MAX: Final = timedelta(hours=1)
+"""How long before it is recorded something may be decided. Scenes of a synthetic ledger are decided days before."""
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+_ROLES: Final = get_args(Role)
+
+REFUSED, OTHERWISE, OTHER_POLICY, OTHER_TAGS = "refused", "decided-otherwise", "other-policy", "other-tags"
+NO_COMMAND, MIXED, REPEATED = "no-command", "command-mixed", "command-repeated"
+BACK_IN_TIME, BEFORE_DECIDED, LONG_AFTER = "recorded-back", "recorded-before-decided", "recorded-long-after"
+GAP, UNDECIDABLE = "gap", "undecidable"
+KINDS: Final[dict[str, tuple[str, str]]] = {
+    REFUSED: ("规则当时会拒绝", "the rules would have refused it"),
+    OTHERWISE: ("按规则应得出不同的事实", "the rules come to other facts"),
+    OTHER_POLICY: ("规则版本不符", "it names another version of the policy"),
+    OTHER_TAGS: ("标签不是由事实得出的", "its tags don't derive from it"),
+    NO_COMMAND: ("没有命令会得出这样的事实", "no command comes to such facts"),
+    MIXED: ("同一命令的各条事实记着不同的人、时间或内容", "facts of one command differ in who, when or what was asked"),
+    REPEATED: ("同一命令再次登记", "the command was recorded before"),
+    BACK_IN_TIME: ("记录时间早于前一条", "it was recorded before the fact before it"),
+    BEFORE_DECIDED: ("记录时间早于决定时间", "it was recorded before it was decided"),
+    LONG_AFTER: ("决定很久之后才记录", "it was recorded long after it was decided"),
+    GAP: ("位置不连续", "positions are not in a row"),
+    UNDECIDABLE: ("无法重新决定", "it can't be decided again"),
+}
+"""What can be found, in words."""
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One thing that is wrong: where, in what, and how. ``code`` is the refusal's, where there is one."""
+
+    position: int
+    type: str
+    command: str
+    kind: str
+    code: str
+    message_zh: str
+    message_en: str
+
+
+class Redecision:
+    """A fold over facts in their order, each with its stored tags.
+
+    ``past`` reads facts again by their positions, which rise; they are before what is being folded.
+    """
+
+    def __init__(self, past: Callable[[Sequence[int]], Iterable[Recorded[Any]]], states_max: int = STATES_MAX) -> None:
+        self.position = 0
+        self.commands = 0
+        self.undecided = 0
+        """Facts at the end that may be but a part of what their command recorded."""
+        self.findings: list[Finding] = []
+        self.counts: Counter[tuple[str, str]] = Counter()
+        """All that was found, by kind and the refusal's code."""
+        self._states = _States(past, states_max)
+        self._zone: Any = UTC
+        self._synthetic = False
+        self._recorded_at = -(1 << 62)
+        self._group: list[Recorded[Any]] = []
+        self._tags: list[Sequence[str]] = []
+        self._group_id = ""
+
+    def fold(self, facts: Iterable[tuple[Recorded[Any], Sequence[str]]]) -> None:
+        for recorded, tags in facts:
+            if recorded.envelope.command != self._group_id:
+                self._decide_group()
+                self._group_id = recorded.envelope.command
+            self._check_place(recorded)
+            self._group.append(recorded)
+            self._tags.append(tags)
+
+    def close(self, *, may_go_on: bool = False) -> None:
+        """Decide the last command, whose facts may go on beyond where the reading ended."""
+        self._decide_group(may_go_on=may_go_on)
+
+    # ── One command ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _check_place(self, recorded: Recorded[Any]) -> None:
+        """Positions are dense, and times don't go back."""
+        if recorded.position != self.position + 1:
+            expected = self.position + 1
+            self._find(
+                recorded,
+                GAP,
+                f"应为位置 {expected}，读到 {recorded.position}",
+                f"position {expected} was expected, and {recorded.position} is there",
+            )
+        self.position = recorded.position
+        microseconds, envelope = recorded.recorded_at_microseconds, recorded.envelope
+        if microseconds < self._recorded_at:
+            at, before = _moment(microseconds).isoformat(), _moment(self._recorded_at).isoformat()
+            self._find(recorded, BACK_IN_TIME, f"{at} 早于 {before}", f"{at} is before {before}")
+        self._recorded_at = max(self._recorded_at, microseconds)
+        at_ = _moment(microseconds)
+        if envelope.decided_at > at_ + CLOCKS_DIFFER_MAX:
+            kind = BEFORE_DECIDED
+        elif envelope.decided_at < at_ - DECIDED_BEFORE_MAX and not self._synthetic and recorded.position > 1:
+            kind = LONG_AFTER
+        else:
+            return
+        decided, at = envelope.decided_at.isoformat(), at_.isoformat()
+        self._find(recorded, kind, f"决定于 {decided}，记录于 {at}", f"decided at {decided}, recorded at {at}")
+
+    def _decide_group(self, *, may_go_on: bool = False) -> None:
+        group, tags = self._group, self._tags
+        if not group:
+            return
+        self.commands += 1
+        self._check_together(group, tags)
+        recorded_facts = tuple(recorded.envelope.fact for recorded in group)
+        findings = len(self.findings), Counter(self.counts) if may_go_on else None
+        self._decide(group, recorded_facts)
+        if findings[1] is not None and len(self.findings) > findings[0]:
+            del self.findings[findings[0] :]
+            self.counts = findings[1]
+            self.undecided = len(group)
+        for recorded, fact in zip(group, recorded_facts, strict=True):
+            if type(fact) is LedgerOpened:
+                self._zone, self._synthetic = ZoneInfo(fact.zone), fact.synthetic
+            self._states.fold(recorded.position, fact, self._group_id)
+        self._states.forget()
+        self._group, self._tags = [], []
+
+    def _check_together(self, group: Sequence[Recorded[Any]], tags: Sequence[Sequence[str]]) -> None:
+        """What has to be the same in all facts of a command is, each bears its tags, and the command is a new one."""
+        first = group[0].envelope
+        for recorded, stored in zip(group, tags, strict=True):
+            envelope = recorded.envelope
+            derived = envelope.tags()
+            if derived != list(stored):
+                said, right = ", ".join(stored), ", ".join(derived)
+                self._find(recorded, OTHER_TAGS, f"{said}，应为 {right}", f"{said} instead of {right}")
+            if envelope is not first:
+                for field in ("actor", "role", "digest", "decided_at", "imported"):
+                    one, other = getattr(first, field), getattr(envelope, field)
+                    if one != other:
+                        self._find(
+                            recorded,
+                            MIXED,
+                            f"{field}：前面是 {one}，这里是 {other}",
+                            f"{field}: {one} before, {other} here",
+                        )
+        before = self._states.command_before(self._group_id)
+        if before:
+            self._find(group[0], REPEATED, f"先前在位置 {before}", f"it was recorded at position {before} already")
+
+    def _decide(self, group: Sequence[Recorded[Any]], facts: tuple[Fact, ...]) -> None:
+        envelope = group[0].envelope
+        if envelope.role not in _ROLES:
+            self._find(group[0], NO_COMMAND, f"没有“{envelope.role}”这个角色", f"there is no role “{envelope.role}”")
+            return
+        command = Command(facts, envelope, self._states.state, self._when)
+        role: Any = envelope.role
+        context = Context(Actor(envelope.actor, role), envelope.decided_at, envelope.command, self._zone)
+        first: tuple[Asked, Decided] | Refusal | None = None
+        try:
+            for asked in read_back(command):
+                try:
+                    decided = drive(asked.decide(asked.command, context), self._states.state)
+                except Refusal as refusal:
+                    first = first or refusal
+                    continue
+                if asked.unknown:
+                    decided = _with_unknown(decided, facts, asked.unknown)
+                if decided.facts == facts:
+                    self._compare_policies(group, decided)
+                    return
+                if first is None or isinstance(first, Refusal):
+                    first = asked, decided
+        except NoCommand as error:
+            self._find(group[0], NO_COMMAND, error.zh, error.en)
+            return
+        except Refusal as refusal:  # what a command would be read back from isn't there
+            first = refusal
+        except ValidationError as error:
+            zh, en = _invalid(error)
+            self._find(group[0], NO_COMMAND, zh, en)
+            return
+        except Exception as error:  # noqa: BLE001 - facts that were tampered with may break any part of a decision
+            self._find(group[0], UNDECIDABLE, repr(error), repr(error))
+            return
+        match first:
+            case None:
+                self._find(group[0], NO_COMMAND, *KINDS[NO_COMMAND])
+            case Refusal():
+                self._find(group[0], REFUSED, first.message_zh, first.message_en, first.code)
+            case (_, decided):
+                self._differ(group, decided)
+
+    def _compare_policies(self, group: Sequence[Recorded[Any]], decided: Decided) -> None:
+        for recorded, (version, _) in zip(group, decided.each(), strict=True):
+            if recorded.envelope.policy != version:
+                said = recorded.envelope.policy
+                self._find(
+                    recorded, OTHER_POLICY, f"记着第 {said} 版，应为第 {version} 版", f"{said} instead of {version}"
+                )
+
+    def _differ(self, group: Sequence[Recorded[Any]], decided: Decided) -> None:
+        """Name the first fact that is another one, and its first field that is."""
+        for number, recorded in enumerate(group):
+            fact = recorded.envelope.fact
+            if number >= len(decided.facts):
+                self._find(recorded, OTHERWISE, "按规则没有这条事实", "the rules come to no such fact")
+                return
+            wanted = decided.facts[number]
+            if type(fact) is not type(wanted):
+                self._find(recorded, OTHERWISE, f"应为 {wanted.type}", f"{wanted.type} was to follow")
+                return
+            for name in fact.__struct_fields__:
+                said, right = getattr(fact, name), getattr(wanted, name)
+                if said != right:
+                    self._find(
+                        recorded,
+                        OTHERWISE,
+                        f"{name}：记着 {_told(said)}，应为 {_told(right)}",
+                        f"{name}: {_told(said)} instead of {_told(right)}",
+                    )
+                    return
+        missing = decided.facts[len(group)].type
+        self._find(group[-1], OTHERWISE, f"之后缺少 {missing}", f"{missing} was to follow it")
+
+    def _when(self, record: str, kinds: tuple[type[Fact], ...]) -> datetime:
+        """When the last fact of these types was recorded of a record. In a synthetic ledger scenes are decided by a
+        clock of their own, and are told the time by it."""
+        for recorded in reversed(self._states.facts_of("record:" + record)):
+            if isinstance(recorded.envelope.fact, kinds):
+                at = _moment(recorded.recorded_at_microseconds)
+                return min(at, recorded.envelope.decided_at) if self._synthetic else at
+        return EPOCH
+
+    def _find(self, recorded: Recorded[Any], kind: str, zh: str, en: str, code: str = "") -> None:
+        self.counts[kind, code] += 1
+        if len(self.findings) < FINDINGS_MAX:
+            envelope = recorded.envelope
+            self.findings.append(Finding(recorded.position, envelope.fact.type, envelope.command, kind, code, zh, en))
+
+
+def _moment(microseconds: int) -> datetime:
+    return EPOCH + timedelta(microseconds=microseconds)
+
+
+def _told(value: object) -> str:
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
+def _with_unknown(decided: Decided, facts: tuple[Fact, ...], names: tuple[str, ...]) -> Decided:
+    """What was decided, with what the command couldn't know of it as it is recorded."""
+    known = []
+    for number, fact in enumerate(decided.facts):
+        if number < len(facts) and type(facts[number]) is type(fact):
+            recorded = facts[number]
+            fact = replace(fact, **{name: getattr(recorded, name) for name in names if hasattr(recorded, name)})
+        known.append(fact)
+    return decided._replace(facts=tuple(known))
+
+
+def _invalid(error: ValidationError) -> tuple[str, str]:
+    """What no command can say, by the first of its fields that can't."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    field = ".".join(str(part) for part in first["loc"])
+    message = first["msg"].removeprefix("Value error, ")
+    context = first.get("ctx", {})
+    zh, _, en = message.partition(" / ")
+    where = f"{field}: " if field else ""
+    return f"{where}{context.get('reason_zh', zh)}", f"{where}{en or message}"
+
+
+# ── What was before ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _folds_by_type() -> dict[type[Fact], dict[str, tuple[Fold[Any], ...]]]:
+    """Every fold that the domain's concepts define, by the types of facts that it folds and the prefix of its tags."""
+    found: dict[type[Fact], dict[str, tuple[Fold[Any], ...]]] = {}
+    for module in CONCEPTS:
+        for value in vars(module).values():
+            fold = value.fold if isinstance(value, Reading) else value
+            if isinstance(fold, Fold):
+                for kind in fold.fact_types:
+                    folds = found.setdefault(kind, {})
+                    if fold not in folds.get(fold.prefix, ()):
+                        folds[fold.prefix] = (*folds.get(fold.prefix, ()), fold)
+    return found
+
+
+class _States:
+    """The states as of the last fact that was folded: those used last, and of all others where their facts are."""
+
+    def __init__(self, past: Callable[[Sequence[int]], Iterable[Recorded[Any]]], states_max: int) -> None:
+        self._past = past
+        self._states_max = states_max
+        self._young: dict[tuple[Fold[Any], str], Any] = {}
+        self._old: dict[tuple[Fold[Any], str], Any] = {}
+        self._places = _Places()
+        self._folds = _folds_by_type()
+
+    def state(self, reading: Reading[Any]) -> Any:
+        state = self._young.get(reading)
+        if state is None:
+            state = self._old.pop(reading, None)
+            if state is None:
+                state = self._folded(*reading)
+            self._young[reading] = state
+        return state
+
+    def fold(self, position: int, fact: Fact, command: str) -> None:
+        """Carry what is remembered forward over one fact, and note where it is."""
+        young, old = self._young, self._old
+        folds = self._folds.get(type(fact), {})
+        tags = fact.tags()
+        for tag in tags:
+            for fold in folds.get(tag[: tag.index(":")], ()):
+                key = (fold, tag)
+                state = young.get(key)
+                if state is None and (state := old.pop(key, None)) is None:
+                    continue
+                young[key] = fold.evolve(state, fact)
+        self._places.note(position, (*tags, "command:" + command))
+
+    def forget(self) -> None:
+        """Start a new generation if the young one is full: between commands only."""
+        if len(self._young) >= self._states_max:
+            self._old, self._young = self._young, {}
+
+    def facts_of(self, tag: str) -> list[Recorded[Any]]:
+        """All facts so far that bear a tag, in their order."""
+        positions = self._places.of(tag)
+        if not positions:
+            return []
+        return [recorded for recorded in self._past(positions) if tag in recorded.envelope.fact.tags()]
+
+    def command_before(self, command: str) -> int:
+        """The first position at which a command was recorded before; 0: it wasn't."""
+        positions = self._places.of("command:" + command)
+        if positions:
+            for recorded in self._past(positions):
+                if recorded.envelope.command == command:
+                    return recorded.position
+        return 0
+
+    def _folded(self, fold: Fold[Any], tag: str) -> Any:
+        state = fold.start(tag)
+        for recorded in self.facts_of(tag):
+            if isinstance(recorded.envelope.fact, fold.fact_types):
+                state = fold.evolve(state, recorded.envelope.fact)
+        return state
+
+
+class _Places:
+    """Where each tag occurs, in eight bytes an occurrence: 32 bits of the tag's hash before 32 of the position.
+
+    What was noted last is in a set of lists; the rest in sorted runs, of which each is as large as all after it. So
+    looking up a tag that never occurred, which is what is asked nearly always, is a few halvings. Another tag may have
+    the same hash: whoever reads by it compares the fact's own tags.
+    """
+
+    FRESH_MAX: Final = 1 << 16
+    RUN_MAX: Final = 1 << 21
+
+    def __init__(self) -> None:
+        self._fresh: dict[int, list[int]] = {}
+        self._fresh_count = 0
+        self._runs: list[array[int]] = []
+
+    def note(self, position: int, tags: Sequence[str]) -> None:
+        fresh = self._fresh
+        for tag in tags:
+            key = hash(tag) & 0xFFFF_FFFF
+            found = fresh.get(key)
+            if found is None:
+                fresh[key] = [position]
+            elif found[-1] != position:
+                found.append(position)
+        self._fresh_count += len(tags)
+        if self._fresh_count >= self.FRESH_MAX:
+            self._settle()
+
+    def of(self, tag: str) -> list[int]:
+        """The positions noted for a tag, or for another of the same hash, in order."""
+        key = hash(tag) & 0xFFFF_FFFF
+        found: list[int] = []
+        start, end = key << 32, (key + 1) << 32
+        for run in self._runs:
+            at = bisect_left(run, start)
+            while at < len(run) and run[at] < end:
+                found.append(run[at] & 0xFFFF_FFFF)
+                at += 1
+        return found + self._fresh.get(key, [])
+
+    def _settle(self) -> None:
+        run = sorted(key << 32 | position for key, positions in self._fresh.items() for position in positions)
+        while self._runs and len(self._runs[-1]) <= len(run) and len(run) < self.RUN_MAX:
+            # The older one first, so that equal keys stay in order; sorting two sorted runs is merging them.
+            run = sorted([*self._runs.pop(), *run])
+        self._runs.append(array("Q", run))
+        self._fresh, self._fresh_count = {}, 0
+
+
+def describe(finding: Finding) -> tuple[str, str]:
+    """One finding in a line of Chinese and one of English."""
+    zh, en = KINDS[finding.kind]
+    code = f" [{finding.code}]" if finding.code else ""
+    return (
+        f"位置 {finding.position}（{finding.type}）{zh}{code}：{finding.message_zh}",
+        f"position {finding.position} ({finding.type}): {en}{code}: {finding.message_en}",
+    )
