@@ -10,7 +10,6 @@ as fewer than no minutes, is found too.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
-from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from domain.account import (
@@ -690,11 +689,13 @@ def _row(command: Command) -> ImportHours:
 def _check_row(row: ImportHours) -> None:
     """What a row must be to be read from a file at all. Raises: NoCommand."""
     flaw = check_id(row.record)
-    for identifier in (row.volunteer, row.household, row.recipient_household, row.confirmed_by):
-        if identifier is not None and flaw is None:
-            flaw = _id_flaw(identifier)
-    for name in (row.community, row.household_community, row.service, *row.grid):
-        flaw = flaw or _name_flaw(name)
+    if flaw is None and not (
+        _fit_ids.issuperset(
+            (row.volunteer, row.household, row.recipient_household or row.household, row.confirmed_by or row.volunteer)
+        )
+        and _fit_names.issuperset((row.community, row.household_community, row.service, *row.grid))
+    ):
+        flaw = _flaw(row)
     if flaw is not None:
         raise NoCommand(f"旧台账的一行不会这样写：{flaw.zh}", f"no row of older books says so: it {flaw.value}")
     if not 0 < row.minutes <= _IMPORTED_MINUTES_MAX:
@@ -706,17 +707,25 @@ def _check_row(row: ImportHours) -> None:
         raise NoCommand(zh, en) from None
 
 
-_KNOWN_NAMES: Final = 16_384
+_FIT_MAX: Final = 32_768
+_fit_ids: Final[set[str]] = set()
+_fit_names: Final[set[str]] = set()
+"""Identifiers and names that were found fit: of people and places there are few, and each comes again and again."""
 
 
-@lru_cache(_KNOWN_NAMES)
-def _id_flaw(identifier: str) -> Flaw | None:
-    return check_id(identifier)
-
-
-@lru_cache(_KNOWN_NAMES)
-def _name_flaw(name: str) -> Flaw | None:
-    return check_name(name)
+def _flaw(row: ImportHours) -> Flaw | None:
+    ids = [
+        name for name in (row.volunteer, row.household, row.recipient_household, row.confirmed_by) if name is not None
+    ]
+    names = (row.community, row.household_community, row.service, *row.grid)
+    for flaw in (*map(check_id, ids), *map(check_name, names)):
+        if flaw is not None:
+            return flaw
+    for fit, new in ((_fit_ids, ids), (_fit_names, names)):
+        if len(fit) >= _FIT_MAX:
+            fit.clear()
+        fit.update(new)
+    return None
 
 
 # ── Requests, visits, sheets and paper ───────────────────────────────────────────────────────────────────────────

@@ -16,6 +16,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from operator import attrgetter
 from typing import Any, Final, get_args
 from zoneinfo import ZoneInfo
 
@@ -24,7 +25,7 @@ from msgspec.structs import replace
 from pydantic import ValidationError
 
 from application.read_back import Asked, Command, NoCommand, read_back
-from domain.decision import Actor, Context, Decided, Fold, Reading, Role, drive
+from domain.decision import Actor, Context, Decided, Decision, Fold, Reading, Role
 from domain.fact import Fact, Recorded
 from domain.facts import CONCEPTS
 from domain.ledger import LedgerOpened
@@ -41,6 +42,9 @@ DECIDED_BEFORE_MAX: Final = timedelta(hours=1)
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 _ROLES: Final = get_args(Role)
+_COMMON: Final = ("actor", "role", "digest", "decided_at", "imported")
+_common: Final = attrgetter(*_COMMON)
+"""What all facts of one command have the same in their envelopes."""
 
 REFUSED, OTHERWISE, OTHER_POLICY, OTHER_TAGS = "refused", "decided-otherwise", "other-policy", "other-tags"
 NO_COMMAND, MIXED, REPEATED = "no-command", "command-mixed", "command-repeated"
@@ -92,7 +96,8 @@ class Redecision:
         self._states = _States(past, states_max)
         self._zone: Any = UTC
         self._synthetic = False
-        self._recorded_at = -(1 << 62)
+        self._latest = self._recorded_at = -(1 << 62)
+        self._decided_from = self._decided_to = EPOCH
         self._group: list[Recorded[Any]] = []
         self._tags: list[Sequence[str]] = []
         self._group_id = ""
@@ -114,28 +119,33 @@ class Redecision:
 
     def _check_place(self, recorded: Recorded[Any]) -> None:
         """Positions are dense, and times don't go back."""
-        if recorded.position != self.position + 1:
+        position, microseconds = recorded.position, recorded.recorded_at_microseconds
+        if position != self.position + 1:
             expected = self.position + 1
             self._find(
                 recorded,
                 GAP,
-                f"应为位置 {expected}，读到 {recorded.position}",
-                f"position {expected} was expected, and {recorded.position} is there",
+                f"应为位置 {expected}，读到 {position}",
+                f"position {expected} was expected, and {position} is there",
             )
-        self.position = recorded.position
-        microseconds, envelope = recorded.recorded_at_microseconds, recorded.envelope
-        if microseconds < self._recorded_at:
-            at, before = _moment(microseconds).isoformat(), _moment(self._recorded_at).isoformat()
-            self._find(recorded, BACK_IN_TIME, f"{at} 早于 {before}", f"{at} is before {before}")
-        self._recorded_at = max(self._recorded_at, microseconds)
-        at_ = _moment(microseconds)
-        if envelope.decided_at > at_ + CLOCKS_DIFFER_MAX:
+        self.position = position
+        if microseconds != self._recorded_at:
+            if microseconds < self._latest:
+                at, before = _moment(microseconds).isoformat(), _moment(self._latest).isoformat()
+                self._find(recorded, BACK_IN_TIME, f"{at} 早于 {before}", f"{at} is before {before}")
+            self._latest = max(self._latest, microseconds)
+            # A batch has one time: what follows from it is worked out once.
+            self._recorded_at = microseconds
+            self._decided_from = _moment(microseconds) - DECIDED_BEFORE_MAX
+            self._decided_to = _moment(microseconds) + CLOCKS_DIFFER_MAX
+        decided_at = recorded.envelope.decided_at
+        if decided_at > self._decided_to:
             kind = BEFORE_DECIDED
-        elif envelope.decided_at < at_ - DECIDED_BEFORE_MAX and not self._synthetic and recorded.position > 1:
+        elif decided_at < self._decided_from and not self._synthetic and position > 1:
             kind = LONG_AFTER
         else:
             return
-        decided, at = envelope.decided_at.isoformat(), at_.isoformat()
+        decided, at = decided_at.isoformat(), _moment(microseconds).isoformat()
         self._find(recorded, kind, f"决定于 {decided}，记录于 {at}", f"decided at {decided}, recorded at {at}")
 
     def _decide_group(self, *, may_go_on: bool = False) -> None:
@@ -143,43 +153,51 @@ class Redecision:
         if not group:
             return
         self.commands += 1
-        self._check_together(group, tags)
-        recorded_facts = tuple(recorded.envelope.fact for recorded in group)
-        findings = len(self.findings), Counter(self.counts) if may_go_on else None
-        self._decide(group, recorded_facts)
-        if findings[1] is not None and len(self.findings) > findings[0]:
-            del self.findings[findings[0] :]
-            self.counts = findings[1]
+        all_tags = self._check_together(group, tags)
+        facts = tuple(recorded.envelope.fact for recorded in group)
+        found = len(self.findings), Counter(self.counts) if may_go_on else None
+        self._decide(group, facts)
+        if found[1] is not None and self.counts != found[1]:
+            del self.findings[found[0] :]
+            self.counts = found[1]
             self.undecided = len(group)
-        for recorded, fact in zip(group, recorded_facts, strict=True):
+        states = self._states
+        for recorded, fact, own in zip(group, facts, all_tags, strict=True):
             if type(fact) is LedgerOpened:
                 self._zone, self._synthetic = ZoneInfo(fact.zone), fact.synthetic
-            self._states.fold(recorded.position, fact, self._group_id)
-        self._states.forget()
+            states.fold(recorded.position, fact, own)
+        states.note_command(self._group_id, group[0].position)
+        states.forget()
         self._group, self._tags = [], []
 
-    def _check_together(self, group: Sequence[Recorded[Any]], tags: Sequence[Sequence[str]]) -> None:
-        """What has to be the same in all facts of a command is, each bears its tags, and the command is a new one."""
+    def _check_together(self, group: Sequence[Recorded[Any]], tags: Sequence[Sequence[str]]) -> list[tuple[str, ...]]:
+        """What has to be the same in all facts of a command is, each bears its tags, and the command is a new one.
+
+        Returns the tags that each fact has of its own."""
         first = group[0].envelope
+        common = _common(first)
+        of_command = "command:" + first.command
+        derived = []
         for recorded, stored in zip(group, tags, strict=True):
             envelope = recorded.envelope
-            derived = envelope.tags()
-            if derived != list(stored):
-                said, right = ", ".join(stored), ", ".join(derived)
+            own = envelope.fact.tags()
+            derived.append(own)
+            if [*own, of_command] != stored:
+                said, right = ", ".join(stored), ", ".join((*own, of_command))
                 self._find(recorded, OTHER_TAGS, f"{said}，应为 {right}", f"{said} instead of {right}")
-            if envelope is not first:
-                for field in ("actor", "role", "digest", "decided_at", "imported"):
-                    one, other = getattr(first, field), getattr(envelope, field)
+            if envelope is not first and _common(envelope) != common:
+                for name, one, other in zip(_COMMON, common, _common(envelope), strict=True):
                     if one != other:
                         self._find(
                             recorded,
                             MIXED,
-                            f"{field}：前面是 {one}，这里是 {other}",
-                            f"{field}: {one} before, {other} here",
+                            f"{name}：前面是 {one}，这里是 {other}",
+                            f"{name}: {one} before, {other} here",
                         )
-        before = self._states.command_before(self._group_id)
+        before = self._states.command_before(first.command)
         if before:
             self._find(group[0], REPEATED, f"先前在位置 {before}", f"it was recorded at position {before} already")
+        return derived
 
     def _decide(self, group: Sequence[Recorded[Any]], facts: tuple[Fact, ...]) -> None:
         envelope = group[0].envelope
@@ -193,7 +211,7 @@ class Redecision:
         try:
             for asked in read_back(command):
                 try:
-                    decided = drive(asked.decide(asked.command, context), self._states.state)
+                    decided = self._states.drive(asked.decide(asked.command, context))
                 except Refusal as refusal:
                     first = first or refusal
                     continue
@@ -225,9 +243,10 @@ class Redecision:
                 self._differ(group, decided)
 
     def _compare_policies(self, group: Sequence[Recorded[Any]], decided: Decided) -> None:
-        for recorded, (version, _) in zip(group, decided.each(), strict=True):
-            if recorded.envelope.policy != version:
-                said = recorded.envelope.policy
+        versions = decided.policies or (decided.policy,) * len(group)
+        for recorded, version in zip(group, versions, strict=True):
+            said = recorded.envelope.policy
+            if said != version:
                 self._find(
                     recorded, OTHER_POLICY, f"记着第 {said} 版，应为第 {version} 版", f"{said} instead of {version}"
                 )
@@ -319,6 +338,9 @@ def _folds_by_type() -> dict[type[Fact], dict[str, tuple[Fold[Any], ...]]]:
     return found
 
 
+_NO_FOLDS: Final[dict[str, tuple[Fold[Any], ...]]] = {}
+
+
 class _States:
     """The states as of the last fact that was folded: those used last, and of all others where their facts are."""
 
@@ -339,11 +361,24 @@ class _States:
             self._young[reading] = state
         return state
 
-    def fold(self, position: int, fact: Fact, command: str) -> None:
+    def drive(self, decision: Decision) -> Decided:
+        """Run a decision to its end on the states as they are. Raises: Refusal."""
+        young = self._young.get
+        try:
+            question = next(decision)
+            while True:
+                answer = [young(reading) for reading in question]
+                if None in answer:
+                    answer = [self.state(reading) for reading in question]
+                question = decision.send(tuple(answer))
+        except StopIteration as stop:
+            decided: Decided = stop.value
+            return decided
+
+    def fold(self, position: int, fact: Fact, tags: tuple[str, ...]) -> None:
         """Carry what is remembered forward over one fact, and note where it is."""
         young, old = self._young, self._old
-        folds = self._folds.get(type(fact), {})
-        tags = fact.tags()
+        folds = self._folds.get(type(fact), _NO_FOLDS)
         for tag in tags:
             for fold in folds.get(tag[: tag.index(":")], ()):
                 key = (fold, tag)
@@ -351,7 +386,10 @@ class _States:
                 if state is None and (state := old.pop(key, None)) is None:
                     continue
                 young[key] = fold.evolve(state, fact)
-        self._places.note(position, (*tags, "command:" + command))
+        self._places.note(position, tags)
+
+    def note_command(self, command: str, position: int) -> None:
+        self._places.note(position, (command,))
 
     def forget(self) -> None:
         """Start a new generation if the young one is full: between commands only."""
@@ -367,7 +405,7 @@ class _States:
 
     def command_before(self, command: str) -> int:
         """The first position at which a command was recorded before; 0: it wasn't."""
-        positions = self._places.of("command:" + command)
+        positions = self._places.of(command)
         if positions:
             for recorded in self._past(positions):
                 if recorded.envelope.command == command:
@@ -383,25 +421,29 @@ class _States:
 
 
 class _Places:
-    """Where each tag occurs, in eight bytes an occurrence: 32 bits of the tag's hash before 32 of the position.
+    """Where each tag (or command) occurs, in eight bytes an occurrence: 32 bits of its hash before 32 of the position.
 
-    What was noted last is in a set of lists; the rest in sorted runs, of which each is as large as all after it. So
-    looking up a tag that never occurred, which is what is asked nearly always, is a few halvings. Another tag may have
+    What was noted last is in a set of lists; the rest in sorted runs, of which each is as large as all after it. Nearly
+    always something is asked for that never occurred, and one look into ``seen`` tells so. Another tag may have
     the same hash: whoever reads by it compares the fact's own tags.
     """
 
     FRESH_MAX: Final = 1 << 16
     RUN_MAX: Final = 1 << 21
+    SEEN: Final = 1 << 24
 
     def __init__(self) -> None:
         self._fresh: dict[int, list[int]] = {}
         self._fresh_count = 0
         self._runs: list[array[int]] = []
+        self._seen = bytearray(self.SEEN)
+        """By some bits of a hash, whether any such was noted."""
 
     def note(self, position: int, tags: Sequence[str]) -> None:
-        fresh = self._fresh
+        fresh, seen = self._fresh, self._seen
         for tag in tags:
             key = hash(tag) & 0xFFFF_FFFF
+            seen[key & 0xFF_FFFF] = 1
             found = fresh.get(key)
             if found is None:
                 fresh[key] = [position]
@@ -415,6 +457,8 @@ class _Places:
         """The positions noted for a tag, or for another of the same hash, in order."""
         key = hash(tag) & 0xFFFF_FFFF
         found: list[int] = []
+        if not self._seen[key & 0xFF_FFFF]:
+            return found
         start, end = key << 32, (key + 1) << 32
         for run in self._runs:
             at = bisect_left(run, start)
@@ -426,7 +470,7 @@ class _Places:
     def _settle(self) -> None:
         run = sorted(key << 32 | position for key, positions in self._fresh.items() for position in positions)
         while self._runs and len(self._runs[-1]) <= len(run) and len(run) < self.RUN_MAX:
-            # The older one first, so that equal keys stay in order; sorting two sorted runs is merging them.
+            # Sorting two sorted runs is merging them.
             run = sorted([*self._runs.pop(), *run])
         self._runs.append(array("Q", run))
         self._fresh, self._fresh_count = {}, 0
