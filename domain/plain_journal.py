@@ -202,10 +202,8 @@ class PlainJournal:
     def _tell_time(self, recorded_at_microseconds: int) -> None:
         # Not by a fraction of seconds, which has too few digits for microseconds.
         instant = (_EPOCH + timedelta(microseconds=recorded_at_microseconds)).astimezone(self._zone)
-        self._recorded_at_microseconds, self._recorded = (
-            recorded_at_microseconds,
-            instant.isoformat(timespec="microseconds"),
-        )
+        self._recorded_at_microseconds = recorded_at_microseconds
+        self._recorded = instant.isoformat(timespec="microseconds")
         # Recorded-at never goes back, but clocks that are put back at midnight give a day twice.
         self._day = max(self._day, instant.date())
 
