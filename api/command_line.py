@@ -23,6 +23,8 @@ from rich.table import Table
 
 from api import board_command, community_command, log_command, problems
 from api.app import create_app
+from api.audit_command import audit_app
+from api.bundle import counted
 from api.certificate_command import add_recognition_to, certificate_app
 from api.due import run_due
 from api.notice_command import notice_app
@@ -47,9 +49,10 @@ from api.wiring import (
     spare_the_collector,
     timebank,
 )
+from application.bundle import BadBytes, BundleDirectoryInUse, NoSuchPeriod, NothingRecorded
 from application.hours_file import HoursFileError
 from application.hours_import import HoursImport, ImportReport, SyntheticFile, import_in_turn
-from application.replay import CELLS, Counted, Difference, GapInJournal, differences, replay
+from application.replay import Counted, Difference, GapInJournal, differences, replay
 from application.sample import write_sample
 from application.sample_scenes import CANTEEN, STORIES, TO_COLLECT
 from application.scenes import Played, SceneInRealLedger, redemption_code
@@ -88,7 +91,6 @@ from infrastructure.signing import (
 from infrastructure.tokens import IssuedToken, issue_token, revoke_tokens
 from infrastructure.vault import remember
 from projections.account import balance, balances, balances_at
-from projections.figures import figures as count_figures
 
 DEMO_NAME: Final = "青秀区时间银行（合成示例 synthetic sample）"
 BASES: Final[tuple[Basis, ...]] = ("recorded", "service")
@@ -120,11 +122,14 @@ app.add_typer(certificate_app, name="certificate")
 app.add_typer(request_app, name="request")
 app.add_typer(statement_app, name="statement")
 app.add_typer(notice_app, name="notices")
+app.add_typer(audit_app, name="audit")
 app.command("proof")(log_command.proof)
 app.command("verify")(log_command.verify)
 
 EXPECTED: Final = (
+    BadBytes,
     BadSetting,
+    BundleDirectoryInUse,
     Conflict,
     DatabaseUnavailable,
     GapInJournal,
@@ -136,7 +141,9 @@ EXPECTED: Final = (
     NoReceipt,
     OutboxNotBegun,
     NoSampleHistory,
+    NoSuchPeriod,
     NoteNotGenuine,
+    NothingRecorded,
     ProjectionsAreNewer,
     ProjectionsDamaged,
     RebuildRunning,
@@ -674,8 +681,8 @@ def replay_(
         found = [] if checkpoint <= head else [Difference("checkpoint", head, checkpoint)]
         if counted_again.position != position:
             found.append(Difference("position", counted_again.position, position))
-        for counted in projected:
-            found += [each for each in differences(replayed, counted) if each not in found]
+        for one in projected:
+            found += [each for each in differences(replayed, one) if each not in found]
         found += rows
     total_minutes = counted_again.total_minutes
     content = {
@@ -730,7 +737,7 @@ def _instant(text: str, bank: Timebank) -> datetime:
 def _projected(bank: Timebank, position: int) -> Counted:
     """What the projections say of a past position, in one snapshot."""
     with bank.reading() as connection, one_moment(connection) as (cursor, _):
-        return _counted(cursor, balances_at(cursor, position), "recorded", position)
+        return counted(cursor, balances_at(cursor, position), "recorded", position)
 
 
 def _projected_at_head(projector: Projector, total: int) -> tuple[int, list[Difference], list[Counted]]:
@@ -738,17 +745,8 @@ def _projected_at_head(projector: Projector, total: int) -> tuple[int, list[Diff
     with _progress("逐行核对 Comparing every row", total) as told, projector.compared(told) as compared:
         cursor, checkpoint = compared.cursor, compared.checkpoint
         held = balances(cursor)
-        projected = [_counted(cursor, held, basis, checkpoint) for basis in BASES]
+        projected = [counted(cursor, held, basis, checkpoint) for basis in BASES]
         return checkpoint, [Difference(*each) for each in compared.differences], projected
-
-
-def _counted(cursor: psycopg.Cursor[Any], held: dict[str, int], basis: Basis, position: int) -> Counted:
-    asked: dict[str, Any] = {"basis": basis, "position": position}
-    return Counted(
-        held,
-        count_figures(cursor, **asked)[""],
-        {name: count_figures(cursor, **asked, by=by, level=level) for name, (by, level) in CELLS.items()},
-    )
 
 
 # ── Running an installation ──────────────────────────────────────────────────────────────────────────────────────

@@ -118,6 +118,13 @@ class PostgresFactStore:
         except PersistenceError as error:
             raise StoreUnavailable(str(error)) from error
 
+    def scan_stored(self, after: int = 0, to: int | None = None, batch: int = 2_000) -> Iterator[list[StoredFact]]:
+        """All facts after a position as they are stored, in order, in batches. Raises: StoreUnavailable."""
+        try:
+            yield from self.journal.scan(after, to, batch=batch)
+        except PersistenceError as error:
+            raise StoreUnavailable(str(error)) from error
+
     def position_at(self, time: datetime) -> int:
         """The last position recorded at or before the time, which must name its zone. Raises: StoreUnavailable."""
         try:

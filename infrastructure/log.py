@@ -9,12 +9,13 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from datetime import date
 from typing import Any, Final
 
 import psycopg
 from psycopg import AsyncConnection, Connection, sql
 
-from domain.checkpoint import Checkpoint, Receipt
+from domain.checkpoint import Checkpoint, Receipt, joined, signatures, signer
 from domain.leaf import bundle, encoder
 from domain.merkle import (
     HASH_BYTES,
@@ -282,7 +283,7 @@ def _reader(rows: Iterable[tuple[int, int, bytes]], partial: Sequence[bytes]) ->
 
 def _unsigned(note: str) -> Checkpoint:
     """What a note of our own says; its signature is another's to check."""
-    return Checkpoint.parse(note.rpartition("\n\n")[0] + "\n")
+    return Checkpoint.of_note(note)
 
 
 async def newest_checkpoint(connection: AsyncConnection[Any], ledger: str) -> str | None:
@@ -294,6 +295,43 @@ async def newest_checkpoint(connection: AsyncConnection[Any], ledger: str) -> st
     return None if row is None else str(row[0])
 
 
+async def checkpoint_holding(connection: AsyncConnection[Any], ledger: str, position: int) -> str | None:
+    """The first checkpoint that holds a position; None where none was signed yet."""
+    cursor = await connection.execute(
+        "SELECT note FROM log_checkpoints WHERE ledger = %s AND size >= %s ORDER BY size, number LIMIT 1",
+        (ledger, position),
+    )
+    row = await cursor.fetchone()
+    return None if row is None else str(row[0])
+
+
+async def older_checkpoints(connection: AsyncConnection[Any], ledger: str, size: int, zone: str) -> dict[int, str]:
+    """Checkpoints of fewer facts, by how many: of each day the last one that each key has signed. Raises: LogDamaged.
+
+    A busy ledger signs thousands a day. To whoever kept another one a tree proves by itself that it grew from that.
+    """
+    last: dict[tuple[date, tuple[str, bytes]], tuple[int, str]] = {}
+    notes: dict[int, list[str]] = {}
+    try:
+        async with connection.transaction(), connection.cursor("older_checkpoints") as cursor:
+            await cursor.execute(
+                "SELECT size, note, (signed_at AT TIME ZONE %s)::date FROM log_checkpoints"
+                " WHERE ledger = %s AND size < %s ORDER BY number",
+                (zone, ledger, size),
+            )
+            async for signed_size, note, signed_on in cursor:
+                for line in signatures(note):
+                    last[signed_on, signer(line)] = signed_size, note
+        for signed_size, note in last.values():
+            notes.setdefault(signed_size, []).append(note)
+        return {signed_size: joined(notes[signed_size]) for signed_size in sorted(notes)}
+    except ValueError:
+        raise LogDamaged(
+            "某个检查点不是签名的文本，或同样条数签过两个根",
+            "a checkpoint is no note, or two roots were signed for one size",
+        ) from None
+
+
 async def _head(connection: AsyncConnection[Any], ledger: str) -> tuple[int, list[bytes]]:
     cursor = await connection.execute("SELECT size, partial FROM log_heads WHERE ledger = %s", (ledger,))
     return await cursor.fetchone() or (0, [])
@@ -301,12 +339,18 @@ async def _head(connection: AsyncConnection[Any], ledger: str) -> tuple[int, lis
 
 async def tile_hashes(connection: AsyncConnection[Any], ledger: str, tile: Tile) -> bytes | None:
     """The hashes of a tile, full or partial; None where the log hasn't so many."""
-    # The head before the tile: what is partial in one and full in the other is then found in one of them at least.
+    (hashes,) = await tiles_hashes(connection, ledger, [tile])
+    return hashes
+
+
+async def tiles_hashes(connection: AsyncConnection[Any], ledger: str, tiles: Sequence[Tile]) -> list[bytes | None]:
+    """As `tile_hashes`, of many tiles at once."""
+    # The head before the tiles: what is partial in one and full in the other is then found in one of them at least.
     size, partial = await _head(connection, ledger)
-    if tile.width > tile_width(size, tile.level, tile.number):
-        return None
-    cursor = await connection.execute(_SELECT_TILES, _tile_parameters(ledger, [tile]))
-    return _reader(await cursor.fetchall(), partial)(tile)[: tile.width * HASH_BYTES]
+    there = [tile for tile in tiles if tile.width <= tile_width(size, tile.level, tile.number)]
+    cursor = await connection.execute(_SELECT_TILES, _tile_parameters(ledger, there))
+    read = _reader(await cursor.fetchall(), partial)
+    return [read(tile)[: tile.width * HASH_BYTES] if tile in there else None for tile in tiles]
 
 
 async def _leaves(connection: AsyncConnection[Any], ledger: str, after: int, to: int) -> list[bytes]:
