@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from api import bundle
+from api import bundle, verification
 from api.terminal import Json, answer, progress
 from api.wiring import timebank
 from domain.ledger import SYNTHETIC_NOTICE
@@ -57,3 +57,27 @@ def export(
         "synthetic": manifest.synthetic,
     }
     answer(content, as_json, show)
+
+
+@audit_app.command("verify")
+def verify(
+    directory: Annotated[Path, typer.Argument(help="审计包。 The bundle.", file_okay=False, exists=True)],
+    key: Annotated[
+        list[str] | None,
+        typer.Option(help="您信任的公钥，可重复；不给则用包里的。 A key that you trust; else the bundle's own."),
+    ] = None,
+    witness: Annotated[
+        list[str] | None,
+        typer.Option(help="须有其副签的见证人的公钥，可重复。 A witness that must have cosigned, by its key."),
+    ] = None,
+    rules: Annotated[
+        bool, typer.Option("--rules/--without-rules", help="逐条按当时的规则重新决定。 Decide every fact again.")
+    ] = True,
+    as_json: Json = False,
+) -> None:
+    """离线验证审计包：签名、散列、规则、余额、数字和纯文本流水；不需要数据库和网络。有任何不符则以非零状态结束。
+
+    Verify a bundle: signatures, hashes, every rule, balances, figures and the plain-text journals, without a database
+    or a network. It names the first thing wrong, and every kind of it; the exit status is then 1.
+    """
+    verification.verify(directory, key or (), witness or (), rules=rules, as_json=as_json)

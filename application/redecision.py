@@ -15,26 +15,50 @@ from array import array
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, datetime, timedelta
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
 from operator import attrgetter
 from typing import Any, Final, get_args
 from zoneinfo import ZoneInfo
 
 import msgspec
-from msgspec.structs import replace
+from msgspec import structs
 from pydantic import ValidationError
 
+from application.finding import (
+    BACK_IN_TIME,
+    BEFORE_DECIDED,
+    COUNTED_OTHERWISE,
+    GAP,
+    KINDS,
+    LONG_AFTER,
+    MIXED,
+    NO_COMMAND,
+    OTHER_POLICY,
+    OTHER_TAGS,
+    OTHERWISE,
+    REFUSED,
+    REPEATED,
+    UNDECIDABLE,
+    Finding,
+    Findings,
+)
 from application.read_back import Asked, Command, NoCommand, read_back
+from domain.account import HoursConfirmed, HoursReversed
+from domain.certificate import CertificateIssued, CountedService, ServiceTotal, count_service
 from domain.decision import Actor, Context, Decided, Decision, Fold, Reading, Role
 from domain.fact import Fact, Recorded
 from domain.facts import CONCEPTS
+from domain.hours import HoursLogged, ServiceRecord, VolunteerDay
 from domain.ledger import LedgerOpened
+from domain.recognition import StarAwarded, StarWithdrawn
 from domain.refusal import Refusal
 
+POSITION_MAX: Final = 0xFFFF_FFFF
+"""Beyond it nothing could be found again (`_Places`)."""
 STATES_MAX: Final = 60_000
 """States kept in each of two generations."""
-FINDINGS_MAX: Final = 1_000
-"""Findings that are kept; what is found beyond them is counted."""
 CLOCKS_DIFFER_MAX: Final = timedelta(minutes=5)
 """By how much the clock of who decides may be ahead of the journal's, which is the database's."""
 DECIDED_BEFORE_MAX: Final = timedelta(hours=1)
@@ -45,38 +69,6 @@ _ROLES: Final = get_args(Role)
 _COMMON: Final = ("actor", "role", "digest", "decided_at", "imported")
 _common: Final = attrgetter(*_COMMON)
 """What all facts of one command have the same in their envelopes."""
-
-REFUSED, OTHERWISE, OTHER_POLICY, OTHER_TAGS = "refused", "decided-otherwise", "other-policy", "other-tags"
-NO_COMMAND, MIXED, REPEATED = "no-command", "command-mixed", "command-repeated"
-BACK_IN_TIME, BEFORE_DECIDED, LONG_AFTER = "recorded-back", "recorded-before-decided", "recorded-long-after"
-GAP, UNDECIDABLE = "gap", "undecidable"
-KINDS: Final[dict[str, tuple[str, str]]] = {
-    REFUSED: ("规则当时会拒绝", "the rules would have refused it"),
-    OTHERWISE: ("按规则应得出不同的事实", "the rules come to other facts"),
-    OTHER_POLICY: ("规则版本不符", "it names another version of the policy"),
-    OTHER_TAGS: ("标签不是由事实得出的", "its tags don't derive from it"),
-    NO_COMMAND: ("没有命令会得出这样的事实", "no command comes to such facts"),
-    MIXED: ("同一命令的各条事实记着不同的人、时间或内容", "facts of one command differ in who, when or what was asked"),
-    REPEATED: ("同一命令再次登记", "the command was recorded before"),
-    BACK_IN_TIME: ("记录时间早于前一条", "it was recorded before the fact before it"),
-    BEFORE_DECIDED: ("记录时间早于决定时间", "it was recorded before it was decided"),
-    LONG_AFTER: ("决定很久之后才记录", "it was recorded long after it was decided"),
-    GAP: ("位置不连续", "positions are not in a row"),
-    UNDECIDABLE: ("无法重新决定", "it can't be decided again"),
-}
-"""What can be found, in words."""
-
-
-class Finding(msgspec.Struct, frozen=True):
-    """One thing that is wrong: where, in what, and how. ``code`` is the refusal's, where there is one."""
-
-    position: int
-    type: str
-    command: str
-    kind: str
-    code: str
-    message_zh: str
-    message_en: str
 
 
 class Redecision:
@@ -90,26 +82,33 @@ class Redecision:
         self.commands = 0
         self.undecided = 0
         """Facts at the end that may be but a part of what their command recorded."""
-        self.findings: list[Finding] = []
-        self.counts: Counter[tuple[str, str]] = Counter()
-        """All that was found, by kind and the refusal's code."""
+        self.findings = Findings()
         self._states = _States(past, states_max)
         self._zone: Any = UTC
         self._synthetic = False
         self._latest = self._recorded_at = -(1 << 62)
         self._decided_from = self._decided_to = EPOCH
+        self._first_day, self._last_day = date.max, date.min
         self._group: list[Recorded[Any]] = []
         self._tags: list[Sequence[str]] = []
         self._group_id = ""
 
     def fold(self, facts: Iterable[tuple[Recorded[Any], Sequence[str]]]) -> None:
         for recorded, tags in facts:
-            if recorded.envelope.command != self._group_id:
-                self._decide_group()
-                self._group_id = recorded.envelope.command
-            self._check_place(recorded)
-            self._group.append(recorded)
-            self._tags.append(tags)
+            self.take(recorded, tags)
+
+    def take(self, recorded: Recorded[Any], tags: Sequence[str]) -> None:
+        """The next fact."""
+        if recorded.envelope.command != self._group_id:
+            self._decide_group()
+            self._group_id = recorded.envelope.command
+        self._check_place(recorded)
+        self._group.append(recorded)
+        self._tags.append(tags)
+
+    def pass_over(self, position: int) -> None:
+        """The next fact can't be read, which others have found."""
+        self.position = position
 
     def close(self, *, may_go_on: bool = False) -> None:
         """Decide the last command, whose facts may go on beyond where the reading ended."""
@@ -139,6 +138,9 @@ class Redecision:
             self._decided_from = _moment(microseconds) - DECIDED_BEFORE_MAX
             self._decided_to = _moment(microseconds) + CLOCKS_DIFFER_MAX
         decided_at = recorded.envelope.decided_at
+        if decided_at.tzinfo is None:
+            self._find(recorded, UNDECIDABLE, "决定时间没有时区", "the time of its decision names no zone")
+            return
         if decided_at > self._decided_to:
             kind = BEFORE_DECIDED
         elif decided_at < self._decided_from and not self._synthetic and position > 1:
@@ -155,16 +157,24 @@ class Redecision:
         self.commands += 1
         all_tags = self._check_together(group, tags)
         facts = tuple(recorded.envelope.fact for recorded in group)
-        found = len(self.findings), Counter(self.counts) if may_go_on else None
-        self._decide(group, facts)
-        if found[1] is not None and self.counts != found[1]:
-            del self.findings[found[0] :]
-            self.counts = found[1]
-            self.undecided = len(group)
+        if may_go_on:
+            before = [*self.findings.found], Counter(self.findings.counts)
+            self._decide(group, facts)
+            if self.findings.counts != before[1]:
+                self.findings.restore(*before)
+                self.undecided = len(group)
+        else:
+            self._decide(group, facts)
         states = self._states
         for recorded, fact, own in zip(group, facts, all_tags, strict=True):
-            if type(fact) is LedgerOpened:
-                self._zone, self._synthetic = ZoneInfo(fact.zone), fact.synthetic
+            match fact:
+                case HoursLogged():
+                    day = fact.started_at.date()
+                    self._first_day, self._last_day = min(self._first_day, day), max(self._last_day, day)
+                case CertificateIssued() | StarAwarded() | StarWithdrawn():
+                    self._count_again(recorded, fact)
+                case LedgerOpened():
+                    self._open(fact)
             states.fold(recorded.position, fact, own)
         states.note_command(self._group_id, group[0].position)
         states.forget()
@@ -275,6 +285,49 @@ class Redecision:
         missing = decided.facts[len(group)].type
         self._find(group[-1], OTHERWISE, f"之后缺少 {missing}", f"{missing} was to follow it")
 
+    def _open(self, opened: LedgerOpened) -> None:
+        # A zone that there isn't was found when the ledger's opening was decided again.
+        with suppress(KeyError, ValueError, OSError):
+            self._zone = ZoneInfo(opened.zone)
+        self._synthetic = opened.synthetic
+
+    def _count_again(self, recorded: Recorded[Any], fact: CertificateIssued | StarAwarded | StarWithdrawn) -> None:
+        """What a certificate or a star says was counted in the projection: the journal, up to the position that it
+        names, must come to the same."""
+        if fact.counted_position >= recorded.position:
+            at = fact.counted_position
+            self._find(
+                recorded, COUNTED_OTHERWISE, f"数到了自身之后的位置 {at}", f"it was counted up to {at}, which is later"
+            )
+            return
+        if isinstance(fact, CertificateIssued):
+            counted = self._served(fact.volunteer, fact.counted_position, fact.since, fact.until)
+            said = CountedService(fact.counted_position, fact.services, fact.records_sha256)
+        else:
+            counted = self._served(fact.volunteer, fact.counted_position, self._first_day, self._last_day)
+            said = replace(counted, services=(ServiceTotal("", fact.service_minutes, counted.records),))
+        if said.minutes != counted.minutes:
+            one, other = said.minutes, counted.minutes
+            self._find(recorded, COUNTED_OTHERWISE, f"{one} 分钟，应为 {other}", f"{one} minutes instead of {other}")
+        elif isinstance(fact, CertificateIssued) and said != counted:
+            self._find(recorded, COUNTED_OTHERWISE, "服务记录不是所证明的那些", "the records aren't those that count")
+
+    def _served(self, volunteer: str, position: int, since: date, until: date) -> CountedService:
+        """A volunteer's confirmed and unreversed service on the days of a period, up to a position."""
+        first, last = max(since, self._first_day), min(until, self._last_day)
+        found = []
+        for day in range(max(0, (last - first).days + 1)):
+            on = first + timedelta(day)
+            for recorded in self._states.facts_of(VolunteerDay.of(volunteer, on).tag):
+                logged = recorded.envelope.fact
+                if recorded.position > position or logged.started_at.date() != on:
+                    continue
+                of_record = self._states.facts_of(ServiceRecord.of(logged.record).tag)
+                kinds = {type(one.envelope.fact) for one in of_record if one.position <= position}
+                if HoursConfirmed in kinds and HoursReversed not in kinds:
+                    found.append((logged.record, logged.service, logged.service_minutes))
+        return count_service(position, found)
+
     def _when(self, record: str, kinds: tuple[type[Fact], ...]) -> datetime:
         """When the last fact of these types was recorded of a record. In a synthetic ledger scenes are decided by a
         clock of their own, and are told the time by it."""
@@ -285,10 +338,9 @@ class Redecision:
         return EPOCH
 
     def _find(self, recorded: Recorded[Any], kind: str, zh: str, en: str, code: str = "") -> None:
-        self.counts[kind, code] += 1
-        if len(self.findings) < FINDINGS_MAX:
-            envelope = recorded.envelope
-            self.findings.append(Finding(recorded.position, envelope.fact.type, envelope.command, kind, code, zh, en))
+        envelope = recorded.envelope
+        where = {"position": recorded.position, "type": envelope.fact.type, "command": envelope.command}
+        self.findings.add(Finding(kind, zh, en, code=code, **where))
 
 
 def _moment(microseconds: int) -> datetime:
@@ -305,7 +357,7 @@ def _with_unknown(decided: Decided, facts: tuple[Fact, ...], names: tuple[str, .
     for number, fact in enumerate(decided.facts):
         if number < len(facts) and type(facts[number]) is type(fact):
             recorded = facts[number]
-            fact = replace(fact, **{name: getattr(recorded, name) for name in names if hasattr(recorded, name)})
+            fact = structs.replace(fact, **{name: getattr(recorded, name) for name in names if hasattr(recorded, name)})
         known.append(fact)
     return decided._replace(facts=tuple(known))
 
@@ -474,13 +526,3 @@ class _Places:
             run = sorted([*self._runs.pop(), *run])
         self._runs.append(array("Q", run))
         self._fresh, self._fresh_count = {}, 0
-
-
-def describe(finding: Finding) -> tuple[str, str]:
-    """One finding in a line of Chinese and one of English."""
-    zh, en = KINDS[finding.kind]
-    code = f" [{finding.code}]" if finding.code else ""
-    return (
-        f"位置 {finding.position}（{finding.type}）{zh}{code}：{finding.message_zh}",
-        f"position {finding.position} ({finding.type}): {en}{code}: {finding.message_en}",
-    )
