@@ -19,7 +19,7 @@ TILE, ENTRIES, LOG_HEAD = "tile-changed", "entries-changed", "log-head-changed"
 NO_CHECKPOINT, UNSIGNED, OTHER_ROOT = "no-checkpoint", "signature", "other-root"
 COSIGNATURE, KEYS = "cosignature", "key"
 BALANCES, FIGURES, POLICIES, NOT_CONSERVED = "balance", "figure", "policy", "not-conserved"
-PLAIN, PROJECTION = "plain-journal", "projection"
+PLAIN, PROJECTION, TAGS_INDEX = "plain-journal", "projection", "tags-index"
 BUNDLE, FILE_CHANGED, FILE_MISSING, FILE_UNLISTED = "bundle", "file-changed", "file-missing", "file-unlisted"
 
 KINDS: Final[dict[str, tuple[str, str]]] = {
@@ -57,6 +57,7 @@ KINDS: Final[dict[str, tuple[str, str]]] = {
     POLICIES: ("规则与事实不符", "rules aren't those of the facts"),
     PLAIN: ("纯文本流水与事实不符", "a plain-text journal isn't that of the facts"),
     PROJECTION: ("汇总表的行与事实不符", "a projection's row isn't what the facts come to"),
+    TAGS_INDEX: ("查找事实的索引与事实不符", "the index that facts are found by isn't theirs"),
     FILE_MISSING: ("缺少清单里的文件", "a file of the manifest is missing"),
     FILE_CHANGED: ("文件与清单不符", "a file isn't the one of the manifest"),
     FILE_UNLISTED: ("有清单之外的文件", "a file isn't in the manifest"),

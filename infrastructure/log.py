@@ -20,6 +20,7 @@ from domain.leaf import bundle, encoder
 from domain.merkle import (
     HASH_BYTES,
     TILE_HASHES,
+    TILE_HEIGHT,
     Frontier,
     Range,
     Tile,
@@ -284,6 +285,46 @@ def _reader(rows: Iterable[tuple[int, int, bytes]], partial: Sequence[bytes]) ->
 def _unsigned(note: str) -> Checkpoint:
     """What a note of our own says; its signature is another's to check."""
     return Checkpoint.of_note(note)
+
+
+class SealedLog:
+    """One ledger's log as it is stored, for whoever computes it again: over a connection of its own, as of one moment.
+
+    ``checkpoints`` are all that were ever signed, in order, each with its size as it is stored beside the note.
+    """
+
+    def __init__(self, connection: Connection[Any], ledger: str) -> None:
+        self._connection = connection
+        self._ledger = ledger
+        rows = connection.execute("SELECT size, partial FROM log_heads WHERE ledger = %s", (ledger,)).fetchall()
+        self.size: int = rows[0][0] if rows else 0
+        self._partial: list[bytes] = rows[0][1] if rows else []
+        self.checkpoints: list[tuple[int, str]] = connection.execute(
+            "SELECT size, note FROM log_checkpoints WHERE ledger = %s ORDER BY number", (ledger,)
+        ).fetchall()
+
+    def tile(self, tile: Tile) -> bytes | None:
+        """The first hashes of a tile, as many as it is wide; None where they aren't there."""
+        rows = self._connection.execute(_SELECT_TILES, _tile_parameters(self._ledger, [tile]), prepare=True).fetchall()
+        of_head = tile.number == self.size >> TILE_HEIGHT * (tile.level + 1) and tile.level < len(self._partial)
+        hashes: bytes = rows[0][2] if rows else self._partial[tile.level] if of_head else b""
+        return hashes[: tile.width * HASH_BYTES] if len(hashes) >= tile.width * HASH_BYTES else None
+
+    def head_is_of_its_size(self) -> bool:
+        """Whether the last tiles are those that a tree of that size has."""
+        try:
+            Frontier(self.size, self._partial)
+        except ValueError:
+            return False
+        return True
+
+    def stray_tiles(self) -> int:
+        """How many tiles are stored beyond those that a tree of that size has."""
+        ((count,),) = self._connection.execute(
+            "SELECT count(*) FROM log_tiles WHERE ledger = %s AND number >= (%s::bigint >> (8 * (level + 1)))",
+            (self._ledger, self.size),
+        ).fetchall()
+        return int(count)
 
 
 async def newest_checkpoint(connection: AsyncConnection[Any], ledger: str) -> str | None:

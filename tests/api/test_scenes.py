@@ -79,7 +79,7 @@ def test_every_fact_of_the_sample_district_is_decided_again_without_a_finding(ba
     for batch in bank.store.journal.scan():
         redecision.fold((recorded_of(stored), stored.tags) for stored in batch)
     redecision.close()
-    assert redecision.findings == []
+    assert redecision.findings.found == []
     assert (redecision.position, redecision.undecided) == (bank.store.head(), 0)
 
 

@@ -1,6 +1,6 @@
 """Every fact is decided again, whatever command it came from; and what the rules wouldn't have made is found."""
 
-from collections import Counter
+import dataclasses
 from datetime import timedelta
 from itertools import pairwise
 from typing import Any
@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from application.read_back import FOLLOWING, LEADING
-from application.redecision import (
+from application.finding import (
     BACK_IN_TIME,
     BEFORE_DECIDED,
-    CLOCKS_DIFFER_MAX,
+    COUNTED_OTHERWISE,
     GAP,
+    KEPT_MAX,
     KINDS,
     LONG_AFTER,
     MIXED,
@@ -25,8 +25,10 @@ from application.redecision import (
     REPEATED,
     UNDECIDABLE,
     Finding,
-    describe,
+    Findings,
 )
+from application.read_back import FOLLOWING, LEADING
+from application.redecision import CLOCKS_DIFFER_MAX
 from application.write_loop import Accepted, Ticket, Writer
 from domain.account import (
     FundPool,
@@ -39,6 +41,7 @@ from domain.account import (
     fund_pool,
     grant_minutes,
 )
+from domain.certificate import CertificateIssued
 from domain.community import RegisterCommunity, RegisterGrid, register_community, register_grid
 from domain.decision import Actor
 from domain.fact import Envelope
@@ -55,6 +58,7 @@ from domain.household import (
 )
 from domain.ledger import OpenLedger, open_ledger
 from domain.policy import AdoptPolicy, Policy, PolicyAdopted, adopt
+from domain.recognition import StarAwarded
 from tests.controls import COMMAND_EXAMPLES, GRID, NOW, XINZHU, ZONE, at
 from tests.domain.test_time_bank import TimeBank, live_through_everything
 from tests.in_memory import InMemoryFactStore
@@ -64,7 +68,7 @@ ADMIN, CLERK = Actor("D1", "admin"), Actor("S1", "staff")
 
 
 def found(facts: Facts, **how: Any) -> list[tuple[int, str, str]]:
-    return [(one.position, one.kind, one.code) for one in redecided(facts, **how).findings]
+    return [(one.position, one.kind, one.code) for one in redecided(facts, **how).findings.found]
 
 
 class Day:
@@ -146,14 +150,14 @@ def test_a_life_in_which_every_command_is_accepted_is_decided_again_without_a_fi
         decided_by |= {name for name, answer in ledger.told if answer == "Accepted"}
         for states_max in (1, 100_000):
             redecision = redecided(facts, states_max=states_max)
-            assert redecision.findings == []
+            assert redecision.findings.found == []
             assert redecision.position == len(facts)
     assert {decide.__name__ for decide in COMMAND_EXAMPLES} == decided_by
 
 
 def test_an_ordinary_day_is_decided_again(day: Facts) -> None:
     redecision = redecided(day)
-    assert (redecision.findings, redecision.counts, redecision.undecided) == ([], Counter(), 0)
+    assert (redecision.findings.found, redecision.findings.total, redecision.undecided) == ([], 0, 0)
     assert (redecision.position, redecision.commands) == (len(day), len(day))
 
 
@@ -164,20 +168,19 @@ def test_what_the_rules_refuse_is_found_with_the_refusal(day: Facts) -> None:
     position = where(day, HoursConfirmed)
     own = with_envelope(day, position, actor="V1", fact=replace(day[position - 1][0].envelope.fact, confirmed_by="V1"))
     redecision = redecided(own)
-    assert redecision.findings == [
-        Finding(
-            position,
-            "hours-confirmed.v1",
-            day[position - 1][0].envelope.command,
-            REFUSED,
-            "confirmed-by-logger",
-            "“V1”登记或提供了服务记录“R1”，不能由本人确认。",
-            "“V1” logged or gave the service of record “R1”; somebody else must confirm it.",
-        )
-    ]
-    assert redecision.counts == {(REFUSED, "confirmed-by-logger"): 1}
-    zh, en = describe(redecision.findings[0])
-    assert zh.startswith(f"位置 {position}（hours-confirmed.v1）规则当时会拒绝 [confirmed-by-logger]：“V1”")
+    (finding,) = redecision.findings.found
+    assert finding == Finding(
+        REFUSED,
+        "“V1”登记或提供了服务记录“R1”，不能由本人确认。",
+        "“V1” logged or gave the service of record “R1”; somebody else must confirm it.",
+        position=position,
+        type="hours-confirmed.v1",
+        command=day[position - 1][0].envelope.command,
+        code="confirmed-by-logger",
+    )
+    assert redecision.findings.counts == {(REFUSED, "confirmed-by-logger"): 1}
+    zh, en = finding.told_zh, finding.told_en
+    assert zh.startswith(f"位置 {position} (hours-confirmed.v1): 规则当时会拒绝 [confirmed-by-logger]：“V1”")
     assert en.startswith(f"position {position} (hours-confirmed.v1): the rules would have refused it [confirmed-by")
 
 
@@ -229,7 +232,7 @@ def test_a_policy_that_no_command_could_set_is_found(day: Facts) -> None:
 
 def test_other_tags_are_found(day: Facts) -> None:
     recorded, tags = day[4]
-    (finding,) = redecided([*day[:4], (recorded, tags[1:]), *day[5:]]).findings
+    (finding,) = redecided([*day[:4], (recorded, tags[1:]), *day[5:]]).findings.found
     assert (finding.position, finding.kind) == (5, OTHER_TAGS)
     assert tags[0] in finding.message_en
 
@@ -280,7 +283,7 @@ def test_what_is_decided_long_before_it_is_recorded_is_found_in_real_ledgers_alo
         recorded, tags = facts[-1]
         later = recorded.recorded_at_microseconds + 7_200_000_000
         facts[-1] = (replace(recorded, recorded_at_microseconds=later), tags)
-        assert [one.kind for one in redecided(facts).findings] == kinds
+        assert [one.kind for one in redecided(facts).findings.found] == kinds
 
 
 def test_facts_that_no_command_leaves_alone_are_found(day: Facts) -> None:
@@ -311,7 +314,7 @@ def test_the_last_command_may_go_on_beyond_where_the_reading_ended() -> None:
     facts = journal(bank.here.store)
     for cut in range(1, len(facts)):
         redecision = redecided(facts[:cut], states_max=100_000, may_go_on=True)
-        assert redecision.findings == []
+        assert redecision.findings.found == []
         whole = facts[cut - 1][0].envelope.command != facts[cut][0].envelope.command
         assert redecision.undecided == 0 if whole else redecision.undecided >= 0
 
@@ -329,7 +332,34 @@ def test_every_kind_is_told_in_both_languages() -> None:
     assert all(zh and en and zh != en for zh, en in KINDS.values())
 
 
-def test_findings_beyond_what_is_kept_are_counted(day: Facts, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("application.redecision.FINDINGS_MAX", 2)
-    redecision = redecided([(recorded, []) for recorded, _ in day])
-    assert (len(redecision.findings), redecision.counts) == (2, {(OTHER_TAGS, ""): len(day)})
+def test_findings_beyond_what_is_kept_are_counted_also_where_parts_are_joined() -> None:
+    one, other = Findings(), Findings()
+    for findings, count in ((one, KEPT_MAX - 1), (other, KEPT_MAX + 5)):
+        for position in range(count):
+            findings.add(Finding(GAP, "缺", "gap", position=position))
+    other.add(Finding(REFUSED, "拒", "no", code="some-rule"))
+    one.extend(other)
+    assert one.counts == {(GAP, ""): 2 * KEPT_MAX + 4, (REFUSED, "some-rule"): 1}
+    assert [each.kind for each in one.found] == [*[GAP] * KEPT_MAX, REFUSED]
+    assert one.total == 2 * KEPT_MAX + 5
+
+
+def test_what_was_counted_for_certificates_and_stars_is_counted_again() -> None:
+    bank = TimeBank()
+    live_through_everything(bank)
+    facts = journal(bank.here.store)
+    position = where(facts, CertificateIssued)
+    issued = facts[position - 1][0].envelope.fact
+    (first, *rest) = issued.services
+    more = (dataclasses.replace(first, minutes=first.minutes + 60), *rest)
+    for changes in (
+        {"services": more, "service_minutes": issued.service_minutes + 60},
+        {"records_sha256": "0" * 64},
+        {"counted_position": len(facts)},
+        {"counted_position": 1},
+        {"until": issued.since},
+    ):
+        assert (position, COUNTED_OTHERWISE, "") in found(with_fact(facts, position, **changes)), changes
+    star = where(facts, StarAwarded)
+    minutes = facts[star - 1][0].envelope.fact.service_minutes
+    assert (star, COUNTED_OTHERWISE, "") in found(with_fact(facts, star, service_minutes=minutes + 60))

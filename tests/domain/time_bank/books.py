@@ -309,4 +309,4 @@ class Ledger(Model):
                 assert state == self.state(reading)
         for reading, status in self.standings().items():
             assert self.state(reading).status == status, reading.tag
-        assert redecided(journal(self.store)).findings == []
+        assert redecided(journal(self.store)).findings.found == []
