@@ -123,12 +123,12 @@ MOVED = re.compile(r"^( +)(\S+)  -([1-9][0-9]*) MIN\n +(\S+)  \3 MIN$", re.MULTI
 def test_a_changed_journal_is_refused(bundle: Path, form: str, tmp_path: Path, changed: str) -> None:
     text = (bundle / form).read_text()
     credited = [found for found in MOVED.finditer(text) if found[4].startswith(FORMS[form].account("household:H"))]
-    first = credited[0]
-    other = next(found[4] for found in credited if found[4] != first[4])
+    last = credited[-1]
+    other = next(found[4] for found in credited if found[4] != last[4])
     new = changed.format(
-        indent=first[1], source=first[2], minutes=first[3], more=int(first[3]) + 1, target=first[4], other=other
+        indent=last[1], source=last[2], minutes=last[3], more=int(last[3]) + 1, target=last[4], other=other
     )
-    (tmp_path / form).write_text(text[: first.start()] + new + text[first.end() :])
+    (tmp_path / form).write_text(text[: last.start()] + new + text[last.end() :])
     refused = run(*CHECKS[form], tmp_path / form)
     assert refused.returncode != 0
     assert re.search("[Bb]alance", refused.stdout + refused.stderr)
