@@ -389,7 +389,8 @@ class _Files:
     def remove(self) -> None:
         """Leave what was there before. What can't be removed is left; without its manifest it is no bundle."""
         for path in reversed(self._paths):
-            path.unlink(missing_ok=True)
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
         for directory in reversed(self._made):
             # Somebody else may have put something there meanwhile.
             with suppress(OSError):
