@@ -246,6 +246,7 @@ def _write_facts(files: "_Files", contents: Contents, progress: Callable[[int], 
     encode_line, encode_leaf = msgspec.json.Encoder().encode, encoder(contents.ledger)
     plain = PlainJournal(contents.ledger, contents.zone, synthetic=contents.synthetic)
     leaves: list[bytes] = []
+    policies: dict[int, PolicyFile] = {}
     position = 0
     with ExitStack() as stack:
         lines = stack.enter_context(files.open(FACTS_FILE))
@@ -274,8 +275,7 @@ def _write_facts(files: "_Files", contents: Contents, progress: Callable[[int], 
                     for chunks, text in zip(texts, moved, strict=True):
                         chunks.append(text)
                 elif isinstance(fact, PolicyAdopted):
-                    adopted = PolicyFile(fact.version, fact.effective_on, position, fact.policy)
-                    files.write(policy_path(fact.version), _json(adopted))
+                    policies[fact.version] = PolicyFile(fact.version, fact.effective_on, position, fact.policy)
             lines.write(b"".join(written))
             for journal, chunks in zip(journals, texts, strict=True):
                 journal.write("".join(chunks).encode())
@@ -287,6 +287,8 @@ def _write_facts(files: "_Files", contents: Contents, progress: Callable[[int], 
         raise GapInJournal(position + 1, contents.size)
     if leaves:
         files.write(entries_path(position // TILE_HASHES, len(leaves)), bundle(leaves))
+    for version, adopted in policies.items():
+        files.write(policy_path(version), _json(adopted))
 
 
 def _balances(balances: dict[str, int]) -> bytes:
@@ -387,7 +389,8 @@ class _Files:
     def remove(self) -> None:
         """Leave what was there before. What can't be removed is left; without its manifest it is no bundle."""
         for path in reversed(self._paths):
-            path.unlink(missing_ok=True)
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
         for directory in reversed(self._made):
             # Somebody else may have put something there meanwhile.
             with suppress(OSError):

@@ -351,26 +351,30 @@ async def older_checkpoints(connection: AsyncConnection[Any], ledger: str, size:
 
     A busy ledger signs thousands a day. To whoever kept another one a tree proves by itself that it grew from that.
     """
+    cursor = await connection.execute(
+        "SELECT size FROM log_checkpoints WHERE ledger = %s GROUP BY size"
+        " HAVING min(split_part(note, E'\\n\\n', 1)) <> max(split_part(note, E'\\n\\n', 1)) ORDER BY size LIMIT 1",
+        (ledger,),
+    )
+    if (forked := await cursor.fetchone()) is not None:
+        raise LogDamaged(f"{forked[0]} 条签过两个根", f"two roots were signed for {forked[0]} facts")
     last: dict[tuple[date, tuple[str, bytes]], tuple[int, str]] = {}
-    notes: dict[int, list[str]] = {}
     try:
-        async with connection.transaction(), connection.cursor("older_checkpoints") as cursor:
-            await cursor.execute(
+        async with connection.transaction(), connection.cursor("older_checkpoints") as stored:
+            await stored.execute(
                 "SELECT size, note, (signed_at AT TIME ZONE %s)::date FROM log_checkpoints"
                 " WHERE ledger = %s AND size < %s ORDER BY number",
                 (zone, ledger, size),
             )
-            async for signed_size, note, signed_on in cursor:
+            async for signed_size, note, signed_on in stored:
                 for line in signatures(note):
                     last[signed_on, signer(line)] = signed_size, note
-        for signed_size, note in last.values():
-            notes.setdefault(signed_size, []).append(note)
-        return {signed_size: joined(notes[signed_size]) for signed_size in sorted(notes)}
     except ValueError:
-        raise LogDamaged(
-            "某个检查点不是签名的文本，或同样条数签过两个根",
-            "a checkpoint is no note, or two roots were signed for one size",
-        ) from None
+        raise LogDamaged("某个检查点不是签名的文本", "a checkpoint is no signed note") from None
+    notes: dict[int, list[str]] = {}
+    for signed_size, note in last.values():
+        notes.setdefault(signed_size, []).append(note)
+    return {signed_size: joined(notes[signed_size]) for signed_size in sorted(notes)}
 
 
 async def _head(connection: AsyncConnection[Any], ledger: str) -> tuple[int, list[bytes]]:
