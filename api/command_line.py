@@ -23,11 +23,13 @@ from rich.table import Table
 
 from api import board_command, community_command, log_command, problems
 from api.app import create_app
+from api.audit_command import audit_app
 from api.certificate_command import add_recognition_to, certificate_app
 from api.due import run_due
 from api.notice_command import notice_app
 from api.policy_command import policy_app, preset_named
 from api.protocol import ProblemProtocol
+from api.replay import position_asked, replayed_and_compared
 from api.request_command import request_app
 from api.scenes import NoSampleHistory, play_scenes
 from api.statement_command import statement_app
@@ -42,15 +44,15 @@ from api.wiring import (
     Timebank,
     database,
     known,
-    one_moment,
     public_figures,
     spare_the_collector,
     timebank,
 )
 from api.witness_command import witness_app
+from application.bundle import BadBytes, BundleDirectoryInUse, NoSuchPeriod, NothingRecorded
 from application.hours_file import HoursFileError
 from application.hours_import import HoursImport, ImportReport, SyntheticFile, import_in_turn
-from application.replay import CELLS, Counted, Difference, GapInJournal, differences, replay
+from application.replay import GapInJournal
 from application.sample import write_sample
 from application.sample_scenes import CANTEEN, STORIES, TO_COLLECT
 from application.scenes import Played, SceneInRealLedger, redemption_code
@@ -58,7 +60,7 @@ from domain.account import household_account, pool_account
 from domain.checkpoint import NoCheckpoint, NoConsistency, NoReceipt
 from domain.community import Community, UnknownCommunity
 from domain.decision import Role
-from domain.figures import Basis, Dimension, last_instant
+from domain.figures import Basis, Dimension
 from domain.household import NotEnrolled, Person, UnknownHousehold
 from domain.identifiers import Flaw, check_id, check_name, masked, normal_id, normal_name
 from domain.journal import Conflict, StoreUnavailable
@@ -74,7 +76,7 @@ from infrastructure.cosignature import TooManyWitnesses
 from infrastructure.embedded import DatabaseUnavailable, DiskFull, require_room
 from infrastructure.log import LogDamaged
 from infrastructure.notice import OutboxNotBegun
-from infrastructure.projector import ProjectionsAreNewer, ProjectionsDamaged, Projector, RebuildRunning
+from infrastructure.projector import ProjectionsAreNewer, ProjectionsDamaged, RebuildRunning
 from infrastructure.schema import SchemaError, known_migrations, schema_version
 from infrastructure.settings import BadSetting, Settings, read_settings
 from infrastructure.signing import (
@@ -91,8 +93,7 @@ from infrastructure.signing import (
 from infrastructure.tokens import IssuedToken, issue_token, revoke_tokens
 from infrastructure.vault import remember
 from infrastructure.witness import KeptDamaged, LogUnreachable
-from projections.account import balance, balances, balances_at
-from projections.figures import figures as count_figures
+from projections.account import balance
 
 DEMO_NAME: Final = "青秀区时间银行（合成示例 synthetic sample）"
 BASES: Final[tuple[Basis, ...]] = ("recorded", "service")
@@ -125,13 +126,16 @@ app.add_typer(request_app, name="request")
 app.add_typer(statement_app, name="statement")
 app.add_typer(notice_app, name="notices")
 app.add_typer(witness_app, name="witness")
+app.add_typer(audit_app, name="audit")
 app.command("proof")(log_command.proof)
 app.command("receipts")(log_command.receipts)
 app.command("consistency")(log_command.consistency)
 app.command("verify")(log_command.verify)
 
 EXPECTED: Final = (
+    BadBytes,
     BadSetting,
+    BundleDirectoryInUse,
     Conflict,
     DatabaseUnavailable,
     GapInJournal,
@@ -147,7 +151,9 @@ EXPECTED: Final = (
     NotCosigned,
     OutboxNotBegun,
     NoSampleHistory,
+    NoSuchPeriod,
     NoteNotGenuine,
+    NothingRecorded,
     ProjectionsAreNewer,
     ProjectionsDamaged,
     RebuildRunning,
@@ -665,30 +671,9 @@ def replay_(
     Count all balances and figures again from the first fact, and compare them with the projections, up to the head
     with every row of them; any difference is listed, and the exit status is 1.
     """
-    if to is not None and as_of is not None:
-        raise typer.BadParameter("--to 与 --as-of 只能选一个。 Give --to or --as-of, not both.")
     with timebank(read_settings()) as bank:
-        if as_of is not None:
-            to = bank.store.position_at(_instant(as_of, bank))
-        with contextlib.closing(bank.projector()) as projector:
-            projector.prepare()
-            checkpoint = projector.catch_up()
-            if to is None or to >= min(checkpoint, bank.store.head()):
-                checkpoint, rows, projected = _projected_at_head(projector, checkpoint)
-                to = None
-            else:
-                rows, projected = [], [_projected(bank, to)]
-        head = bank.store.head()
-        position = min(checkpoint, head) if to is None else to
-        with _progress("重放 Replaying", position) as told:
-            counted_again = replay(bank.store, position, told)
-        replayed = counted_again.counted()
-        found = [] if checkpoint <= head else [Difference("checkpoint", head, checkpoint)]
-        if counted_again.position != position:
-            found.append(Difference("position", counted_again.position, position))
-        for counted in projected:
-            found += [each for each in differences(replayed, counted) if each not in found]
-        found += rows
+        position, counted_again, found = replayed_and_compared(bank, position_asked(bank, to, as_of))
+    replayed = counted_again.counted()
     total_minutes = counted_again.total_minutes
     content = {
         "position": position,
@@ -726,41 +711,6 @@ def replay_(
     _answer(content, as_json, show)
     if found or total_minutes:
         raise typer.Exit(1)
-
-
-def _instant(text: str, bank: Timebank) -> datetime:
-    with contextlib.suppress(ValueError):
-        # A day alone is meant whole, as everywhere else.
-        return last_instant(date.fromisoformat(text), bank.zone)
-    try:
-        instant = datetime.fromisoformat(text)
-    except ValueError:
-        _fail(f"时间应写作 2026-10-31T18:00:00，不是“{text}”。 / A time is written 2026-10-31T18:00:00, not “{text}”.")
-    return instant if instant.tzinfo is not None else instant.replace(tzinfo=bank.zone)
-
-
-def _projected(bank: Timebank, position: int) -> Counted:
-    """What the projections say of a past position, in one snapshot."""
-    with bank.reading() as connection, one_moment(connection) as (cursor, _):
-        return _counted(cursor, balances_at(cursor, position), "recorded", position)
-
-
-def _projected_at_head(projector: Projector, total: int) -> tuple[int, list[Difference], list[Counted]]:
-    """The checkpoint, each row that isn't what the facts fold to, and what the projections say, on both bases."""
-    with _progress("逐行核对 Comparing every row", total) as told, projector.compared(told) as compared:
-        cursor, checkpoint = compared.cursor, compared.checkpoint
-        held = balances(cursor)
-        projected = [_counted(cursor, held, basis, checkpoint) for basis in BASES]
-        return checkpoint, [Difference(*each) for each in compared.differences], projected
-
-
-def _counted(cursor: psycopg.Cursor[Any], held: dict[str, int], basis: Basis, position: int) -> Counted:
-    asked: dict[str, Any] = {"basis": basis, "position": position}
-    return Counted(
-        held,
-        count_figures(cursor, **asked)[""],
-        {name: count_figures(cursor, **asked, by=by, level=level) for name, (by, level) in CELLS.items()},
-    )
 
 
 # ── Running an installation ──────────────────────────────────────────────────────────────────────────────────────

@@ -9,7 +9,7 @@ All are texts; who signed a checkpoint, and whether it is genuine, is the busine
 
 import base64
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 from domain.leaf import Leaf, LeafMalformed
@@ -67,6 +67,29 @@ class Checkpoint(NamedTuple):
         if size is None or root is None:
             raise NoCheckpoint
         return Checkpoint(lines[0], size, root)
+
+    @staticmethod
+    def of_note(note: str) -> "Checkpoint":
+        """What a signed note says; who signed it is another's to check. Raises: NoCheckpoint."""
+        return Checkpoint.parse(note.rpartition("\n\n")[0] + "\n")
+
+
+def signatures(note: str) -> list[str]:
+    """The lines of a signed note that are its signatures."""
+    return note.rpartition("\n\n")[2].splitlines()
+
+
+def signer(signature: str) -> tuple[str, bytes]:
+    """The key that a signature's line names: its name and hash. Raises: ValueError."""
+    _, name, encoded = signature.split(" ")
+    return name, base64.b64decode(encoded, validate=True)[:4]
+
+
+def joined(notes: Sequence[str]) -> str:
+    """Notes of one text as one note with the signatures of all. Raises: ValueError where their texts differ."""
+    (text,) = {note.rpartition("\n\n")[0] for note in notes}
+    lines = dict.fromkeys(line for note in notes for line in signatures(note))
+    return text + "\n\n" + "".join(f"{line}\n" for line in lines)
 
 
 class Receipt(NamedTuple):

@@ -88,6 +88,10 @@ class Context(NamedTuple):
     zone: tzinfo
 
 
+class KnownByHash(str):
+    """The hash of a code, in the place of the code itself: all that is left of it where a fact is decided again."""
+
+
 class Decided(NamedTuple):
     """The facts that follow from a command, and the policy version they were decided under (0: none read).
 

@@ -1,12 +1,12 @@
 """The district's public figures, counted from facts. What each one means is written here, once, and shown with it."""
 
 from datetime import date, datetime, time, tzinfo
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
 from domain.account import HoursConfirmed, HoursReversed
-from domain.community import Community, CommunityMerged, GridMoved, Place, became, evolve
+from domain.community import Community, CommunityMerged, GridMoved, GridPath, Place, became, evolve
 from domain.fact import Fact
 from domain.hours import HoursLogged
 
@@ -47,6 +47,17 @@ def last_instant(day: date, zone: tzinfo) -> datetime:
     return datetime.combine(day, time.max, zone)
 
 
+class _Service(msgspec.Struct, frozen=True, gc=False):
+    """What figures count of one record; a long journal has hundreds of thousands of them."""
+
+    community: str
+    grid: GridPath
+    service: str
+    started_on: date
+    recipient_household: str | None
+    service_minutes: int
+
+
 class Tally:
     """The same figures folded from the facts alone, for whoever recounts them.
 
@@ -54,14 +65,16 @@ class Tally:
     """
 
     def __init__(self) -> None:
-        self._logged: dict[str, HoursLogged] = {}
-        self._counting: dict[str, HoursLogged] = {}
+        self._logged: dict[str, _Service] = {}
+        self._counting: dict[str, _Service] = {}
+        self._known: dict[Any, Any] = {}
+        """Names, places and days, each kept once for all records that have it."""
         self._communities: dict[str, Community] = {}
 
     def fold(self, fact: Fact) -> None:
         match fact:
             case HoursLogged():
-                self._logged[fact.record] = fact
+                self._logged[fact.record] = self._service(fact)
             case HoursConfirmed():
                 logged = self._logged.pop(fact.record, None)
                 if logged is not None:
@@ -73,13 +86,25 @@ class Tally:
             case _:
                 pass
 
+    def _service(self, fact: HoursLogged) -> _Service:
+        once = self._known.setdefault
+        day, recipient = fact.started_at.date(), fact.recipient_household
+        return _Service(
+            once(fact.community, fact.community),
+            once(fact.grid, fact.grid),
+            once(fact.service, fact.service),
+            once(day, day),
+            once(recipient, recipient),
+            fact.service_minutes,
+        )
+
     def _community(self, community: str) -> Community:
         """What is known of where a community's places move; nothing else of it."""
         return self._communities.get(community) or Community(community)
 
     def figures(self, *, until: date | None = None) -> Figure:
         """The district's figures over services that began on or before a day (None: all)."""
-        return _count([x for x in self._counting.values() if until is None or x.started_at.date() <= until])
+        return _count([x for x in self._counting.values() if until is None or x.started_on <= until])
 
     def cells(
         self, by: Dimension, *, level: int = 1, until: date | None = None, places_on: date | None = None
@@ -88,9 +113,9 @@ class Tally:
 
         With ``places_on`` places are rolled up into what they have become by that day.
         """
-        groups: dict[str, list[HoursLogged]] = {}
+        groups: dict[str, list[_Service]] = {}
         for logged in self._counting.values():
-            if until is None or logged.started_at.date() <= until:
+            if until is None or logged.started_on <= until:
                 place = logged.community, logged.grid
                 if places_on is not None and self._communities:
                     place = became(self._community, *place, places_on)
@@ -98,7 +123,7 @@ class Tally:
         return {key: _count(group) for key, group in groups.items()}
 
 
-def _key(logged: HoursLogged, place: Place, by: Dimension, level: int) -> str:
+def _key(logged: _Service, place: Place, by: Dimension, level: int) -> str:
     match by:
         case "community":
             return place[0]
@@ -107,10 +132,10 @@ def _key(logged: HoursLogged, place: Place, by: Dimension, level: int) -> str:
         case "service":
             return logged.service
         case "month":
-            return f"{logged.started_at:%Y-%m}"
+            return f"{logged.started_on:%Y-%m}"
 
 
-def _count(records: list[HoursLogged]) -> Figure:
+def _count(records: list[_Service]) -> Figure:
     return Figure(
         len({r.recipient_household for r in records if r.recipient_household is not None}),
         sum(r.service_minutes for r in records),

@@ -10,7 +10,7 @@ the root and the next leaves need. Proofs are computed from tiles, and verified 
 """
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import sha256
 from typing import Final, NamedTuple
 
@@ -92,6 +92,15 @@ def parse_number_path(path: str) -> tuple[int, int]:
 def tile_width(size: int, level: int, number: int) -> int:
     """How many hashes a tile holds in a tree of so many leaves: 0 to 256."""
     return max(0, min(TILE_HASHES, (size >> TILE_HEIGHT * level) - number * TILE_HASHES))
+
+
+def tiles_in(size: int) -> Iterator[Tile]:
+    """All tiles of a tree of so many leaves, full and partial: level by level, each in order."""
+    level = 0
+    while (width := size >> TILE_HEIGHT * level) > 0:
+        for number in range(-(-width // TILE_HASHES)):
+            yield Tile(level, number, tile_width(size, level, number))
+        level += 1
 
 
 class Frontier:

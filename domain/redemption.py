@@ -43,7 +43,18 @@ from domain.account import (
     require_cover,
 )
 from domain.community import require_reach
-from domain.decision import Context, Decided, Decision, Fold, Question, Reading, read, read_all, together
+from domain.decision import (
+    Context,
+    Decided,
+    Decision,
+    Fold,
+    KnownByHash,
+    Question,
+    Reading,
+    read,
+    read_all,
+    together,
+)
 from domain.fact import Fact
 from domain.hours import local, with_heirs
 from domain.household import Household, Person, UnknownMember, successor
@@ -134,6 +145,8 @@ _month = Fold[HouseholdMonth]("redemptions", lambda _: HouseholdMonth(), _evolve
 
 def code_sha256(reservation: str, code: str) -> str:
     """What the journal keeps of a code in its normal form: it fits this reservation only."""
+    if isinstance(code, KnownByHash):
+        return str(code)
     return hashlib.sha256(f"{reservation}:{code}".encode()).hexdigest()
 
 

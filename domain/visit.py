@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 from domain.community import Community, GridPath, require_reach, require_scope
-from domain.decision import Context, Decided, Decision, Fold, Question, Reading, read, require_time
+from domain.decision import Context, Decided, Decision, Fold, KnownByHash, Question, Reading, read, require_time
 from domain.evidence import Attached, Evidence, EvidenceAttached, EvidenceKind, Sha256, stronger, weaker
 from domain.fact import Fact
 from domain.hours import (
@@ -53,6 +53,8 @@ VoidReason = Literal["not-served", "mistake", "duplicate", "other"]
 
 def code_hash(code: str) -> str:
     """What the journal holds of a door code."""
+    if isinstance(code, KnownByHash):
+        return str(code)
     return hashlib.sha256(b"timebank door code\0" + code.encode()).hexdigest()
 
 

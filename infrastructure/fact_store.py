@@ -111,6 +111,20 @@ class PostgresFactStore:
         except PersistenceError as error:
             raise StoreUnavailable(str(error)) from error
 
+    def at(self, positions: Sequence[int]) -> list[Recorded[Any]]:
+        """The facts at some positions, in order. Raises: StoreUnavailable, UnknownFactType, UnreadableFact."""
+        try:
+            return _all_recorded(self.journal.at(positions))
+        except PersistenceError as error:
+            raise StoreUnavailable(str(error)) from error
+
+    def scan_stored(self, after: int = 0, to: int | None = None, batch: int = 2_000) -> Iterator[list[StoredFact]]:
+        """All facts after a position as they are stored, in order, in batches. Raises: StoreUnavailable."""
+        try:
+            yield from self.journal.scan(after, to, batch=batch)
+        except PersistenceError as error:
+            raise StoreUnavailable(str(error)) from error
+
     def position_at(self, time: datetime) -> int:
         """The last position recorded at or before the time, which must name its zone. Raises: StoreUnavailable."""
         try:
@@ -144,7 +158,12 @@ class _Boundary(DCBQuery):
 
 
 def _all_recorded(facts: Sequence[StoredFact]) -> list[Recorded[Any]]:
-    return [_recorded(fact.position, fact.recorded_at_microseconds, fact.type, fact.data) for fact in facts]
+    return [recorded_of(fact) for fact in facts]
+
+
+def recorded_of(fact: StoredFact) -> Recorded[Any]:
+    """Raises: UnknownFactType, UnreadableFact."""
+    return _recorded(fact.position, fact.recorded_at_microseconds, fact.type, fact.data)
 
 
 def _recorded(position: int, recorded_at_microseconds: int, type_: str, data: bytes) -> Recorded[Any]:

@@ -315,6 +315,14 @@ class PostgresJournal(DCBRecorder):
                         for position, recorded_at, type_, data in some
                     )
 
+    def at(self, positions: Sequence[int]) -> list[StoredFact]:
+        """The facts at some positions, in order."""
+        return self._facts(
+            "SELECT position, recorded_at, type, tags, data FROM facts"
+            " WHERE ledger = %(ledger)s AND position = ANY (%(positions)s) ORDER BY position",
+            {"ledger": self.ledger, "positions": list(positions)},
+        )
+
     def _windows(self, after: int, to: int | None, batch: int) -> Iterator[dict[str, object]]:
         upto = self.head() if to is None else min(to, self.head())
         for start in range(after, upto, batch):

@@ -9,7 +9,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, Final
 
 import msgspec
@@ -17,11 +17,12 @@ import psycopg
 from psycopg import AsyncConnection, Connection, sql
 from psycopg.rows import class_row
 
-from domain.checkpoint import Checkpoint, Consistency, Receipt
+from domain.checkpoint import Checkpoint, Consistency, Receipt, joined, signatures, signer
 from domain.leaf import bundle, encoder
 from domain.merkle import (
     HASH_BYTES,
     TILE_HASHES,
+    TILE_HEIGHT,
     Frontier,
     Range,
     Tile,
@@ -287,13 +288,54 @@ def _reader(rows: Iterable[tuple[int, int, bytes]], partial: Sequence[bytes]) ->
 
 def _unsigned(note: str) -> Checkpoint:
     """What a note of our own says; its signature is another's to check."""
-    return Checkpoint.parse(note.rpartition("\n\n")[0] + "\n")
+    return Checkpoint.of_note(note)
 
 
-_SELECT_COSIGNED: Final = (
-    "SELECT note || coalesce((SELECT string_agg(line, '' ORDER BY cosigned_at, witness) FROM log_cosignatures"
-    " WHERE ledger = signed.ledger AND size = signed.size), '') FROM log_checkpoints signed WHERE ledger = %s"
+class SealedLog:
+    """One ledger's log as it is stored, for whoever computes it again: over a connection of its own, as of one moment.
+
+    ``checkpoints`` are all that were ever signed, in order, each with its size as it is stored beside the note.
+    """
+
+    def __init__(self, connection: Connection[Any], ledger: str) -> None:
+        self._connection = connection
+        self._ledger = ledger
+        rows = connection.execute("SELECT size, partial FROM log_heads WHERE ledger = %s", (ledger,)).fetchall()
+        self.size: int = rows[0][0] if rows else 0
+        self._partial: list[bytes] = rows[0][1] if rows else []
+        self.checkpoints: list[tuple[int, str]] = connection.execute(
+            "SELECT size, note FROM log_checkpoints WHERE ledger = %s ORDER BY number", (ledger,)
+        ).fetchall()
+
+    def tile(self, tile: Tile) -> bytes | None:
+        """The first hashes of a tile, as many as it is wide; None where they aren't there."""
+        rows = self._connection.execute(_SELECT_TILES, _tile_parameters(self._ledger, [tile]), prepare=True).fetchall()
+        of_head = tile.number == self.size >> TILE_HEIGHT * (tile.level + 1) and tile.level < len(self._partial)
+        hashes: bytes = rows[0][2] if rows else self._partial[tile.level] if of_head else b""
+        return hashes[: tile.width * HASH_BYTES] if len(hashes) >= tile.width * HASH_BYTES else None
+
+    def head_is_of_its_size(self) -> bool:
+        """Whether the last tiles are those that a tree of that size has."""
+        try:
+            Frontier(self.size, self._partial)
+        except ValueError:
+            return False
+        return True
+
+    def stray_tiles(self) -> int:
+        """How many tiles are stored beyond those that a tree of that size has."""
+        ((count,),) = self._connection.execute(
+            "SELECT count(*) FROM log_tiles WHERE ledger = %s AND number >= (%s::bigint >> (8 * (level + 1)))",
+            (self._ledger, self.size),
+        ).fetchall()
+        return int(count)
+
+
+_COSIGNED: Final = (
+    "note || coalesce((SELECT string_agg(line, '' ORDER BY cosigned_at, witness) FROM log_cosignatures"
+    " WHERE ledger = signed.ledger AND size = signed.size), '')"
 )
+_SELECT_COSIGNED: Final = f"SELECT {_COSIGNED} FROM log_checkpoints signed WHERE ledger = %s"
 
 
 class SignedSize(msgspec.Struct):
@@ -370,6 +412,42 @@ async def _note(connection: AsyncConnection[Any], query: str, *parameters: objec
     return None if row is None else str(row[0])
 
 
+async def checkpoint_holding(connection: AsyncConnection[Any], ledger: str, position: int) -> str | None:
+    """The first checkpoint that holds a position, with its cosignatures; None where none was signed yet."""
+    return await _note(connection, f"{_SELECT_COSIGNED} AND size >= %s ORDER BY size, number LIMIT 1", ledger, position)
+
+
+async def older_checkpoints(connection: AsyncConnection[Any], ledger: str, size: int, zone: str) -> dict[int, str]:
+    """Checkpoints of fewer facts, by how many: of each day the last one that each key has signed. Raises: LogDamaged.
+
+    A busy ledger signs thousands a day. To whoever kept another one a tree proves by itself that it grew from that.
+    """
+    cursor = await connection.execute(
+        "SELECT size FROM log_checkpoints WHERE ledger = %s GROUP BY size"
+        " HAVING min(split_part(note, E'\\n\\n', 1)) <> max(split_part(note, E'\\n\\n', 1)) ORDER BY size LIMIT 1",
+        (ledger,),
+    )
+    if (forked := await cursor.fetchone()) is not None:
+        raise LogDamaged(f"{forked[0]} 条签过两个根", f"two roots were signed for {forked[0]} facts")
+    last: dict[tuple[date, tuple[str, bytes]], tuple[int, str]] = {}
+    try:
+        async with connection.transaction(), connection.cursor("older_checkpoints") as stored:
+            await stored.execute(
+                f"SELECT size, {_COSIGNED}, (signed_at AT TIME ZONE %s)::date FROM log_checkpoints signed"
+                " WHERE ledger = %s AND size < %s ORDER BY number",
+                (zone, ledger, size),
+            )
+            async for signed_size, note, signed_on in stored:
+                for line in signatures(note):
+                    last[signed_on, signer(line)] = signed_size, note
+    except ValueError:
+        raise LogDamaged("某个检查点不是签名的文本", "a checkpoint is no signed note") from None
+    notes: dict[int, list[str]] = {}
+    for signed_size, note in last.values():
+        notes.setdefault(signed_size, []).append(note)
+    return {signed_size: joined(notes[signed_size]) for signed_size in sorted(notes)}
+
+
 async def _head(connection: AsyncConnection[Any], ledger: str) -> tuple[int, list[bytes]]:
     cursor = await connection.execute("SELECT size, partial FROM log_heads WHERE ledger = %s", (ledger,))
     return await cursor.fetchone() or (0, [])
@@ -377,12 +455,18 @@ async def _head(connection: AsyncConnection[Any], ledger: str) -> tuple[int, lis
 
 async def tile_hashes(connection: AsyncConnection[Any], ledger: str, tile: Tile) -> bytes | None:
     """The hashes of a tile, full or partial; None where the log hasn't so many."""
-    # The head before the tile: what is partial in one and full in the other is then found in one of them at least.
+    (hashes,) = await tiles_hashes(connection, ledger, [tile])
+    return hashes
+
+
+async def tiles_hashes(connection: AsyncConnection[Any], ledger: str, tiles: Sequence[Tile]) -> list[bytes | None]:
+    """As `tile_hashes`, of many tiles at once."""
+    # The head before the tiles: what is partial in one and full in the other is then found in one of them at least.
     size, partial = await _head(connection, ledger)
-    if tile.width > tile_width(size, tile.level, tile.number):
-        return None
-    cursor = await connection.execute(_SELECT_TILES, _tile_parameters(ledger, [tile]))
-    return _reader(await cursor.fetchall(), partial)(tile)[: tile.width * HASH_BYTES]
+    there = [tile for tile in tiles if tile.width <= tile_width(size, tile.level, tile.number)]
+    cursor = await connection.execute(_SELECT_TILES, _tile_parameters(ledger, there))
+    read = _reader(await cursor.fetchall(), partial)
+    return [read(tile)[: tile.width * HASH_BYTES] if tile in there else None for tile in tiles]
 
 
 _SELECT_FACTS: Final = (

@@ -14,6 +14,7 @@ from api.command_line import DEMO_POLICY
 from api.notifier import write_news
 from api.scenes import NEIGHBOUR, NoSampleHistory, play_scenes
 from api.wiring import Timebank, timebank
+from application.redecision import Redecision
 from application.replay import replay
 from application.sample import SampleSummary
 from application.sample_scenes import CANTEEN, NAMES, TO_COLLECT
@@ -24,6 +25,7 @@ from domain.facts import FACTS
 from domain.ledger import OpenLedger
 from domain.policy import AdoptPolicy
 from domain.recognition import StarAwarded
+from infrastructure.fact_store import recorded_of
 from tests.api.processes import answer
 from tests.api.service import XINZHU, Api, serving
 from tests.conftest import FIRST_DAY, assert_conserved, settings_for
@@ -69,6 +71,16 @@ def bank(sample_url: str, tmp_path: Path) -> Iterator[Timebank]:
 def test_the_sample_district_uses_every_type_of_fact_there_is(bank: Timebank) -> None:
     types = {fact.type for fact in facts_of(bank)}
     assert (set(FACTS) - types, types - set(FACTS)) == (set(), set())
+
+
+def test_every_fact_of_the_sample_district_is_decided_again_without_a_finding(bank: Timebank) -> None:
+    """All types of facts there are; hardly a state is remembered, so that nearly all are folded again from theirs."""
+    redecision = Redecision(bank.store.at, states_max=500)
+    for batch in bank.store.journal.scan():
+        redecision.fold((recorded_of(stored), stored.tags) for stored in batch)
+    redecision.close()
+    assert redecision.findings.found == []
+    assert (redecision.position, redecision.undecided) == (bank.store.head(), 0)
 
 
 def test_the_figures_keep_the_promise_of_the_files(bank: Timebank, sample: Sample) -> None:

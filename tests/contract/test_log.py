@@ -17,17 +17,20 @@ from psycopg import AsyncConnection
 
 from domain.checkpoint import Checkpoint
 from domain.leaf import Leaf, unbundled
-from domain.merkle import TILE_HASHES, Tile, is_included, leaf_hash, root, tile_width
+from domain.merkle import TILE_HASHES, Tile, is_included, leaf_hash, root, tile_width, tiles_in
 from infrastructure.journal import CHANNEL, PostgresJournal
 from infrastructure.log import (
     BATCH_FACTS,
     LogDamaged,
     Sealer,
     SealerThread,
+    checkpoint_holding,
     entry_bundle,
     newest_checkpoint,
+    older_checkpoints,
     receipt,
     tile_hashes,
+    tiles_hashes,
 )
 from infrastructure.schema import SERVICE_ROLE
 from infrastructure.signing import SigningKey, create_key, read_key, rotate_key, verified
@@ -273,3 +276,73 @@ def test_the_thread_seals_what_is_recorded_and_signs_as_soon_as_nothing_more_is(
             )
         record(journal, 2)
         signed(42)
+
+
+def test_all_tiles_of_an_earlier_size_are_read_at_once(
+    journal_url: str, journal: PostgresJournal, new_sealer: Callable[[], Sealer]
+) -> None:
+    sealer = new_sealer()
+    record(journal, 600)
+    sealer.catch_up()
+    tiles = [*tiles_in(300), Tile(0, 2, 89), Tile(3, 0, 1)]
+    read = asked(journal_url, lambda connection: tiles_hashes(connection, LEDGER, tiles))
+    assert read[-2:] == [None, None]
+    alone = [asked(journal_url, lambda c, t=tile: tile_hashes(c, LEDGER, t)) for tile in tiles[:-2]]
+    assert read[:-2] == alone
+    assert [len(hashes or b"") for hashes in alone] == [256 * 32, 44 * 32, 32]
+    assert asked(journal_url, lambda connection: tiles_hashes(connection, LEDGER, [])) == []
+
+
+def signed(journal: PostgresJournal, sealer: Sealer, count: int) -> str:
+    if count:
+        record(journal, count)
+    sealer.catch_up()
+    note = sealer.sign()
+    assert note is not None
+    return note
+
+
+def test_of_each_day_the_last_checkpoint_of_each_key_is_kept(
+    journal_url: str, journal: PostgresJournal, new_sealer: Callable[[], Sealer], tmp_path: Path
+) -> None:
+    sealer = new_sealer()
+    notes = [signed(journal, sealer, 1) for _ in range(4)]
+    rotated = rotate_key(tmp_path, LEDGER, NOW)
+    assert rotated is not None
+    notes.append(signed(journal, sealer, 0))
+    notes += [signed(journal, sealer, 1) for _ in range(2)]
+    # In Shanghai, sizes 1 and 2 were signed on one day, and all others on the next.
+    for size, hour in enumerate((14, 15, 16, 17, 18, 19), 1):
+        changed(journal_url, f"UPDATE log_checkpoints SET signed_at = '2026-10-31T{hour}:00:00+00' WHERE size = {size}")
+    cosigned = f"{notes[0]}— witness AAAABBBB\n"
+    changed(journal_url, f"UPDATE log_checkpoints SET note = '{cosigned}' WHERE size = 1")
+
+    def older(size: int) -> dict[int, str]:
+        return asked(journal_url, lambda c: older_checkpoints(c, LEDGER, size, "Asia/Shanghai"))
+
+    assert older(6) == {1: cosigned, 2: notes[1], 4: notes[3], 5: notes[5]}
+    assert older(5) == {1: cosigned, 2: notes[1], 4: joined_by(notes[3], notes[4])}
+    assert older(2) == {1: cosigned}
+    assert older(1) == {}
+    assert list(older(6)) == [1, 2, 4, 5]
+    verified(older(5)[4], [rotated.verifier])
+
+    def holding(position: int) -> str | None:
+        return asked(journal_url, lambda c: checkpoint_holding(c, LEDGER, position))
+
+    assert [holding(1), holding(3), holding(4), holding(6), holding(7)] == [
+        *(cosigned, notes[2], notes[3], notes[6], None)
+    ]
+    # Whoever has the key can sign another tree of the same size: that is not left out, but told.
+    other = "\n".join([LEDGER, "4", "A" * 43 + "=", "", "— qingxiu AAAABBBB", ""])
+    changed(
+        journal_url,
+        f"INSERT INTO log_checkpoints (ledger, size, note, signed_at) VALUES ('{LEDGER}', 4, '{other}', '2026-10-31')",
+    )
+    with pytest.raises(LogDamaged, match="two roots were signed for 4 facts"):
+        older(6)
+
+
+def joined_by(*notes: str) -> str:
+    """One note with the signatures of all."""
+    return notes[0] + "".join(note.rpartition("\n\n")[2] for note in notes[1:])

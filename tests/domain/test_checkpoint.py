@@ -6,7 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.checkpoint import Checkpoint, Consistency, NoCheckpoint, NoConsistency, NoReceipt, Receipt, Receipts
+from domain.checkpoint import (
+    Checkpoint,
+    Consistency,
+    NoCheckpoint,
+    NoConsistency,
+    NoReceipt,
+    Receipt,
+    Receipts,
+    joined,
+    signatures,
+    signer,
+)
 from domain.leaf import Leaf
 from domain.merkle import Frontier, consistency_ranges, inclusion_ranges, leaf_hash, proof
 
@@ -31,6 +42,20 @@ SIGNED = CHECKPOINT.text() + "\n— qingxiu AAAA\n"
 def receipt(position: int) -> Receipt:
     path = proof(inclusion_ranges(position - 1, 7), 7, lambda tile: TREE.partial[tile.level])
     return Receipt(position, tuple(path), SIGNED, ENCODED[position - 1])
+
+
+def test_notes_of_one_text_are_joined_with_each_signature_once() -> None:
+    text = CHECKPOINT.text()
+    one, other = text + "\n— qingxiu AAAABBBB\n", text + "\n— qingxiu AAAABBBB\n— witness BBBBAAAA\n"
+    assert joined([one, other]) == joined([other, one]) == other
+    assert joined([one]) == one
+    assert Checkpoint.of_note(other) == CHECKPOINT
+    assert [signer(line) for line in signatures(other)] == [("qingxiu", b"\0\0\0\x04"), ("witness", b"\4\x10A\0")]
+    with pytest.raises(ValueError, match="unpack"):
+        joined([one, one.replace("\n7\n", "\n8\n")])
+    for line in ("", "— qingxiu", "— qingxiu A", "— qing xiu AAAABBBB"):
+        with pytest.raises(ValueError, match=r".*"):
+            signer(line)
 
 
 def test_a_checkpoint_reads_as_other_programs_write_it() -> None:

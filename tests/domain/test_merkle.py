@@ -28,6 +28,7 @@ from domain.merkle import (
     root,
     root_of,
     tile_width,
+    tiles_in,
     tiles_of,
 )
 
@@ -303,3 +304,14 @@ def test_what_is_no_tiles_path_is_refused(path: str) -> None:
 @given(st.integers(0, 10**18 - 1), st.integers(1, 256))
 def test_every_number_is_read_back_from_its_path(number: int, width: int) -> None:
     assert parse_number_path(number_path(number, width)) == (number, width)
+
+
+@given(st.integers(0, SIZE_MAX))
+def test_the_tiles_of_a_tree_are_those_that_hold_a_hash_each_once_and_as_wide_as_it_is(size: int) -> None:
+    tiles = list(tiles_in(size))
+    assert tiles == sorted(set(tiles))
+    assert all(tile.width == tile_width(size, tile.level, tile.number) > 0 for tile in tiles)
+    for level in range(5):
+        hashes = sum(tile.width for tile in tiles if tile.level == level)
+        assert hashes == size >> 8 * level
+    assert set(tiles_of([(0, size)], size)) <= set(tiles)

@@ -35,6 +35,7 @@ from domain.policy import Policy, PolicyAdopted
 from domain.refusal import Refusal
 from infrastructure.codec import decode, encode
 from tests.controls import ZONE, envelope
+from tests.redecided import journal, redecided
 
 Wanted = tuple[Decide, Any, Actor]
 
@@ -296,8 +297,8 @@ class Ledger(Model):
         return fold_facts(reading, self.by_tag[reading.tag])
 
     def close(self) -> None:
-        """At the end: the journal holds what the books hold, what is remembered is what a replay gives, and everything
-        stands as the model has it."""
+        """At the end: the journal holds what the books hold, what is remembered is what a replay gives, everything
+        stands as the model has it, and every fact is decided again from the facts alone."""
         if self.interrupted:
             return
         assert [recorded.envelope.fact for batch in self.store.scan() for recorded in batch] == self.facts
@@ -308,3 +309,4 @@ class Ledger(Model):
                 assert state == self.state(reading)
         for reading, status in self.standings().items():
             assert self.state(reading).status == status, reading.tag
+        assert redecided(journal(self.store)).findings.found == []

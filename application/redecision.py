@@ -1,0 +1,528 @@
+"""Every fact decided again: the journal held to its own rules, under the policy that was in force then.
+
+    facts in order ──▶ one command's ──▶ read back (`read_back`) ──▶ decided on what was before them ──▶ compared
+                                                                                            └──▶ folded as they are
+
+The states are folded by the same `evolve` as when it was decided for real, so that a fact which the rules would have
+refused, or would have made otherwise, is found, and named with its position and the refusal. A finding undoes nothing:
+what the journal holds is folded all the same, and what follows is judged by that.
+
+Memory doesn't grow with what was decided: as the write loop does, this remembers the states that were used last. What
+was forgotten is folded again from its own facts, which a few bytes for each of their tags are kept to find.
+"""
+
+from array import array
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from operator import attrgetter
+from typing import Any, Final, get_args
+from zoneinfo import ZoneInfo
+
+import msgspec
+from msgspec import structs
+from pydantic import ValidationError
+
+from application.finding import (
+    BACK_IN_TIME,
+    BEFORE_DECIDED,
+    COUNTED_OTHERWISE,
+    GAP,
+    KINDS,
+    LONG_AFTER,
+    MIXED,
+    NO_COMMAND,
+    OTHER_POLICY,
+    OTHER_TAGS,
+    OTHERWISE,
+    REFUSED,
+    REPEATED,
+    UNDECIDABLE,
+    Finding,
+    Findings,
+)
+from application.read_back import Asked, Command, NoCommand, read_back
+from domain.account import HoursConfirmed, HoursReversed
+from domain.certificate import CertificateIssued, CountedService, ServiceTotal, count_service
+from domain.decision import Actor, Context, Decided, Decision, Fold, Reading, Role
+from domain.fact import Fact, Recorded
+from domain.facts import CONCEPTS
+from domain.hours import HoursLogged, ServiceRecord, VolunteerDay
+from domain.ledger import LedgerOpened
+from domain.recognition import StarAwarded, StarWithdrawn
+from domain.refusal import Refusal
+
+POSITION_MAX: Final = 0xFFFF_FFFF
+"""Beyond it nothing could be found again (`_Places`)."""
+STATES_MAX: Final = 60_000
+"""States kept in each of two generations."""
+CLOCKS_DIFFER_MAX: Final = timedelta(minutes=5)
+"""By how much the clock of who decides may be ahead of the journal's, which is the database's."""
+DECIDED_BEFORE_MAX: Final = timedelta(hours=1)
+"""How long before it is recorded something may be decided. Scenes of a synthetic ledger are decided days before."""
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+_ROLES: Final = get_args(Role)
+_COMMON: Final = ("actor", "role", "digest", "decided_at", "imported")
+_common: Final = attrgetter(*_COMMON)
+"""What all facts of one command have the same in their envelopes."""
+
+
+class Redecision:
+    """A fold over facts in their order, each with its stored tags.
+
+    ``past`` reads facts again by their positions, which rise; they are before what is being folded.
+    """
+
+    def __init__(self, past: Callable[[Sequence[int]], Iterable[Recorded[Any]]], states_max: int = STATES_MAX) -> None:
+        self.position = 0
+        self.commands = 0
+        self.undecided = 0
+        """Facts at the end that may be but a part of what their command recorded."""
+        self.findings = Findings()
+        self._states = _States(past, states_max)
+        self._zone: Any = UTC
+        self._synthetic = False
+        self._latest = self._recorded_at = -(1 << 62)
+        self._decided_from = self._decided_to = EPOCH
+        self._first_day, self._last_day = date.max, date.min
+        self._group: list[Recorded[Any]] = []
+        self._tags: list[Sequence[str]] = []
+        self._group_id = ""
+
+    def fold(self, facts: Iterable[tuple[Recorded[Any], Sequence[str]]]) -> None:
+        for recorded, tags in facts:
+            self.take(recorded, tags)
+
+    def take(self, recorded: Recorded[Any], tags: Sequence[str]) -> None:
+        """The next fact."""
+        if recorded.envelope.command != self._group_id:
+            self._decide_group()
+            self._group_id = recorded.envelope.command
+        self._check_place(recorded)
+        self._group.append(recorded)
+        self._tags.append(tags)
+
+    def pass_over(self, position: int) -> None:
+        """The next fact can't be read, which others have found."""
+        self.position = position
+
+    def close(self, *, may_go_on: bool = False) -> None:
+        """Decide the last command, whose facts may go on beyond where the reading ended."""
+        self._decide_group(may_go_on=may_go_on)
+
+    # ── One command ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _check_place(self, recorded: Recorded[Any]) -> None:
+        """Positions are dense, and times don't go back."""
+        position, microseconds = recorded.position, recorded.recorded_at_microseconds
+        if position != self.position + 1:
+            expected = self.position + 1
+            self._find(
+                recorded,
+                GAP,
+                f"应为位置 {expected}，读到 {position}",
+                f"position {expected} was expected, and {position} is there",
+            )
+        self.position = position
+        if microseconds != self._recorded_at:
+            if microseconds < self._latest:
+                at, before = _moment(microseconds).isoformat(), _moment(self._latest).isoformat()
+                self._find(recorded, BACK_IN_TIME, f"{at} 早于 {before}", f"{at} is before {before}")
+            self._latest = max(self._latest, microseconds)
+            # A batch has one time: what follows from it is worked out once.
+            self._recorded_at = microseconds
+            self._decided_from = _moment(microseconds) - DECIDED_BEFORE_MAX
+            self._decided_to = _moment(microseconds) + CLOCKS_DIFFER_MAX
+        decided_at = recorded.envelope.decided_at
+        if decided_at.tzinfo is None:
+            self._find(recorded, UNDECIDABLE, "决定时间没有时区", "the time of its decision names no zone")
+            return
+        if decided_at > self._decided_to:
+            kind = BEFORE_DECIDED
+        elif decided_at < self._decided_from and not self._synthetic and position > 1:
+            kind = LONG_AFTER
+        else:
+            return
+        decided, at = decided_at.isoformat(), _moment(microseconds).isoformat()
+        self._find(recorded, kind, f"决定于 {decided}，记录于 {at}", f"decided at {decided}, recorded at {at}")
+
+    def _decide_group(self, *, may_go_on: bool = False) -> None:
+        group, tags = self._group, self._tags
+        if not group:
+            return
+        self.commands += 1
+        all_tags = self._check_together(group, tags)
+        facts = tuple(recorded.envelope.fact for recorded in group)
+        if may_go_on:
+            before = [*self.findings.found], Counter(self.findings.counts)
+            self._decide(group, facts)
+            if self.findings.counts != before[1]:
+                self.findings.restore(*before)
+                self.undecided = len(group)
+        else:
+            self._decide(group, facts)
+        states = self._states
+        for recorded, fact, own in zip(group, facts, all_tags, strict=True):
+            match fact:
+                case HoursLogged():
+                    day = fact.started_at.date()
+                    self._first_day, self._last_day = min(self._first_day, day), max(self._last_day, day)
+                case CertificateIssued() | StarAwarded() | StarWithdrawn():
+                    self._count_again(recorded, fact)
+                case LedgerOpened():
+                    self._open(fact)
+            states.fold(recorded.position, fact, own)
+        states.note_command(self._group_id, group[0].position)
+        states.forget()
+        self._group, self._tags = [], []
+
+    def _check_together(self, group: Sequence[Recorded[Any]], tags: Sequence[Sequence[str]]) -> list[tuple[str, ...]]:
+        """What has to be the same in all facts of a command is, each bears its tags, and the command is a new one.
+
+        Returns the tags that each fact has of its own."""
+        first = group[0].envelope
+        common = _common(first)
+        of_command = "command:" + first.command
+        derived = []
+        for recorded, stored in zip(group, tags, strict=True):
+            envelope = recorded.envelope
+            own = envelope.fact.tags()
+            derived.append(own)
+            if [*own, of_command] != stored:
+                said, right = ", ".join(stored), ", ".join((*own, of_command))
+                self._find(recorded, OTHER_TAGS, f"{said}，应为 {right}", f"{said} instead of {right}")
+            if envelope is not first and _common(envelope) != common:
+                for name, one, other in zip(_COMMON, common, _common(envelope), strict=True):
+                    if one != other:
+                        self._find(
+                            recorded,
+                            MIXED,
+                            f"{name}：前面是 {one}，这里是 {other}",
+                            f"{name}: {one} before, {other} here",
+                        )
+        before = self._states.command_before(first.command)
+        if before:
+            self._find(group[0], REPEATED, f"先前在位置 {before}", f"it was recorded at position {before} already")
+        return derived
+
+    def _decide(self, group: Sequence[Recorded[Any]], facts: tuple[Fact, ...]) -> None:
+        envelope = group[0].envelope
+        if envelope.role not in _ROLES:
+            self._find(group[0], NO_COMMAND, f"没有“{envelope.role}”这个角色", f"there is no role “{envelope.role}”")
+            return
+        command = Command(facts, envelope, self._states.state, self._when)
+        role: Any = envelope.role
+        context = Context(Actor(envelope.actor, role), envelope.decided_at, envelope.command, self._zone)
+        first: tuple[Asked, Decided] | Refusal | None = None
+        try:
+            for asked in read_back(command):
+                try:
+                    decided = self._states.drive(asked.decide(asked.command, context))
+                except Refusal as refusal:
+                    first = first or refusal
+                    continue
+                if asked.unknown:
+                    decided = _with_unknown(decided, facts, asked.unknown)
+                if decided.facts == facts:
+                    self._compare_policies(group, decided)
+                    return
+                if first is None or isinstance(first, Refusal):
+                    first = asked, decided
+        except NoCommand as error:
+            self._find(group[0], NO_COMMAND, error.zh, error.en)
+            return
+        except Refusal as refusal:  # what a command would be read back from isn't there
+            first = refusal
+        except ValidationError as error:
+            zh, en = _invalid(error)
+            self._find(group[0], NO_COMMAND, zh, en)
+            return
+        except Exception as error:  # noqa: BLE001 - facts that were tampered with may break any part of a decision
+            self._find(group[0], UNDECIDABLE, repr(error), repr(error))
+            return
+        match first:
+            case None:
+                self._find(group[0], NO_COMMAND, *KINDS[NO_COMMAND])
+            case Refusal():
+                self._find(group[0], REFUSED, first.message_zh, first.message_en, first.code)
+            case (_, decided):
+                self._differ(group, decided)
+
+    def _compare_policies(self, group: Sequence[Recorded[Any]], decided: Decided) -> None:
+        versions = decided.policies or (decided.policy,) * len(group)
+        for recorded, version in zip(group, versions, strict=True):
+            said = recorded.envelope.policy
+            if said != version:
+                self._find(
+                    recorded, OTHER_POLICY, f"记着第 {said} 版，应为第 {version} 版", f"{said} instead of {version}"
+                )
+
+    def _differ(self, group: Sequence[Recorded[Any]], decided: Decided) -> None:
+        """Name the first fact that is another one, and its first field that is."""
+        for number, recorded in enumerate(group):
+            fact = recorded.envelope.fact
+            if number >= len(decided.facts):
+                self._find(recorded, OTHERWISE, "按规则没有这条事实", "the rules come to no such fact")
+                return
+            wanted = decided.facts[number]
+            if type(fact) is not type(wanted):
+                self._find(recorded, OTHERWISE, f"应为 {wanted.type}", f"{wanted.type} was to follow")
+                return
+            for name in fact.__struct_fields__:
+                said, right = getattr(fact, name), getattr(wanted, name)
+                if said != right:
+                    self._find(
+                        recorded,
+                        OTHERWISE,
+                        f"{name}：记着 {_told(said)}，应为 {_told(right)}",
+                        f"{name}: {_told(said)} instead of {_told(right)}",
+                    )
+                    return
+        missing = decided.facts[len(group)].type
+        self._find(group[-1], OTHERWISE, f"之后缺少 {missing}", f"{missing} was to follow it")
+
+    def _open(self, opened: LedgerOpened) -> None:
+        # A zone that there isn't was found when the ledger's opening was decided again.
+        with suppress(KeyError, ValueError, OSError):
+            self._zone = ZoneInfo(opened.zone)
+        self._synthetic = opened.synthetic
+
+    def _count_again(self, recorded: Recorded[Any], fact: CertificateIssued | StarAwarded | StarWithdrawn) -> None:
+        """What a certificate or a star says was counted in the projection: the journal, up to the position that it
+        names, must come to the same."""
+        if fact.counted_position >= recorded.position:
+            at = fact.counted_position
+            self._find(
+                recorded, COUNTED_OTHERWISE, f"数到了自身之后的位置 {at}", f"it was counted up to {at}, which is later"
+            )
+            return
+        if isinstance(fact, CertificateIssued):
+            counted = self._served(fact.volunteer, fact.counted_position, fact.since, fact.until)
+            said = CountedService(fact.counted_position, fact.services, fact.records_sha256)
+        else:
+            counted = self._served(fact.volunteer, fact.counted_position, self._first_day, self._last_day)
+            said = replace(counted, services=(ServiceTotal("", fact.service_minutes, counted.records),))
+        if said.minutes != counted.minutes:
+            one, other = said.minutes, counted.minutes
+            self._find(recorded, COUNTED_OTHERWISE, f"{one} 分钟，应为 {other}", f"{one} minutes instead of {other}")
+        elif isinstance(fact, CertificateIssued) and said != counted:
+            self._find(recorded, COUNTED_OTHERWISE, "服务记录不是所证明的那些", "the records aren't those that count")
+
+    def _served(self, volunteer: str, position: int, since: date, until: date) -> CountedService:
+        """A volunteer's confirmed and unreversed service on the days of a period, up to a position."""
+        first, last = max(since, self._first_day), min(until, self._last_day)
+        found = []
+        for day in range(max(0, (last - first).days + 1)):
+            on = first + timedelta(day)
+            for recorded in self._states.facts_of(VolunteerDay.of(volunteer, on).tag):
+                logged = recorded.envelope.fact
+                if recorded.position > position or logged.started_at.date() != on:
+                    continue
+                of_record = self._states.facts_of(ServiceRecord.of(logged.record).tag)
+                kinds = {type(one.envelope.fact) for one in of_record if one.position <= position}
+                if HoursConfirmed in kinds and HoursReversed not in kinds:
+                    found.append((logged.record, logged.service, logged.service_minutes))
+        return count_service(position, found)
+
+    def _when(self, record: str, kinds: tuple[type[Fact], ...]) -> datetime:
+        """When the last fact of these types was recorded of a record. In a synthetic ledger scenes are decided by a
+        clock of their own, and are told the time by it."""
+        for recorded in reversed(self._states.facts_of("record:" + record)):
+            if isinstance(recorded.envelope.fact, kinds):
+                at = _moment(recorded.recorded_at_microseconds)
+                return min(at, recorded.envelope.decided_at) if self._synthetic else at
+        return EPOCH
+
+    def _find(self, recorded: Recorded[Any], kind: str, zh: str, en: str, code: str = "") -> None:
+        envelope = recorded.envelope
+        where = {"position": recorded.position, "type": envelope.fact.type, "command": envelope.command}
+        self.findings.add(Finding(kind, zh, en, code=code, **where))
+
+
+def _moment(microseconds: int) -> datetime:
+    return EPOCH + timedelta(microseconds=microseconds)
+
+
+def _told(value: object) -> str:
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
+def _with_unknown(decided: Decided, facts: tuple[Fact, ...], names: tuple[str, ...]) -> Decided:
+    """What was decided, with what the command couldn't know of it as it is recorded."""
+    known = []
+    for number, fact in enumerate(decided.facts):
+        if number < len(facts) and type(facts[number]) is type(fact):
+            recorded = facts[number]
+            fact = structs.replace(fact, **{name: getattr(recorded, name) for name in names if hasattr(recorded, name)})
+        known.append(fact)
+    return decided._replace(facts=tuple(known))
+
+
+def _invalid(error: ValidationError) -> tuple[str, str]:
+    """What no command can say, by the first of its fields that can't."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    field = ".".join(str(part) for part in first["loc"])
+    message = first["msg"].removeprefix("Value error, ")
+    context = first.get("ctx", {})
+    zh, _, en = message.partition(" / ")
+    where = f"{field}: " if field else ""
+    return f"{where}{context.get('reason_zh', zh)}", f"{where}{en or message}"
+
+
+# ── What was before ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _folds_by_type() -> dict[type[Fact], dict[str, tuple[Fold[Any], ...]]]:
+    """Every fold that the domain's concepts define, by the types of facts that it folds and the prefix of its tags."""
+    found: dict[type[Fact], dict[str, tuple[Fold[Any], ...]]] = {}
+    for module in CONCEPTS:
+        for value in vars(module).values():
+            fold = value.fold if isinstance(value, Reading) else value
+            if isinstance(fold, Fold):
+                for kind in fold.fact_types:
+                    folds = found.setdefault(kind, {})
+                    if fold not in folds.get(fold.prefix, ()):
+                        folds[fold.prefix] = (*folds.get(fold.prefix, ()), fold)
+    return found
+
+
+_NO_FOLDS: Final[dict[str, tuple[Fold[Any], ...]]] = {}
+
+
+class _States:
+    """The states as of the last fact that was folded: those used last, and of all others where their facts are."""
+
+    def __init__(self, past: Callable[[Sequence[int]], Iterable[Recorded[Any]]], states_max: int) -> None:
+        self._past = past
+        self._states_max = states_max
+        self._young: dict[Reading[Any], Any] = {}
+        self._old: dict[Reading[Any], Any] = {}
+        self._places = _Places()
+        self._folds = _folds_by_type()
+
+    def state(self, reading: Reading[Any]) -> Any:
+        state = self._young.get(reading)
+        if state is None:
+            state = self._old.pop(reading, None)
+            if state is None:
+                state = self._folded(reading.fold, reading.tag)
+            self._young[reading] = state
+        return state
+
+    def drive(self, decision: Decision) -> Decided:
+        """Run a decision to its end on the states as they are. Raises: Refusal."""
+        young = self._young.get
+        try:
+            question = next(decision)
+            while True:
+                answer = [young(reading) for reading in question]
+                if None in answer:
+                    answer = [self.state(reading) for reading in question]
+                question = decision.send(tuple(answer))
+        except StopIteration as stop:
+            decided: Decided = stop.value
+            return decided
+
+    def fold(self, position: int, fact: Fact, tags: tuple[str, ...]) -> None:
+        """Carry what is remembered forward over one fact, and note where it is."""
+        young, old = self._young, self._old
+        folds = self._folds.get(type(fact), _NO_FOLDS)
+        for tag in tags:
+            for fold in folds.get(tag[: tag.index(":")], ()):
+                key = Reading(fold, tag)
+                state = young.get(key)
+                if state is None and (state := old.pop(key, None)) is None:
+                    continue
+                young[key] = fold.evolve(state, fact)
+        self._places.note(position, tags)
+
+    def note_command(self, command: str, position: int) -> None:
+        self._places.note(position, (command,))
+
+    def forget(self) -> None:
+        """Start a new generation if the young one is full: between commands only."""
+        if len(self._young) >= self._states_max:
+            self._old, self._young = self._young, {}
+
+    def facts_of(self, tag: str) -> list[Recorded[Any]]:
+        """All facts so far that bear a tag, in their order."""
+        positions = self._places.of(tag)
+        if not positions:
+            return []
+        return [recorded for recorded in self._past(positions) if tag in recorded.envelope.fact.tags()]
+
+    def command_before(self, command: str) -> int:
+        """The first position at which a command was recorded before; 0: it wasn't."""
+        positions = self._places.of(command)
+        if positions:
+            for recorded in self._past(positions):
+                if recorded.envelope.command == command:
+                    return recorded.position
+        return 0
+
+    def _folded(self, fold: Fold[Any], tag: str) -> Any:
+        state = fold.start(tag)
+        for recorded in self.facts_of(tag):
+            if isinstance(recorded.envelope.fact, fold.fact_types):
+                state = fold.evolve(state, recorded.envelope.fact)
+        return state
+
+
+class _Places:
+    """Where each tag (or command) occurs, in eight bytes an occurrence: 32 bits of its hash before 32 of the position.
+
+    What was noted last is in a set of lists; the rest in sorted runs, of which each is as large as all after it. Nearly
+    always something is asked for that never occurred, and one look into ``seen`` tells so. Another tag may have
+    the same hash: whoever reads by it compares the fact's own tags.
+    """
+
+    FRESH_MAX: Final = 1 << 16
+    RUN_MAX: Final = 1 << 21
+    SEEN: Final = 1 << 24
+
+    def __init__(self) -> None:
+        self._fresh: dict[int, list[int]] = {}
+        self._fresh_count = 0
+        self._runs: list[array[int]] = []
+        self._seen = bytearray(self.SEEN)
+        """By some bits of a hash, whether any such was noted."""
+
+    def note(self, position: int, tags: Sequence[str]) -> None:
+        fresh, seen = self._fresh, self._seen
+        for tag in tags:
+            key = hash(tag) & 0xFFFF_FFFF
+            seen[key & 0xFF_FFFF] = 1
+            found = fresh.get(key)
+            if found is None:
+                fresh[key] = [position]
+            elif found[-1] != position:
+                found.append(position)
+        self._fresh_count += len(tags)
+        if self._fresh_count >= self.FRESH_MAX:
+            self._settle()
+
+    def of(self, tag: str) -> list[int]:
+        """The positions noted for a tag, or for another of the same hash, in order."""
+        key = hash(tag) & 0xFFFF_FFFF
+        found: list[int] = []
+        if not self._seen[key & 0xFF_FFFF]:
+            return found
+        start, end = key << 32, (key + 1) << 32
+        for run in self._runs:
+            at = bisect_left(run, start)
+            while at < len(run) and run[at] < end:
+                found.append(run[at] & 0xFFFF_FFFF)
+                at += 1
+        return found + self._fresh.get(key, [])
+
+    def _settle(self) -> None:
+        run = sorted(key << 32 | position for key, positions in self._fresh.items() for position in positions)
+        while self._runs and len(self._runs[-1]) <= len(run) and len(run) < self.RUN_MAX:
+            # Sorting two sorted runs is merging them.
+            run = sorted([*self._runs.pop(), *run])
+        self._runs.append(array("Q", run))
+        self._fresh, self._fresh_count = {}, 0
