@@ -36,6 +36,7 @@ from api import (
     partner,
     policy,
     problems,
+    receipts,
     recognition,
     redemption,
     request,
@@ -43,6 +44,7 @@ from api import (
     statement,
     transfer,
     visit,
+    witness,
 )
 from api.answers import answer
 from api.due import run_due_each_minute
@@ -83,6 +85,8 @@ CONCEPTS: Final[tuple[ModuleType, ...]] = (
     certificate,
     notice,
     log,
+    witness,
+    receipts,
 )
 """Each concept's routes, with what the documentation must know of them: see the three tables that follow."""
 

@@ -21,6 +21,7 @@ from domain.merkle import Tile, tiles_in
 from domain.statement import NoSigningKey
 from infrastructure import log
 from infrastructure.codec import decode
+from infrastructure.cosignature import trusted_witnesses
 from infrastructure.signing import read_key, successions
 from projections.account import balances_at
 from projections.figures import figures
@@ -67,7 +68,7 @@ def export(
                 older_checkpoints=runner.run(log.older_checkpoints(connection, bank.name, size, bank.opened.zone)),
                 successions="".join(notes),
                 log_keys=[str(one) for one in keys],
-                witness_keys=(),
+                witness_keys=[str(one) for one in runner.run(trusted_witnesses(connection, bank.name))],
                 tiles=_tiles(runner, connection, bank.name, size),
                 facts=bank.store.scan_stored(0, size),
                 decode=decode,

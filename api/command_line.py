@@ -49,6 +49,7 @@ from api.wiring import (
     spare_the_collector,
     timebank,
 )
+from api.witness_command import witness_app
 from application.bundle import BadBytes, BundleDirectoryInUse, NoSuchPeriod, NothingRecorded
 from application.hours_file import HoursFileError
 from application.hours_import import HoursImport, ImportReport, SyntheticFile, import_in_turn
@@ -57,7 +58,7 @@ from application.sample import write_sample
 from application.sample_scenes import CANTEEN, STORIES, TO_COLLECT
 from application.scenes import Played, SceneInRealLedger, redemption_code
 from domain.account import household_account, pool_account
-from domain.checkpoint import NoCheckpoint, NoReceipt
+from domain.checkpoint import NoCheckpoint, NoConsistency, NoReceipt
 from domain.community import Community, UnknownCommunity
 from domain.decision import Role
 from domain.figures import Basis, Dimension, last_instant
@@ -72,6 +73,7 @@ from domain.presets import PRESETS
 from domain.refusal import Refusal
 from domain.statement import NoSigningKey
 from infrastructure.codec import UnknownFactType, UnreadableFact
+from infrastructure.cosignature import TooManyWitnesses
 from infrastructure.embedded import DatabaseUnavailable, DiskFull, require_room
 from infrastructure.log import LogDamaged
 from infrastructure.notice import OutboxNotBegun
@@ -79,6 +81,7 @@ from infrastructure.projector import ProjectionsAreNewer, ProjectionsDamaged, Pr
 from infrastructure.schema import SchemaError, known_migrations, schema_version
 from infrastructure.settings import BadSetting, Settings, read_settings
 from infrastructure.signing import (
+    NotCosigned,
     NoteNotGenuine,
     SigningKey,
     SigningKeyExists,
@@ -90,6 +93,7 @@ from infrastructure.signing import (
 )
 from infrastructure.tokens import IssuedToken, issue_token, revoke_tokens
 from infrastructure.vault import remember
+from infrastructure.witness import KeptDamaged, LogUnreachable
 from projections.account import balance, balances, balances_at
 
 DEMO_NAME: Final = "青秀区时间银行（合成示例 synthetic sample）"
@@ -123,7 +127,10 @@ app.add_typer(request_app, name="request")
 app.add_typer(statement_app, name="statement")
 app.add_typer(notice_app, name="notices")
 app.add_typer(audit_app, name="audit")
+app.add_typer(witness_app, name="witness")
 app.command("proof")(log_command.proof)
+app.command("receipts")(log_command.receipts)
+app.command("consistency")(log_command.consistency)
 app.command("verify")(log_command.verify)
 
 EXPECTED: Final = (
@@ -134,11 +141,15 @@ EXPECTED: Final = (
     DatabaseUnavailable,
     GapInJournal,
     HoursFileError,
+    KeptDamaged,
     LedgerNotOpen,
     LeafTooLong,
     LogDamaged,
+    LogUnreachable,
     NoCheckpoint,
+    NoConsistency,
     NoReceipt,
+    NotCosigned,
     OutboxNotBegun,
     NoSampleHistory,
     NoSuchPeriod,
@@ -154,6 +165,7 @@ EXPECTED: Final = (
     SigningKeyUnusable,
     StoreUnavailable,
     SyntheticFile,
+    TooManyWitnesses,
     UnknownFactType,
     UnreadableFact,
 )

@@ -1,13 +1,17 @@
-"""The evidence log over HTTP: checkpoint, tiles and entries as C2SP tlog-tiles has them, and receipts of facts."""
+"""The evidence log over HTTP: checkpoint, tiles and entries as C2SP tlog-tiles has them, what was signed before, that
+one has grown from the other, and receipts of facts."""
 
 import asyncio
 import gzip
+from datetime import datetime
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Depends, Path, Request
+from fastapi import APIRouter, Depends, Path, Query, Request
 from psycopg import AsyncConnection
+from pydantic import BaseModel
 from starlette.responses import Response
 
+from api.answers import PAGE_MAX, AfterPosition, page
 from api.identity import ROLES_OF, Anyone, allow
 from api.problems import Problem
 from api.wiring import Service
@@ -18,7 +22,15 @@ from domain.merkle import TILE_HASHES, Tile, parse_number_path
 from domain.refusal import Refusal
 from domain.statement import NoSigningKey
 from infrastructure.codec import decode
-from infrastructure.log import entry_bundle, newest_checkpoint, receipt, tile_hashes
+from infrastructure.log import (
+    checkpoint_of,
+    checkpoints,
+    consistency,
+    entry_bundle,
+    newest_checkpoint,
+    receipt,
+    tile_hashes,
+)
 from infrastructure.signing import read_key, successions
 from projections import household
 
@@ -26,6 +38,9 @@ router = APIRouter(prefix="/v1", tags=["证据 evidence"])
 
 READS_REFUSED: Final[dict[str, tuple[type[Refusal] | str, ...]]] = {
     "read_checkpoint": (NoSigningKey, "not-yet-sealed"),
+    "list_checkpoints": (),
+    "read_checkpoint_of": ("not-found",),
+    "read_consistency": ("not-found",),
     "read_successions": (),
     "read_entries": ("not-found",),
     "read_tile": ("not-found",),
@@ -35,7 +50,8 @@ TEXT: Final = "text/plain; charset=utf-8"
 FOR_EVER: Final = "max-age=31536000, immutable"
 A_MINUTE: Final = "max-age=60"
 A_SECOND: Final = "max-age=1"
-_HOUSEHOLD_TAGS: Final = ("account:household:", "household:", "members:")
+HOUSEHOLD_TAGS: Final = ("account:household:", "household:", "members:")
+"""What the tags that name a household begin with."""
 
 _auditors: Final = allow("auditor", "admin").dependency
 
@@ -51,18 +67,72 @@ async def _entries_reader(request: Request) -> Actor | None:
 ROLES_OF[_entries_reader] = ("auditor", "admin")
 EntriesReader = Annotated[Actor | None, Depends(_entries_reader)]
 Anybody = Annotated[Actor, allow("volunteer", "staff", "partner", "auditor", "admin")]
+Size = Annotated[int, Path(ge=1, le=2**62, description="How many facts the log had when the checkpoint was signed.")]
 Rest = Annotated[str, Path(max_length=100, description="The tile's number, such as `x001/234`, or `x001/234.p/5`.")]
+
+
+class SignedSize(BaseModel):
+    """A checkpoint that was signed: for how many facts, when first, and how many witnesses have cosigned it."""
+
+    size: int
+    signed_at: datetime
+    cosignatures: int
+
+
+class SignedSizes(BaseModel):
+    """A page of them, smallest first."""
+
+    items: list[SignedSize]
+    next: int | None
+    position: int
 
 
 @router.get("/log/checkpoint", summary="检查点 Checkpoint", response_class=Response)
 async def read_checkpoint(request: Request, _: Anyone) -> Response:
-    """The newest signed size and root of the log: a C2SP tlog-checkpoint. Public."""
+    """The newest signed size and root of the log, with the cosignatures that there are: a C2SP tlog-checkpoint.
+    Public."""
     service: Service = request.app.state.service
     async with service.pool.connection() as connection:
         note = await newest_checkpoint(connection, service.bank.name)
     if note is None:
-        raise await _not_yet(service)
+        raise await not_yet_sealed(service)
     return Response(note, media_type=TEXT, headers={"Cache-Control": f"public, {A_SECOND}"})
+
+
+@router.get("/log/checkpoints", response_model=SignedSizes, summary="历次检查点 Checkpoints")
+async def list_checkpoints(
+    request: Request, _: Anyone, after: AfterPosition = 0, limit: Annotated[int, Query(ge=1, le=PAGE_MAX)] = 100
+) -> Response:
+    """Every size of the log that was signed, smallest first. All of them can be read, and proven to have grown from
+    each other. Public."""
+    service: Service = request.app.state.service
+    async with service.pool.connection() as connection:
+        rows = await checkpoints(connection, service.bank.name, after, limit + 1)
+    return page(rows, limit, lambda row: row.size, service.position)
+
+
+@router.get("/log/checkpoints/{size}", summary="旧检查点 Checkpoint of a size", response_class=Response)
+async def read_checkpoint_of(request: Request, _: Anyone, size: Size) -> Response:
+    """The checkpoint that was signed when the log had so many facts, with the cosignatures that there are by now, which
+    may come later. Public."""
+    service: Service = request.app.state.service
+    async with service.pool.connection() as connection:
+        note = await checkpoint_of(connection, service.bank.name, size)
+    if note is None:
+        raise Problem("not-found")
+    return Response(note, media_type=TEXT, headers={"Cache-Control": f"public, {A_MINUTE}"})
+
+
+@router.get("/log/consistency/{older}/{newer}", summary="一致性 Consistency", response_class=Response)
+async def read_consistency(request: Request, _: Anyone, older: Size, newer: Size) -> Response:
+    """That the log of one checkpoint has grown from that of an older one: both as they were signed first, and the proof
+    between them, which `timebank verify` checks without asking us. It never changes. Public."""
+    service: Service = request.app.state.service
+    async with service.pool.connection() as connection:
+        found = await consistency(connection, service.bank.name, older, newer)
+    if found is None:
+        raise Problem("not-found")
+    return Response(found.text(), media_type=TEXT, headers={"Cache-Control": f"public, {FOR_EVER}"})
 
 
 @router.get("/log/successions", summary="密钥交接 Key successions", response_class=Response)
@@ -118,7 +188,7 @@ async def read_receipt(request: Request, caller: Anybody, position: Annotated[in
     if found is None:
         if position > await asyncio.to_thread(service.bank.store.head):
             raise Problem("not-found")
-        raise await _not_yet(service)
+        raise await not_yet_sealed(service)
     headers = {
         "Cache-Control": "private, no-store",
         "Content-Disposition": f'attachment; filename="{ledger}-{position}.tlog-proof"',
@@ -132,11 +202,11 @@ async def _may_see(connection: AsyncConnection[object], caller: Actor, found: Re
     leaf = Leaf.parse(found.leaf)
     if decode(leaf.type, leaf.data, leaf.position).actor == caller.id:
         return True
-    concerned = {tag.removeprefix(kind) for kind in _HOUSEHOLD_TAGS for tag in leaf.tags if tag.startswith(kind)}
+    concerned = {tag.removeprefix(kind) for kind in HOUSEHOLD_TAGS for tag in leaf.tags if tag.startswith(kind)}
     return caller.role == "volunteer" and await household.concerns(connection, caller.id, *concerned)
 
 
-async def _not_yet(service: Service) -> Exception:
+async def not_yet_sealed(service: Service) -> Exception:
     """Why there is no checkpoint that holds what was asked for."""
     if await asyncio.to_thread(read_key, service.bank.settings.data, service.bank.name) is None:
         return NoSigningKey(service.bank.name)

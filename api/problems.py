@@ -39,6 +39,11 @@ KINDS: Final[dict[str, Kind]] = {
         "The token is missing, not valid, or revoked; send yours: Authorization: Bearer …",
     ),
     "role-not-allowed": Kind(403, "“{role}”角色不能进行此操作。", "The role “{role}” may not do this."),
+    "cosignature-refused": Kind(
+        403,
+        "副签不被接受：不是本账本信任的见证人对这个检查点的签名。",
+        "The cosignature is not taken: no witness that is trusted here has signed this checkpoint so.",
+    ),
     "own-records-only": Kind(403, "志愿者只能查询自己的记录。", "A volunteer reads their own records only."),
     "not-found": Kind(404, "没有这个地址。", "There is nothing at this address."),
     "method-not-allowed": Kind(405, "这个地址不支持该方法。", "This address does not take that method."),

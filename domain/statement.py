@@ -44,20 +44,22 @@ class VerifierKey(NamedTuple):
     name: str
     hash: bytes
     public_key: bytes
+    algorithm: bytes = ED25519
 
     def __str__(self) -> str:
-        return f"{self.name}+{self.hash.hex()}+{base64.b64encode(ED25519 + self.public_key).decode()}"
+        return f"{self.name}+{self.hash.hex()}+{base64.b64encode(self.algorithm + self.public_key).decode()}"
 
     @staticmethod
-    def of(name: str, public_key: bytes) -> "VerifierKey":
-        return VerifierKey(name, hashlib.sha256(name.encode() + b"\n" + ED25519 + public_key).digest()[:4], public_key)
+    def of(name: str, public_key: bytes, algorithm: bytes = ED25519) -> "VerifierKey":
+        hashed = hashlib.sha256(name.encode() + b"\n" + algorithm + public_key).digest()[:4]
+        return VerifierKey(name, hashed, public_key, algorithm)
 
     @staticmethod
-    def parse(text: str) -> "VerifierKey":
-        """Raises: ValueError."""
+    def parse(text: str, algorithm: bytes = ED25519) -> "VerifierKey":
+        """Only a key of that algorithm. Raises: ValueError."""
         name, hash_, encoded = (*text.split("+", 2), "", "")[:3]
         data = base64.b64decode(encoded, validate=True)
-        key = VerifierKey.of(name, data[1:])
+        key = VerifierKey.of(name, data[1:], algorithm)
         if len(data) != 33 or not name or str(key) != text or hash_ != key.hash.hex():
             raise ValueError("不是有效的公钥 / not a verifier key such as name+hash+base64")
         return key

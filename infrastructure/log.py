@@ -9,13 +9,15 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from datetime import date
+from datetime import date, datetime
 from typing import Any, Final
 
+import msgspec
 import psycopg
 from psycopg import AsyncConnection, Connection, sql
+from psycopg.rows import class_row
 
-from domain.checkpoint import Checkpoint, Receipt, joined, signatures, signer
+from domain.checkpoint import Checkpoint, Consistency, Receipt, joined, signatures, signer
 from domain.leaf import bundle, encoder
 from domain.merkle import (
     HASH_BYTES,
@@ -44,6 +46,8 @@ NEWS_SECONDS: Final = 0.5
 IDLE_SECONDS: Final = 1.0
 """How long nothing must have been recorded before what was is signed, however recent the last checkpoint is."""
 RECONNECT_SECONDS_MAX: Final = 5.0
+COSIGNATURES_WEIGHED_MAX: Final = 1_000
+"""How many of the latest cosignatures are looked at for the checkpoint that most witnesses have signed."""
 
 NO_KEY: Final = (
     "证据日志没有签名：请运行 timebank keys init。 / The evidence log is not being signed: run `timebank keys init`."
@@ -286,23 +290,90 @@ def _unsigned(note: str) -> Checkpoint:
     return Checkpoint.of_note(note)
 
 
+_COSIGNED: Final = (
+    "note || coalesce((SELECT string_agg(line, '' ORDER BY cosigned_at, witness) FROM log_cosignatures"
+    " WHERE ledger = signed.ledger AND size = signed.size), '')"
+)
+_SELECT_COSIGNED: Final = f"SELECT {_COSIGNED} FROM log_checkpoints signed WHERE ledger = %s"
+
+
+class SignedSize(msgspec.Struct):
+    """A size that a checkpoint was signed for, when, and how many witnesses have cosigned it."""
+
+    size: int
+    signed_at: datetime
+    cosignatures: int
+
+
 async def newest_checkpoint(connection: AsyncConnection[Any], ledger: str) -> str | None:
-    """The signed checkpoint; None where none was signed yet."""
-    cursor = await connection.execute(
-        "SELECT note FROM log_checkpoints WHERE ledger = %s ORDER BY number DESC LIMIT 1", (ledger,)
+    """The signed checkpoint, with the cosignatures that there are; None where none was signed yet."""
+    return await _note(connection, f"{_SELECT_COSIGNED} ORDER BY number DESC LIMIT 1", ledger)
+
+
+async def checkpoint_of(connection: AsyncConnection[Any], ledger: str, size: int) -> str | None:
+    """The checkpoint of a size, with its cosignatures, as the ledger's last key signed it; None where none was."""
+    return await _note(connection, f"{_SELECT_COSIGNED} AND size = %s ORDER BY number DESC LIMIT 1", ledger, size)
+
+
+async def checkpoints(connection: AsyncConnection[Any], ledger: str, after: int, limit: int) -> list[SignedSize]:
+    """The sizes beyond one that checkpoints were signed for, smallest first."""
+    cursor = connection.cursor(row_factory=class_row(SignedSize))
+    await cursor.execute(
+        "SELECT size, min(signed_at) AS signed_at, (SELECT count(*) FROM log_cosignatures WHERE ledger = signed.ledger"
+        " AND size = signed.size) AS cosignatures FROM log_checkpoints signed WHERE ledger = %s AND size > %s"
+        " GROUP BY ledger, size ORDER BY size LIMIT %s",
+        (ledger, after, limit),
     )
+    return await cursor.fetchall()
+
+
+async def best_checkpoint(connection: AsyncConnection[Any], ledger: str, position: int) -> str | None:
+    """The checkpoint to prove a position at: of the latest that witnesses have cosigned the one that most have, where
+    one of them holds it; else the newest. None where none holds it."""
+    cursor = await connection.execute(
+        "SELECT size FROM (SELECT size FROM log_cosignatures WHERE ledger = %s AND size >= %s"
+        " ORDER BY size DESC LIMIT %s) AS latest GROUP BY size ORDER BY count(*) DESC, size DESC LIMIT 1",
+        (ledger, position, COSIGNATURES_WEIGHED_MAX),
+    )
+    row = await cursor.fetchone()
+    note = None if row is None else await checkpoint_of(connection, ledger, row[0])
+    if note is None:
+        note = await newest_checkpoint(connection, ledger)
+    return None if note is None or signed_size(note) < position else note
+
+
+async def consistency(
+    connection: AsyncConnection[Any], ledger: str, older: int, newer: int, *, cosigned: bool = False
+) -> Consistency | None:
+    """The proof between the checkpoints of two sizes; None where one of them was never signed.
+
+    Both are as they were signed first, which never changes, or with the cosignatures that there are by now.
+    """
+    first = "SELECT note FROM log_checkpoints WHERE ledger = %s AND size = %s ORDER BY number LIMIT 1"
+    notes = [
+        await checkpoint_of(connection, ledger, size) if cosigned else await _note(connection, first, ledger, size)
+        for size in (older, newer)
+    ]
+    if notes[0] is None or notes[1] is None or older > newer:
+        return None
+    path = await _proof(connection, ledger, consistency_ranges(older, newer), newer)
+    return Consistency(notes[0], notes[1], tuple(path))
+
+
+def signed_size(note: str) -> int:
+    """The size of a checkpoint of our own."""
+    return _unsigned(note).size
+
+
+async def _note(connection: AsyncConnection[Any], query: str, *parameters: object) -> str | None:
+    cursor = await connection.execute(query.encode(), parameters)
     row = await cursor.fetchone()
     return None if row is None else str(row[0])
 
 
 async def checkpoint_holding(connection: AsyncConnection[Any], ledger: str, position: int) -> str | None:
-    """The first checkpoint that holds a position; None where none was signed yet."""
-    cursor = await connection.execute(
-        "SELECT note FROM log_checkpoints WHERE ledger = %s AND size >= %s ORDER BY size, number LIMIT 1",
-        (ledger, position),
-    )
-    row = await cursor.fetchone()
-    return None if row is None else str(row[0])
+    """The first checkpoint that holds a position, with its cosignatures; None where none was signed yet."""
+    return await _note(connection, f"{_SELECT_COSIGNED} AND size >= %s ORDER BY size, number LIMIT 1", ledger, position)
 
 
 async def older_checkpoints(connection: AsyncConnection[Any], ledger: str, size: int, zone: str) -> dict[int, str]:
@@ -321,7 +392,7 @@ async def older_checkpoints(connection: AsyncConnection[Any], ledger: str, size:
     try:
         async with connection.transaction(), connection.cursor("older_checkpoints") as stored:
             await stored.execute(
-                "SELECT size, note, (signed_at AT TIME ZONE %s)::date FROM log_checkpoints"
+                f"SELECT size, {_COSIGNED}, (signed_at AT TIME ZONE %s)::date FROM log_checkpoints signed"
                 " WHERE ledger = %s AND size < %s ORDER BY number",
                 (zone, ledger, size),
             )
@@ -357,11 +428,15 @@ async def tiles_hashes(connection: AsyncConnection[Any], ledger: str, tiles: Seq
     return [read(tile)[: tile.width * HASH_BYTES] if tile in there else None for tile in tiles]
 
 
+_SELECT_FACTS: Final = (
+    "SELECT position, (extract(epoch FROM recorded_at) * 1000000)::bigint, type, tags, data FROM facts"
+    " WHERE ledger = %s"
+)
+
+
 async def _leaves(connection: AsyncConnection[Any], ledger: str, after: int, to: int) -> list[bytes]:
     cursor = await connection.execute(
-        "SELECT position, (extract(epoch FROM recorded_at) * 1000000)::bigint, type, tags, data FROM facts"
-        " WHERE ledger = %s AND position > %s AND position <= %s ORDER BY position",
-        (ledger, after, to),
+        f"{_SELECT_FACTS} AND position > %s AND position <= %s ORDER BY position", (ledger, after, to)
     )
     encode = encoder(ledger)
     return [encode(*row) for row in await cursor.fetchall()]
@@ -377,14 +452,39 @@ async def entry_bundle(connection: AsyncConnection[Any], ledger: str, number: in
 
 
 async def receipt(connection: AsyncConnection[Any], ledger: str, position: int) -> Receipt | None:
-    """The receipt of a fact in the newest checkpoint; None where that doesn't hold it yet."""
-    note = await newest_checkpoint(connection, ledger)
-    size = 0 if note is None else _unsigned(note).size
-    if note is None or not 0 < position <= size:
+    """The receipt of a fact, in a checkpoint that witnesses have cosigned where one holds it; None where none does."""
+    note = await best_checkpoint(connection, ledger, position)
+    if note is None or position < 1:
         return None
-    path = await _proof(connection, ledger, inclusion_ranges(position - 1, size), size)
-    (leaf,) = await _leaves(connection, ledger, position - 1, position)
-    return Receipt(position, tuple(path), note, leaf)
+    (found,) = await receipts(connection, ledger, [position], note)
+    return found
+
+
+async def receipts(connection: AsyncConnection[Any], ledger: str, positions: Sequence[int], note: str) -> list[Receipt]:
+    """The receipts of some facts, in order, in a checkpoint that holds them all: two questions, however many."""
+    size = signed_size(note)
+    ranges = [inclusion_ranges(position - 1, size) for position in positions]
+    _, partial = await _head(connection, ledger)
+    wanted = tiles_of([each for one in ranges for each in one], size)
+    cursor = await connection.execute(_SELECT_TILES, _tile_parameters(ledger, wanted))
+    read = _reader(await cursor.fetchall(), partial)
+    cursor = await connection.execute(
+        f"{_SELECT_FACTS} AND position = ANY(%s) ORDER BY position", (ledger, [*positions])
+    )
+    encode = encoder(ledger)
+    leaves = [encode(*row) for row in await cursor.fetchall()]
+    return [
+        Receipt(position, tuple(proof(one, size, read)), note, leaf)
+        for position, one, leaf in zip(positions, ranges, leaves, strict=True)
+    ]
+
+
+async def positions_of(
+    connection: AsyncConnection[Any], ledger: str, tags: Sequence[str], to: int
+) -> list[tuple[int, list[str]]]:
+    """The facts up to a position that have one of the tags at least, in order: position and tags of each."""
+    cursor = await connection.execute("SELECT position, tags FROM facts_tagged(%s, %s, 0, %s)", (ledger, [*tags], to))
+    return await cursor.fetchall()
 
 
 async def _proof(connection: AsyncConnection[Any], ledger: str, ranges: Sequence[Range], size: int) -> list[bytes]:

@@ -14,6 +14,9 @@ ledger are in one file beside its key, each as long as these lines, oldest first
     <verifier key before>
     <verifier key after>
     <when, RFC 3339>
+
+A witness has a key too, of another kind (`domain/witness.py`): it signs notes of others, with the time, by one more
+line.
 """
 
 import base64
@@ -31,6 +34,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from domain.statement import ED25519, StatementNotGenuine, VerifierKey
+from domain.witness import COSIGNATURE, Cosignature, cosigned_message, require_name
 from infrastructure.embedded import make_data_directory
 
 _DASH: Final = "\u2014 "
@@ -45,6 +49,13 @@ class NoteNotGenuine(Exception):
 
     def __init__(self) -> None:
         super().__init__("没有受信任密钥的有效签名。 / No trusted key has signed this as it is.")
+
+
+class NotCosigned(Exception):
+    """A witness that was to have signed a checkpoint didn't."""
+
+    def __init__(self, key: VerifierKey) -> None:
+        super().__init__(f"没有见证人 {key.name} 的副签。 / The witness {key.name} has not cosigned this.")
 
 
 class SigningKeyUnusable(Exception):
@@ -66,8 +77,7 @@ class SigningKey:
 
     def __init__(self, name: str, private: Ed25519PrivateKey) -> None:
         self._private = private
-        public = private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
-        self.verifier = VerifierKey.of(name, public)
+        self.verifier = VerifierKey.of(name, _public_bytes(private))
 
     def sign(self, text: str) -> str:
         """The signed note of a text, which must end with a line end. The same text is always signed the same."""
@@ -75,9 +85,34 @@ class SigningKey:
         return f"{text}\n{_DASH}{self.verifier.name} {signature}\n"
 
     def _stored(self) -> str:
-        seed = self._private.private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption())
-        encoded = base64.b64encode(ED25519 + seed).decode()
-        return f"{_PREFIX}{self.verifier.name}+{self.verifier.hash.hex()}+{encoded}\n"
+        return _key_text(self.verifier, self._private)
+
+
+class CosigningKey:
+    """A witness's private key, which signs nothing but checkpoints of others, with the time."""
+
+    def __init__(self, name: str, private: Ed25519PrivateKey) -> None:
+        self._private = private
+        self.verifier = VerifierKey.of(name, _public_bytes(private), COSIGNATURE)
+
+    def cosign(self, checkpoint_text: str, seconds: int) -> Cosignature:
+        """Sign a checkpoint's text at a time (Unix seconds)."""
+        signature = self._private.sign(cosigned_message(checkpoint_text, seconds))
+        return Cosignature(self.verifier.name, self.verifier.hash, seconds, signature)
+
+    def _stored(self) -> str:
+        return _key_text(self.verifier, self._private)
+
+
+def _public_bytes(private: Ed25519PrivateKey) -> bytes:
+    return private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+
+
+def _key_text(verifier: VerifierKey, private: Ed25519PrivateKey) -> str:
+    """What a private key's file holds."""
+    seed = private.private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption())
+    encoded = base64.b64encode(verifier.algorithm + seed).decode()
+    return f"{_PREFIX}{verifier.name}+{verifier.hash.hex()}+{encoded}\n"
 
 
 def key_path(data: Path, ledger: str) -> Path:
@@ -101,6 +136,18 @@ def create_key(data: Path, ledger: str) -> SigningKey:
     return key
 
 
+def create_witness_key(path: Path, name: str) -> CosigningKey:
+    """Make a witness's key, in a file that its owner alone may read. Raises: ValueError, SigningKeyExists."""
+    require_name(name)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    key = CosigningKey(name, Ed25519PrivateKey.generate())
+    try:
+        _write_new(path, key._stored())
+    except FileExistsError:
+        raise SigningKeyExists(path) from None
+    return key
+
+
 def _write_new(path: Path, text: str) -> None:
     """Raises: FileExistsError."""
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
@@ -109,8 +156,8 @@ def _write_new(path: Path, text: str) -> None:
         os.fsync(file.fileno())
 
 
-def _replace(path: Path, text: str) -> None:
-    """All of the text, or what was there before, whenever this is killed."""
+def replace_file(path: Path, text: str) -> None:
+    """All of the text, or what was there before, whenever this is killed; on disk when the directory is."""
     fresh = path.with_suffix(path.suffix + ".fresh")
     fresh.unlink(missing_ok=True)
     _write_new(fresh, text)
@@ -127,21 +174,21 @@ def rotate_key(data: Path, ledger: str, now: datetime) -> SigningKey | None:
     successor, notes = path.with_suffix(".successor"), succession_path(data, ledger)
     if not path.exists():
         return None
-    with _alone(path.parent):
+    with alone(path.parent):
         key = read_key(data, ledger)
         if key is None:
             return None
         while (new := _read(successor, ledger)) is None:
-            _replace(successor, SigningKey(ledger, Ed25519PrivateKey.generate())._stored())
+            replace_file(successor, SigningKey(ledger, Ed25519PrivateKey.generate())._stored())
         if not any(str(new.verifier) in note for note in successions(data, ledger)):
             note = key.sign(f"{_SUCCESSION}\n{key.verifier}\n{new.verifier}\n{now.isoformat(timespec='seconds')}\n")
-            _replace(notes, "".join((*successions(data, ledger), note)))
+            replace_file(notes, "".join((*successions(data, ledger), note)))
         successor.rename(path)
     return new
 
 
 @contextmanager
-def _alone(directory: Path) -> Iterator[None]:
+def alone(directory: Path) -> Iterator[None]:
     """Hold a directory's lock, and have what was renamed in it on disk when this ends."""
     descriptor = os.open(directory, os.O_RDONLY)
     try:
@@ -186,7 +233,34 @@ def read_key(data: Path, ledger: str) -> SigningKey | None:
     return _read(key_path(data, ledger), ledger)
 
 
+def read_witness_key(path: Path) -> CosigningKey | None:
+    """A witness's key, or None where none was made. Raises: SigningKeyUnusable."""
+    found = _read_text(path)
+    if found is None:
+        return None
+    text, name, private = found
+    key = None if private is None else CosigningKey(name, private)
+    if key is None or key._stored() != text:
+        raise SigningKeyUnusable(path, "内容不是见证人的密钥", "it doesn't hold a witness's key")
+    return key
+
+
 def _read(path: Path, ledger: str) -> SigningKey | None:
+    found = _read_text(path)
+    if found is None:
+        return None
+    text, _, private = found
+    key = None if private is None else SigningKey(ledger, private)
+    if key is None or key._stored() != text:
+        raise SigningKeyUnusable(path, "内容不是本账本的密钥", "it doesn't hold this ledger's key")
+    return key
+
+
+def _read_text(path: Path) -> tuple[str, str, Ed25519PrivateKey | None] | None:
+    """What a key's file holds, and the name and key in it; None where there is no file.
+
+    Whether that is all that it holds is for the caller to see. Raises: SigningKeyUnusable where others may read it.
+    """
     try:
         with path.open() as file:
             mode, text = os.fstat(file.fileno()).st_mode, file.read(1_000)
@@ -196,13 +270,10 @@ def _read(path: Path, ledger: str) -> SigningKey | None:
         raise SigningKeyUnusable(path, "其他用户也能读取，请执行 chmod 600", "others may read it; run chmod 600")
     try:
         # Only so often: base64 has a "+" of its own.
-        seed = base64.b64decode(text.rstrip("\n").split("+", 4)[4], validate=True)[1:]
-        key = SigningKey(ledger, Ed25519PrivateKey.from_private_bytes(seed))
-    except (ValueError, IndexError):
-        key = None
-    if key is None or key._stored() != text:
-        raise SigningKeyUnusable(path, "内容不是本账本的密钥", "it doesn't hold this ledger's key")
-    return key
+        _, _, name, _, encoded = text.rstrip("\n").split("+", 4)
+        return text, name, Ed25519PrivateKey.from_private_bytes(base64.b64decode(encoded, validate=True)[1:])
+    except ValueError:
+        return text, "", None
 
 
 def open_note(note: str, key: VerifierKey) -> str:
@@ -232,30 +303,96 @@ def verified(note: str, keys: Iterable[VerifierKey]) -> str:
     As C2SP signed-note says: signatures of keys that aren't known are read over; one that a known key should have made
     and didn't spoils the whole.
     """
-    text, separator, signatures = note.rpartition("\n\n")
-    text += "\n"
-    lines = signatures.split("\n")
-    if not separator or lines.pop() or not 0 < len(lines) <= SIGNATURES_MAX or _has_control(note):
-        raise NoteNotGenuine
-    known = {(key.name, key.hash): key.public_key for key in keys}
+    text, signatures = _taken_apart(note)
+    known = {(key.name, key.hash): key.public_key for key in keys if key.algorithm == ED25519}
     signers = 0
-    for line in lines:
-        name, _, encoded = line.removeprefix(_DASH).partition(" ")
-        try:
-            signed = base64.b64decode(encoded, validate=True)
-            content = text.encode()
-            if not line.startswith(_DASH) or not name or "+" in name or len(signed) < 5:
-                raise NoteNotGenuine
-            public_key = known.get((name, signed[:4]))
-            if public_key is not None:
-                Ed25519PublicKey.from_public_bytes(public_key).verify(signed[4:], content)
-                signers += 1
-        except (ValueError, InvalidSignature):
-            raise NoteNotGenuine from None
+    for name, signed in signatures:
+        public_key = known.get((name, signed[:4]))
+        if public_key is not None:
+            _verify(public_key, signed[4:], text.encode())
+            signers += 1
     if not signers:
         raise NoteNotGenuine
     return text
 
 
-def _has_control(note: str) -> bool:
-    return any(character < " " and character != "\n" for character in note)
+def cosignatures(note: str, keys: Iterable[VerifierKey]) -> dict[VerifierKey, Cosignature]:
+    """Which of the witnesses' keys have cosigned a checkpoint, whoever else has; the earliest cosignature of each.
+
+    Raises: NoteNotGenuine where one of them should have and didn't, for that spoils the whole.
+    """
+    text, signatures = _taken_apart(note)
+    known = {(key.name, key.hash): key for key in keys if key.algorithm == COSIGNATURE}
+    found: dict[VerifierKey, Cosignature] = {}
+    for name, signed in signatures:
+        key = known.get((name, signed[:4]))
+        if key is not None:
+            try:
+                cosignature = Cosignature.of(name, signed)
+            except ValueError:
+                raise NoteNotGenuine from None
+            require_cosignature(text, cosignature, key)
+            if key not in found or cosignature.seconds < found[key].seconds:
+                found[key] = cosignature
+    return found
+
+
+def require_cosignature(text: str, cosignature: Cosignature, key: VerifierKey) -> None:
+    """Hold a cosignature to a checkpoint's text and a witness's key. Raises: NoteNotGenuine."""
+    if (cosignature.name, cosignature.hash, COSIGNATURE) != (key.name, key.hash, key.algorithm):
+        raise NoteNotGenuine
+    _verify(key.public_key, cosignature.signature, cosigned_message(text, cosignature.seconds))
+
+
+def require_cosigned(note: str, keys: Iterable[VerifierKey]) -> dict[VerifierKey, Cosignature]:
+    """The cosignature of each of the witnesses, all of which must have signed. Raises: NotCosigned, NoteNotGenuine."""
+    wanted = list(keys)
+    found = cosignatures(note, wanted)
+    for key in wanted:
+        if key not in found:
+            raise NotCosigned(key)
+    return found
+
+
+def signed_by(note: str, keys: Iterable[VerifierKey]) -> str:
+    """A note with the lines of these keys alone, as they are: whoever else has signed it. Raises: NoteNotGenuine."""
+    text, signatures = _taken_apart(note)
+    known = {(key.name, key.hash) for key in keys}
+    lines = note.removeprefix(f"{text}\n").splitlines(keepends=True)
+    kept = [line for line, (name, signed) in zip(lines, signatures, strict=True) if (name, signed[:4]) in known]
+    return f"{text}\n{''.join(kept)}"
+
+
+def _taken_apart(note: str) -> tuple[str, list[tuple[str, bytes]]]:
+    """A note's text, and the name and bytes of each line that signs it. Raises: NoteNotGenuine."""
+    text, separator, signatures = note.rpartition("\n\n")
+    lines = signatures.split("\n")
+    if not separator or lines.pop() or not 0 < len(lines) <= SIGNATURES_MAX or not _is_text(note):
+        raise NoteNotGenuine
+    found = []
+    for line in lines:
+        name, _, encoded = line.removeprefix(_DASH).partition(" ")
+        try:
+            signed = base64.b64decode(encoded, validate=True)
+        except ValueError:
+            raise NoteNotGenuine from None
+        if not line.startswith(_DASH) or not name or "+" in name or len(signed) < 5:
+            raise NoteNotGenuine
+        found.append((name, signed))
+    return text + "\n", found
+
+
+def _verify(public_key: bytes, signature: bytes, content: bytes) -> None:
+    """Raises: NoteNotGenuine."""
+    try:
+        Ed25519PublicKey.from_public_bytes(public_key).verify(signature, content)
+    except (ValueError, InvalidSignature):
+        raise NoteNotGenuine from None
+
+
+def _is_text(note: str) -> bool:
+    try:
+        note.encode()
+    except UnicodeEncodeError:
+        return False
+    return not any(character < " " and character != "\n" for character in note)

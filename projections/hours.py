@@ -257,6 +257,18 @@ async def record(connection: AsyncConnection[Any], number: str) -> HoursRow | No
     return await cursor.fetchone()
 
 
+async def records_of(connection: AsyncConnection[Any], household: str) -> list[str]:
+    """The numbers of the records of what a household's people gave, as long as they are of it, and of what was given
+    to it, whatever became of them."""
+    cursor = await connection.execute(
+        "SELECT record FROM hours WHERE recipient_household = %(household)s"
+        " UNION SELECT record FROM people JOIN hours ON hours.volunteer = people.person"
+        " WHERE people.household = %(household)s AND hours.household = %(household)s",
+        {"household": household},
+    )
+    return [record for (record,) in await cursor.fetchall()]
+
+
 async def records(
     connection: AsyncConnection[Any],
     *,

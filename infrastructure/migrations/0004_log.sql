@@ -30,3 +30,24 @@ CREATE TABLE log_checkpoints (
 CREATE INDEX log_checkpoints_by_size ON log_checkpoints (ledger, size, number);
 
 COMMENT ON COLUMN log_checkpoints.note IS 'The whole signed note (C2SP tlog-checkpoint).';
+
+-- Whose cosignatures are taken, by the operator's word: `timebank witness trust`.
+CREATE TABLE log_witnesses (
+    ledger     text        NOT NULL,
+    key        text        NOT NULL,
+    trusted_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (ledger, key)
+);
+
+-- The first cosignature of each witness of the tree of a size, whichever of the ledger's keys has signed that.
+CREATE TABLE log_cosignatures (
+    ledger       text   NOT NULL,
+    size         bigint NOT NULL,
+    witness      text   NOT NULL,
+    line         text   NOT NULL,
+    cosigned_at  bigint NOT NULL,
+    PRIMARY KEY (ledger, size, witness)
+);
+
+COMMENT ON COLUMN log_cosignatures.line IS 'The whole line of the note (C2SP tlog-cosignature).';
+COMMENT ON COLUMN log_cosignatures.cosigned_at IS 'Unix seconds, by the witness''s clock.';

@@ -102,8 +102,8 @@ def test_reads_of_lists_share_their_questions(api: Api) -> None:
     for _, path, operation in operations(api):
         names = {parameter["name"] for parameter in operation.get("parameters", ())}
         assert ("after" in names) == ("limit" in names), path
-        # Notices are an outbox, no projection: they have no position to wait for.
-        assert "after" not in names or "min_position" in names or path.startswith("/v1/notices"), path
+        # Notices are an outbox, checkpoints of the log: no projections, with no position to wait for.
+        assert "after" not in names or "min_position" in names or path.startswith(("/v1/notices", "/v1/log")), path
 
 
 def test_the_bare_address_leads_to_the_documentation(api: Api) -> None:

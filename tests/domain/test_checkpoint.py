@@ -6,9 +6,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.checkpoint import Checkpoint, NoCheckpoint, NoReceipt, Receipt, joined, signatures, signer
+from domain.checkpoint import (
+    Checkpoint,
+    Consistency,
+    NoCheckpoint,
+    NoConsistency,
+    NoReceipt,
+    Receipt,
+    Receipts,
+    joined,
+    signatures,
+    signer,
+)
 from domain.leaf import Leaf
-from domain.merkle import Frontier, inclusion_ranges, leaf_hash, proof
+from domain.merkle import Frontier, consistency_ranges, inclusion_ranges, leaf_hash, proof
 
 LEAVES = [
     Leaf("qingxiu", position, 1_761_000_000_000_000, "a.v1", (f"a:{position}",), b"{}") for position in range(1, 8)
@@ -127,3 +138,95 @@ def test_a_leaf_that_stands_elsewhere_or_is_of_another_ledger_is_no_fact_of_this
             Receipt(1, (), "", leaf.encoded()).proven(alone)
     with pytest.raises(NoReceipt):
         Receipt(1, (), "", b"no leaf").proven(Checkpoint("qingxiu", 1, leaf_hash(b"no leaf")))
+
+
+# ── A household's receipts ───────────────────────────────────────────────────────────────────────────────────────
+
+RECEIPTS = Receipts("H1", tuple(receipt(position) for position in (1, 4, 7)), SIGNED)
+
+
+def test_a_file_of_receipts_reads_as_it_is_written_and_each_is_a_receipt() -> None:
+    found = Receipts.parse(RECEIPTS.text())
+    assert found == RECEIPTS
+    for one in found.receipts:
+        assert Receipt.parse(one.text()) == one
+        assert one.proven(CHECKPOINT).position == one.position
+
+
+@pytest.mark.parametrize(
+    "altered",
+    [
+        "",
+        RECEIPTS.text()[:-1],
+        RECEIPTS.text().removesuffix(SIGNED),
+        RECEIPTS.text().replace("household ", "house "),
+        RECEIPTS.text().replace("index 3", "index 03"),
+        RECEIPTS.text().replace("\n\n", "\n\n\n", 1),
+        Receipts("H1", RECEIPTS.receipts[::-1], SIGNED).text(),
+        Receipts("H1", RECEIPTS.receipts[:1] * 2, SIGNED).text(),
+        receipt(1).text(),
+    ],
+)
+def test_what_is_no_file_of_receipts_is_refused(altered: str) -> None:
+    with pytest.raises(NoReceipt):
+        Receipts.parse(altered)
+
+
+# ── Consistency ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def consistency(older: int, newer: int = 7) -> Consistency:
+    seen = tree(ENCODED[:newer])
+    path = proof(consistency_ranges(older, newer), newer, lambda tile: seen.partial[tile.level])
+    notes = (of(size).text() + "\n— qingxiu AAAA\n— a.b/c BBBB\n" for size in (older, newer))
+    return Consistency(*notes, tuple(path))
+
+
+def of(size: int) -> Checkpoint:
+    return Checkpoint("qingxiu", size, tree(ENCODED[:size]).root())
+
+
+@given(st.integers(1, 7), st.integers(1, 7))
+def test_a_consistency_reads_as_it_is_written_and_holds(one: int, other: int) -> None:
+    found = consistency(min(one, other), max(one, other))
+    assert Consistency.parse(found.text()) == found
+    found.require(of(min(one, other)), of(max(one, other)))
+
+
+@pytest.mark.parametrize(
+    "altered",
+    [
+        "",
+        consistency(3).text()[:-1],
+        consistency(3).text() + "\n",
+        consistency(3).text().replace("timebank-consistency/v1", "timebank-consistency/v2"),
+        consistency(3).text().replace("\n\n", "\n\n\n", 1),
+        consistency(3).text().replace("\n", "\nAAAA\n", 1),
+        consistency(3).newer,
+    ],
+)
+def test_what_is_no_consistency_is_refused(altered: str) -> None:
+    with pytest.raises(NoConsistency):
+        Consistency.parse(altered)
+
+
+@given(st.integers(1, 6), st.data())
+def test_a_consistency_of_which_a_bit_is_another_does_not_hold(older: int, data: st.DataObject) -> None:
+    found = consistency(older)
+    bits = data.draw(st.integers(0, len(found.path) * 256 - 1))
+    path = [bytearray(one) for one in found.path]
+    path[bits // 256][bits // 8 % 32] ^= 1 << bits % 8
+    with pytest.raises(NoConsistency):
+        found._replace(path=tuple(map(bytes, path))).require(of(older), CHECKPOINT)
+
+
+def test_a_consistency_between_two_logs_or_the_wrong_way_round_does_not_hold() -> None:
+    found = consistency(3)
+    for older, newer in (
+        (of(3)._replace(origin="xingning"), CHECKPOINT),
+        (CHECKPOINT, of(3)),
+        (of(2), CHECKPOINT),
+        (of(3)._replace(root=bytes(32)), CHECKPOINT),
+    ):
+        with pytest.raises(NoConsistency):
+            found.require(older, newer)
