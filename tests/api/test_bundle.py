@@ -1,6 +1,8 @@
 """The bundle of a real ledger: what it holds is what the service answers, and nobody's name is in it."""
 
+import asyncio
 import json
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import datetime, timedelta
@@ -9,6 +11,8 @@ from typing import Any
 
 import psycopg
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from psycopg import AsyncConnection
 
 from api.bundle import export
 from api.wiring import Timebank, timebank
@@ -18,6 +22,7 @@ from application.bundle import (
     LOG_KEYS,
     MANIFEST,
     SUCCESSIONS,
+    WITNESS_KEYS,
     NoSuchPeriod,
     NothingRecorded,
     read_balances,
@@ -33,7 +38,17 @@ from domain.checkpoint import Checkpoint
 from domain.leaf import unbundled
 from domain.merkle import leaf_hash, root
 from domain.statement import NoSigningKey, VerifierKey
-from infrastructure.signing import create_key, read_key, rotate_key, split_successions, succeeding, verified
+from infrastructure.cosignature import keep_cosignature, trust
+from infrastructure.log import checkpoint_of
+from infrastructure.signing import (
+    CosigningKey,
+    create_key,
+    read_key,
+    rotate_key,
+    split_successions,
+    succeeding,
+    verified,
+)
 from tests.api.processes import answer, run
 from tests.api.service import Api, register_places, serving
 from tests.conftest import settings_for
@@ -197,6 +212,38 @@ def api_of() -> Iterator[Callable[[Timebank], Api]]:
     yield make
     for api in opened:
         api.client.close()
+
+
+def test_cosignatures_go_with_their_checkpoints_and_witnesses_keys_with_them(
+    bank: Timebank, tmp_path: Path, api_of: Callable[[Timebank], Api]
+) -> None:
+    witness = CosigningKey("audit.example/a1", Ed25519PrivateKey.from_private_bytes(bytes([1] * 32)))
+    register_places(api_of(bank))
+    with psycopg.connect(bank.owner_address) as connection:
+        trust(connection, bank.name, witness.verifier)
+    older = cosigned(bank, sign(bank), witness)
+    sign(bank)
+    api_of(bank).new_volunteer()
+    newest = cosigned(bank, sign(bank), witness)
+    export(bank, tmp_path / "bundle", None)
+    assert read_keys(tmp_path / "bundle", WITNESS_KEYS) == [str(witness.verifier)]
+    (note,) = read_checkpoints(tmp_path / "bundle").values()
+    assert note.endswith(older)
+    assert read_text(tmp_path / "bundle", CHECKPOINT).endswith(newest)
+
+
+def cosigned(bank: Timebank, size: int, witness: CosigningKey) -> str:
+    """Have the checkpoint of a size cosigned; returns the line."""
+
+    async def cosign() -> str:
+        async with await AsyncConnection.connect(bank.address, autocommit=True) as connection:
+            note = await checkpoint_of(connection, bank.name, size)
+            assert note is not None
+            line = witness.cosign(note.partition("\n\n")[0] + "\n", int(time.time())).line()
+            assert await keep_cosignature(connection, bank.name, size, line) is not None
+            return line
+
+    return asyncio.run(cosign())
 
 
 def test_what_is_recorded_while_it_is_written_is_not_in_it(
