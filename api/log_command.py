@@ -36,7 +36,8 @@ from domain.checkpoint import (
 from domain.household import UnknownHousehold
 from domain.identifiers import normal_id
 from domain.leaf import Leaf
-from domain.statement import NoSigningKey, VerifierKey
+from domain.statement import FORMAT as STATEMENT_FORMAT
+from domain.statement import BalanceStatement, NoSigningKey, VerifierKey
 from domain.witness import REFUSED_FORMAT, RefusedLog, witness_key
 from infrastructure import log
 from infrastructure.settings import read_settings
@@ -191,11 +192,12 @@ def verify(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """离线验证收据、户的收据、一致性证明、检查点、见证人的报告、志愿服务证明的文件或二维码文字；不需要数据库和网络。
+    """离线验证收据、户的收据、一致性证明、检查点、见证人的报告、结单、志愿服务证明的文件或二维码文字；不需要数据库和网络。
 
-    Verify a receipt, a household's receipts, a consistency, a checkpoint, a witness's report, a certificate's file or
-    the text of its QR code: no database, no network. Exit status: 0 valid; 1 altered, or signed by nobody trusted; 3 a
-    certificate that was revoked, or has lost records; 4 one that is genuine, while its ledger couldn't be asked.
+    Verify a receipt, a household's receipts, a consistency, a checkpoint, a witness's report, a statement, a
+    certificate's file or the text of its QR code: no database, no network. Exit status: 0 valid; 1 altered, or signed
+    by nobody trusted; 3 a certificate that was revoked, or has lost records; 4 one that is genuine, while its ledger
+    couldn't be asked.
     """
     keys = _trusted(key)
     if successions_file is not None:
@@ -303,6 +305,19 @@ def _verified_refused(text: str, trust: Trust) -> Verified:
     return shown, [head, _tree_line(kept), _tree_line(seen)]
 
 
+def _verified_statement(text: str, trust: Trust) -> Verified:
+    """A balance that a household takes along. Only the ledger that receives it knows whether it was paid in."""
+    found = BalanceStatement.parse(text.rpartition("\n\n")[0] + "\n")
+    verified(text, [key for key in trust.keys if key.name == found.ledger])
+    shown = {"valid": True, "ledger": found.ledger, "statement": found.model_dump(mode="json")}
+    head = f"有效 valid: {found.id}   {found.household} → {found.receiving_ledger}   {found.minutes:,} 分钟 min"
+    until = (
+        f"  有效期至 valid until {found.valid_until}；是否已转入，只有 {found.receiving_ledger} 知道 "
+        "whether it was paid in only the receiving ledger knows"
+    )
+    return {**shown, "witnesses": trust.cosigned(text)}, [head, until]
+
+
 def _verified_checkpoint(text: str, trust: Trust) -> Verified:
     try:
         Checkpoint.parse(text.partition("\n\n")[0] + "\n")
@@ -318,6 +333,7 @@ _KINDS: dict[str, Callable[[str, Trust], Verified]] = {
     RECEIPTS_FORMAT: _verified_receipts,
     CONSISTENCY_FORMAT: _verified_consistency,
     REFUSED_FORMAT: _verified_refused,
+    STATEMENT_FORMAT: _verified_statement,
 }
 """What each kind of file is read by, by its first line; a checkpoint has the log's name there."""
 

@@ -161,14 +161,14 @@ class CertificateFile(NamedTuple):
         head, _, rest = self.text().partition(_EXTRA)
         text = f"{head}{_EXTRA}\n{rest.partition(chr(10))[2]}"
         leaf = self.receipt.leaf
-        return PACKED_MARK + "".join(_base45(zlib.compress(_LEAF_LENGTH.pack(len(leaf)) + leaf + text.encode(), 9)))
+        return PACKED_MARK + "".join(base45(zlib.compress(_LEAF_LENGTH.pack(len(leaf)) + leaf + text.encode(), 9)))
 
 
 def unpacked(packed: str) -> str:
     """The text of the file that a QR code holds. Raises: NoCertificateFile."""
     try:
         deflated = zlib.decompressobj()
-        content = deflated.decompress(_from_base45(packed.strip().removeprefix(PACKED_MARK)), FILE_BYTES_MAX)
+        content = deflated.decompress(from_base45(packed.strip().removeprefix(PACKED_MARK)), FILE_BYTES_MAX)
         if not deflated.eof or deflated.unused_data:
             raise NoCertificateFile
         (length,) = _LEAF_LENGTH.unpack_from(content)
@@ -184,7 +184,7 @@ def unpacked(packed: str) -> str:
     return f"{head}\n{extra}{rest}"
 
 
-def _base45(content: bytes) -> Iterator[str]:
+def base45(content: bytes) -> Iterator[str]:
     """RFC 9285: two bytes are three characters, a last one is two; the lowest digit comes first."""
     for at in range(0, len(content), 2):
         pair = content[at : at + 2]
@@ -194,7 +194,7 @@ def _base45(content: bytes) -> Iterator[str]:
             yield ALPHABET[digit]
 
 
-def _from_base45(text: str) -> bytes:
+def from_base45(text: str) -> bytes:
     """Raises: ValueError."""
     if not re.fullmatch(f"[{re.escape(ALPHABET)}]*", text) or len(text) % 3 == 1 or len(text) > FILE_BYTES_MAX:
         raise ValueError(text[:20])
