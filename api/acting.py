@@ -15,6 +15,7 @@ from api.terminal import answer, fail
 from api.wiring import Timebank, timebank
 from application.write_loop import Accepted, Decide, Ticket, command_id
 from domain.decision import Actor, Role
+from domain.statement import NoSigningKey
 from infrastructure.settings import read_settings
 from infrastructure.tokens import SELECT_ACTOR, token_hash
 
@@ -88,3 +89,19 @@ def queried(bank: Timebank, query: Callable[[AsyncConnection[Any]], Awaitable[T]
             return await query(connection)
 
     return asyncio.run(ask())
+
+
+@contextlib.contextmanager
+def sealed() -> Iterator[Timebank]:
+    """The ledger, with everything in its log and that signed. Raises: NoSigningKey."""
+    with timebank(read_settings()) as bank:
+        seal(bank)
+        yield bank
+
+
+def seal(bank: Timebank) -> None:
+    """Take all that was recorded into the log, and sign it. Raises: NoSigningKey."""
+    with contextlib.closing(bank.sealer()) as sealer:
+        sealer.catch_up()
+        if sealer.sign() is None:
+            raise NoSigningKey(bank.name)

@@ -18,6 +18,8 @@ from starlette.responses import Response
 from api import (
     board,
     certificate,
+    certificate_file,
+    certificate_page,
     community,
     community_life,
     desk,
@@ -83,6 +85,8 @@ CONCEPTS: Final[tuple[ModuleType, ...]] = (
     expiry,
     recognition,
     certificate,
+    certificate_file,
+    certificate_page,
     notice,
     log,
     witness,
@@ -244,7 +248,7 @@ def _documented(app: FastAPI) -> dict[str, Any]:
     }
     refusals = {refusal.__name__: refusal for refusal in all_refusals()}
     for route in app.routes:
-        if isinstance(route, APIRoute):
+        if isinstance(route, APIRoute) and route.include_in_schema:
             for method in route.methods or ():
                 operation = schema["paths"][route.path_format][method.lower()]
                 operation["operationId"] = route.name

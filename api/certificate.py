@@ -235,14 +235,15 @@ async def read_certificate(
     await service.fresh(min_position)
     async with service.pool.connection() as connection:
         row = await certificate.certificate(connection, number)
-        if row is None or not _may_read(caller, row):
+        if row is None or not may_read(caller, row):
             # Whoever may not read it isn't told either that it exists.
             raise UnknownCertificate(number)
         private = caller.role != "auditor"
         return answer(await shown(connection, service.bank, row, private=private))
 
 
-def _may_read(caller: Actor, row: CertificateListed) -> bool:
+def may_read(caller: Actor, row: CertificateListed) -> bool:
+    """Whether a caller may read all of a certificate."""
     match caller.role:
         case "auditor" | "admin":
             return True
@@ -320,6 +321,12 @@ def verified(bank: Timebank, row: CertificateListed | None, code: str) -> dict[s
     known = is_code(code, "0" * 64 if row is None else row.code_sha256)
     if row is None or not known:
         return {"status": "unknown", "meaning": MEANINGS["unknown"], "notice": notice}
+    return standing(bank, row)
+
+
+def standing(bank: Timebank, row: CertificateListed) -> dict[str, object]:
+    """What is told of a certificate to whoever has shown that they hold it."""
+    notice = SYNTHETIC_NOTICE if bank.opened.synthetic else None
     answered: dict[str, object] = {"status": row.status, "meaning": MEANINGS[row.status], "notice": notice}
     if row.revoked:
         at = datetime.fromtimestamp((row.revoked_at_microseconds or 0) // 1_000_000, bank.zone)

@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 
 from api.certificate import MEANINGS, issued_number, listed, prepared, publicised, reading, shown, vault_key, verified
+from api.certificate_file_command import file_, qr
 from api.recognition import record_of
 from api.terminal import Json, answer, day, fail, hours_of, progress
 from api.wiring import Timebank, known, timebank
@@ -51,6 +52,8 @@ By = Annotated[
 STATUS_ZH = {"valid": "有效", "records-reversed": "不再完全有效", "revoked": "已撤销", "unknown": "查无此证明"}
 
 certificate_app = typer.Typer(help="志愿服务证明：出具、显示、验证、撤销。 Service certificates.", no_args_is_help=True)
+certificate_app.command("file")(file_)
+certificate_app.command("qr")(qr)
 
 
 @certificate_app.command("issue")

@@ -57,6 +57,7 @@ from application.sample import write_sample
 from application.sample_scenes import CANTEEN, STORIES, TO_COLLECT
 from application.scenes import Played, SceneInRealLedger, redemption_code
 from domain.account import household_account, pool_account
+from domain.certificate_file import NoCertificateFile
 from domain.checkpoint import NoCheckpoint, NoConsistency, NoReceipt
 from domain.community import Community, UnknownCommunity
 from domain.decision import Role
@@ -146,6 +147,7 @@ EXPECTED: Final = (
     LogDamaged,
     LogUnreachable,
     NoCheckpoint,
+    NoCertificateFile,
     NoConsistency,
     NoReceipt,
     NotCosigned,

@@ -1,4 +1,4 @@
-"""The log on the command line: receipts and consistency, and what a file of them proves to whoever has it, offline."""
+"""The log on the command line: receipts and consistency, and what a file proves to whoever has it, offline."""
 
 import base64
 import contextlib
@@ -14,10 +14,13 @@ import msgspec
 import typer
 from rich.console import Console
 
-from api.acting import queried
+from api.acting import queried, sealed
+from api.certificate_file_command import Later, verified_certificate
 from api.receipts import BATCH_FACTS, Proven, proofs_of, proven_of
 from api.terminal import Json, answer, fail
-from api.wiring import Timebank, timebank
+from api.wiring import Timebank
+from domain.certificate_file import FORMAT as CERTIFICATE_FORMAT
+from domain.certificate_file import PACKED_MARK
 from domain.checkpoint import (
     CONSISTENCY_FORMAT,
     PROOF_FORMAT,
@@ -33,11 +36,20 @@ from domain.checkpoint import (
 from domain.household import UnknownHousehold
 from domain.identifiers import normal_id
 from domain.leaf import Leaf
-from domain.statement import NoSigningKey, VerifierKey
+from domain.statement import FORMAT as STATEMENT_FORMAT
+from domain.statement import BalanceStatement, NoSigningKey, VerifierKey
 from domain.witness import REFUSED_FORMAT, RefusedLog, witness_key
 from infrastructure import log
 from infrastructure.settings import read_settings
-from infrastructure.signing import read_key, require_cosigned, split_successions, succeeding, successions, verified
+from infrastructure.signing import (
+    preceding,
+    read_key,
+    require_cosigned,
+    split_successions,
+    succeeding,
+    successions,
+    verified,
+)
 
 RECEIPT_BYTES_MAX = 1_000_000
 RECEIPTS_BYTES_MAX = 500_000_000
@@ -52,7 +64,7 @@ def proof(
 
     The receipt of a fact: keep it, and verify it offline with `timebank verify`.
     """
-    with _sealed() as bank:
+    with sealed() as bank:
         found = queried(bank, lambda connection: log.receipt(connection, bank.name, position))
     if found is None:
         fail(f"没有位置 {position} 的事实。 / There is no fact at position {position}.")
@@ -68,7 +80,7 @@ def receipts(
     All receipts of a household as one file: keep it, and verify it offline with `timebank verify`.
     """
     household = normal_id(household)
-    with _sealed() as bank:
+    with sealed() as bank:
         with contextlib.closing(bank.projector()) as projector:
             projector.prepare()
             projector.catch_up()
@@ -97,7 +109,7 @@ def consistency(
 
     That the log has grown from an older checkpoint: keep it, and verify it offline with `timebank verify`.
     """
-    with _sealed() as bank:
+    with sealed() as bank:
         if newer is None:
             note = queried(bank, lambda connection: log.newest_checkpoint(connection, bank.name))
             newer = 0 if note is None else log.signed_size(note)
@@ -110,17 +122,6 @@ def consistency(
             f" checkpoints of {older} and {newer} facts, or the first is the newer; GET /v1/log/checkpoints lists them."
         )
     _write({"older": older, "newer": newer, "consistency": found.text()}, found.text(), as_json)
-
-
-@contextlib.contextmanager
-def _sealed() -> Iterator[Timebank]:
-    """The ledger, with everything in its log and that signed. Raises: NoSigningKey."""
-    with timebank(read_settings()) as bank:
-        with contextlib.closing(bank.sealer()) as sealer:
-            sealer.catch_up()
-            if sealer.sign() is None:
-                raise NoSigningKey(bank.name)
-        yield bank
 
 
 def _write(content: dict[str, object], text: str, as_json: bool) -> None:
@@ -175,11 +176,28 @@ def verify(
             exists=True,
         ),
     ] = None,
+    revocation: Annotated[
+        Path | None,
+        typer.Option(
+            help="证明的撤销事实的收据。 The receipt of the fact that revoked a certificate.",
+            dir_okay=False,
+            exists=True,
+        ),
+    ] = None,
+    online: Annotated[
+        str | None,
+        typer.Option(
+            help="再向账本的这个地址核实证明的现状。 Ask the ledger's service, too, how a certificate stands."
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """离线验证收据、户的收据、一致性证明、检查点或见证人的报告：事实、在日志中的位置、签名；不需要数据库和网络。
+    """离线验证收据、户的收据、一致性证明、检查点、见证人的报告、结单、志愿服务证明的文件或二维码文字；不需要数据库和网络。
 
-    Verify a receipt, a household's receipts, a consistency, a checkpoint, a witness's report: no database, no network.
+    Verify a receipt, a household's receipts, a consistency, a checkpoint, a witness's report, a statement, a
+    certificate's file or the text of its QR code: no database, no network. Exit status: 0 valid; 1 altered, or signed
+    by nobody trusted; 3 a certificate that was revoked, or has lost records; 4 one that is genuine, while its ledger
+    couldn't be asked.
     """
     keys = _trusted(key)
     if successions_file is not None:
@@ -191,8 +209,14 @@ def verify(
         text = file.read_bytes().decode()
     except UnicodeDecodeError:
         raise NoReceipt from None
-    read = _KINDS.get(text.partition("\n")[0], _verified_checkpoint)
-    shown, lines = read(text, trust)
+    status = 0
+    if text.startswith((CERTIFICATE_FORMAT + "\n", PACKED_MARK)):
+        later = Later(revocation, online)
+        shown, lines, status = verified_certificate(text, trust.keys, trust.cosigned, later)
+    elif revocation is not None or online is not None:
+        fail("--revocation 和 --online 只用于志愿服务证明。 / --revocation and --online are for certificates.")
+    else:
+        shown, lines = _KINDS.get(text.partition("\n")[0], _verified_checkpoint)(text, trust)
 
     def show(console: Console) -> None:
         for line in lines:
@@ -201,6 +225,8 @@ def verify(
             console.print(f"  见证人 witness {one['name']}，副签于 cosigned {one['cosigned_at']}")
 
     answer(shown, as_json, show)
+    if status:
+        raise typer.Exit(status)
 
 
 Verified = tuple[dict[str, Any], list[str]]
@@ -279,6 +305,19 @@ def _verified_refused(text: str, trust: Trust) -> Verified:
     return shown, [head, _tree_line(kept), _tree_line(seen)]
 
 
+def _verified_statement(text: str, trust: Trust) -> Verified:
+    """A balance that a household takes along. Only the ledger that receives it knows whether it was paid in."""
+    found = BalanceStatement.parse(text.rpartition("\n\n")[0] + "\n")
+    verified(text, [key for key in trust.keys if key.name == found.ledger])
+    shown = {"valid": True, "ledger": found.ledger, "statement": found.model_dump(mode="json")}
+    head = f"有效 valid: {found.id}   {found.household} → {found.receiving_ledger}   {found.minutes:,} 分钟 min"
+    until = (
+        f"  有效期至 valid until {found.valid_until}；是否已转入，只有 {found.receiving_ledger} 知道 "
+        "whether it was paid in only the receiving ledger knows"
+    )
+    return {**shown, "witnesses": trust.cosigned(text)}, [head, until]
+
+
 def _verified_checkpoint(text: str, trust: Trust) -> Verified:
     try:
         Checkpoint.parse(text.partition("\n\n")[0] + "\n")
@@ -294,6 +333,7 @@ _KINDS: dict[str, Callable[[str, Trust], Verified]] = {
     RECEIPTS_FORMAT: _verified_receipts,
     CONSISTENCY_FORMAT: _verified_consistency,
     REFUSED_FORMAT: _verified_refused,
+    STATEMENT_FORMAT: _verified_statement,
 }
 """What each kind of file is read by, by its first line; a checkpoint has the log's name there."""
 
@@ -349,14 +389,3 @@ def _trusted(given: list[str] | None) -> list[VerifierKey]:
     if own is None:
         raise NoSigningKey(settings.ledger)
     return preceding(own.verifier, successions(settings.data, settings.ledger))
-
-
-def preceding(key: VerifierKey, notes: list[str]) -> list[VerifierKey]:
-    """A key, and those that led to it, one after the other."""
-    keys = [key]
-    for note in reversed(notes):
-        with contextlib.suppress(ValueError, IndexError):
-            before = VerifierKey.parse(note.split("\n")[1])
-            if keys[-1] in succeeding([before], [note]):
-                keys.append(before)
-    return keys

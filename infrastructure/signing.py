@@ -24,7 +24,7 @@ import fcntl
 import os
 import stat
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -225,6 +225,17 @@ def succeeding(trusted: Iterable[VerifierKey], notes: Iterable[str]) -> list[Ver
                     keys.append(after)
         except (NoteNotGenuine, ValueError):
             continue
+    return keys
+
+
+def preceding(key: VerifierKey, notes: list[str]) -> list[VerifierKey]:
+    """A key, and those that led to it, one after the other."""
+    keys = [key]
+    for note in reversed(notes):
+        with suppress(ValueError, IndexError):
+            before = VerifierKey.parse(note.split("\n")[1])
+            if keys[-1] in succeeding([before], [note]):
+                keys.append(before)
     return keys
 
 
