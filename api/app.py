@@ -20,7 +20,9 @@ from api import (
     certificate,
     community,
     community_life,
+    consent,
     desk,
+    disclosure,
     dispute,
     documentation,
     expiry,
@@ -32,6 +34,7 @@ from api import (
     household_life,
     log,
     notice,
+    objection,
     opening,
     partner,
     policy,
@@ -83,6 +86,9 @@ CONCEPTS: Final[tuple[ModuleType, ...]] = (
     certificate,
     notice,
     log,
+    consent,
+    disclosure,
+    objection,
 )
 """Each concept's routes, with what the documentation must know of them: see the three tables that follow."""
 

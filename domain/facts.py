@@ -7,7 +7,9 @@ from domain import (
     account,
     certificate,
     community,
+    consent,
     desk,
+    disclosure,
     dispute,
     evidence,
     expiry,
@@ -52,6 +54,8 @@ CONCEPTS: Final[tuple[ModuleType, ...]] = (
     expiry,
     recognition,
     certificate,
+    consent,
+    disclosure,
 )
 
 

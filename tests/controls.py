@@ -83,8 +83,22 @@ from domain.community_life import (
     rename_grids,
     split_community,
 )
+from domain.consent import ConsentGiven, ConsentWithdrawn, GiveConsent, WithdrawConsent, give_consent, withdraw_consent
 from domain.decision import BY_TIME, Actor, Context, Decided, Decision, Reading, drive, fold_facts
 from domain.desk import KeyingDifference, KeyPaper, PaperAgreed, PaperKeyed, PaperRow, key_paper
+from domain.disclosure import (
+    CountedPeriod,
+    FreezePeriod,
+    ObjectionDismissed,
+    ObjectionRaised,
+    ObjectionUpheld,
+    ObjectionWithdrawn,
+    PeriodFrozen,
+    PeriodSealed,
+    SealPeriod,
+    freeze_period,
+    seal_period,
+)
 from domain.dispute import (
     DecideDispute,
     DisputeEscalated,
@@ -208,6 +222,14 @@ from domain.household_life import (
     split_household,
 )
 from domain.ledger import LedgerOpened, OpenLedger, open_ledger
+from domain.objection import (
+    DecideObjection,
+    RaiseObjection,
+    WithdrawObjection,
+    decide_objection,
+    raise_objection,
+    withdraw_objection,
+)
 from domain.opening import (
     ApproveOpeningBalance,
     OpeningBalanceProposed,
@@ -538,6 +560,19 @@ CERTIFICATE_ISSUED = CertificateIssued(
     *(certificate_code_sha256(CERTIFICATE_CODE), "cd" * 32),
 )
 CERTIFICATE_REVOKED = CertificateRevoked("2026-000001", "S2", "mistake")
+CONSENT_GIVEN = ConsentGiven("V1", "S2", "ab" * 32)
+CONSENT_WITHDRAWN = ConsentWithdrawn("V1", "V1")
+PERIOD_SEALED = PeriodSealed(
+    *("2026-10", 412, 21, 5400, 62, -90, -1, 12, "ab" * 32, 5, "A1", date(2026, 11, 20)),
+    *(at("11-27 12:00"), at("12-12 12:00")),
+)
+OBJECTION_RAISED = ObjectionRaised(
+    *("2026-10", "B1", "V3", "H2", XINZHU, "hours-wrong", "V3", at("12-06 12:00"), "R3", "cd" * 32),
+)
+OBJECTION_UPHELD = ObjectionUpheld("2026-10", "B1", "S2", "ef" * 32)
+OBJECTION_DISMISSED = ObjectionDismissed("2026-10", "B1", "S2")
+OBJECTION_WITHDRAWN = ObjectionWithdrawn("2026-10", "B1", "V3")
+PERIOD_FROZEN = PeriodFrozen("2026-10", 2, 1, ("B2",))
 
 FACT_EXAMPLES: Final[tuple[Fact, ...]] = (
     LEDGER_OPENED,
@@ -644,6 +679,14 @@ FACT_EXAMPLES: Final[tuple[Fact, ...]] = (
     RECOGNITION_WITHDRAWN,
     CERTIFICATE_ISSUED,
     CERTIFICATE_REVOKED,
+    CONSENT_GIVEN,
+    CONSENT_WITHDRAWN,
+    PERIOD_SEALED,
+    OBJECTION_RAISED,
+    OBJECTION_UPHELD,
+    OBJECTION_DISMISSED,
+    OBJECTION_WITHDRAWN,
+    PERIOD_FROZEN,
 )
 
 
@@ -838,11 +881,18 @@ COMMAND_EXAMPLES: Final[dict[Callable[[Any, Context], Decision], Any]] = {
         kept_sha256="cd" * 32,
     ),
     revoke_certificate: RevokeCertificate(certificate="2026-000001", reason="mistake"),
+    give_consent: GiveConsent(person="V1", paper_sha256="ab" * 32),
+    withdraw_consent: WithdrawConsent(person="V1"),
+    seal_period: SealPeriod(period="2026-10", counted=CountedPeriod(412, 0, 21, 5400, 62)),
+    freeze_period: FreezePeriod(period="2026-09"),
+    raise_objection: RaiseObjection(period="2026-10", ground="hours-missing", person="V3"),
+    decide_objection: DecideObjection(period="2026-10", objection="B1", outcome="upheld"),
+    withdraw_objection: WithdrawObjection(period="2026-10", objection="B2"),
 }
 COMMANDS_OF_TIME: Final = frozenset(
     {
         *(settle_silence, escalate_dispute, mark_overdue, expire, lapse_offer, announce_expiry, expire_minutes),
-        *(complete_split, complete_move, settle_stars),
+        *(complete_split, complete_move, settle_stars, freeze_period),
     }
 )
 """Those that time alone gives."""
@@ -943,6 +993,14 @@ VISITED = (
     CheckedIn("C2", "V2", XINZHU, "助餐", at("11-22 10:00"), "V2", "self", "H2"),
     CheckedIn("C3", "V2", XINZHU, "助餐", at("11-21 09:00"), "V2", "self", "H2"),
 )
+DISCLOSED = (
+    replace(PERIOD_SEALED, sealed_by="A2"),
+    replace(OBJECTION_RAISED, record=None),
+    replace(
+        OBJECTION_RAISED, objection="B2", person="V4", household="H3", community=JINHU, raised_by="A1", record=None
+    ),
+)
+"""Since October was sealed, V3 objects, and V4, for whom an administrator wrote it down."""
 PROPOSALS = (POLICY_PROPOSED, replace(POLICY_PROPOSED, proposal="P2", proposed_by="A1"))
 FIRST_COMMANDS: Final = frozenset({open_ledger, adopt})
 """Those that are given before anything else."""
@@ -993,6 +1051,12 @@ COMMAND_PASTS: Final[dict[Callable[[Any, Context], Decision], tuple[Fact, ...]]]
     **dict.fromkeys(MOVING_COMMANDS, MOVING_PAST),
     withdraw_recognition: (HONOUR_AWARDED,),
     revoke_certificate: (CERTIFICATE_ISSUED,),
+    withdraw_consent: (CONSENT_GIVEN,),
+    raise_objection: (PERIOD_SEALED,),
+    **dict.fromkeys((decide_objection, withdraw_objection), DISCLOSED),
+    freeze_period: (
+        replace(PERIOD_SEALED, period="2026-09", objections_until=at("11-09 12:00"), decisions_until=at("11-24 12:00")),
+    ),
 }
 """What must have happened beside the ordinary for an example command to be accepted."""
 

@@ -20,6 +20,7 @@ from domain.account import (
 )
 from domain.certificate import Certificate, certificate_numbers
 from domain.community import Community, CommunityAlreadyRegistered, RegisterCommunity, register_community
+from domain.consent import Consent
 from domain.decision import (
     Context,
     Decided,
@@ -31,6 +32,7 @@ from domain.decision import (
     together,
 )
 from domain.desk import Paper
+from domain.disclosure import Disclosure, seals
 from domain.dispute import Dispute
 from domain.evidence import Attached
 from domain.expiry import Expiry
@@ -131,6 +133,9 @@ FOLDS = [
         StatementState.of(""),
         issued_statements,
         policy_proposals,
+        Consent.of(""),
+        Disclosure.of("2026-10"),
+        seals,
         FamilyTies.of(""),
         TransferMonth.of("", NOW.date()),
         Group.of(""),
