@@ -209,7 +209,7 @@ def secret_key(period: str) -> str:
     return "disclosure:" + period
 
 
-def _secret(bank: Timebank, period: str) -> bytes | None:
+def secret_of(bank: Timebank, period: str) -> bytes | None:
     """A month's secret; None where there is none, or it was erased."""
     with psycopg.connect(bank.address) as connection:
         kept = recalled_remark(connection, bank.name, secret_key(period))
@@ -277,7 +277,7 @@ def _local(bank: Timebank, microseconds: int) -> datetime:
 
 def disclosed(bank: Timebank, period: str) -> dict[str, Any]:
     """All that is published of a month, in one snapshot that names its position. Raises: UnknownDisclosure."""
-    secret = _secret(bank, period)
+    secret = secret_of(bank, period)
     with bank.reading() as connection, one_moment(connection) as (cursor, position):
         row = disclosure.disclosure(cursor, period)
         if row is None:
@@ -371,7 +371,7 @@ async def read_own_row(
 
 def own_row(bank: Timebank, period: str, person: str) -> dict[str, Any]:
     """How somebody is listed, and what was counted for them. Raises: UnknownDisclosure."""
-    secret = _secret(bank, period)
+    secret = secret_of(bank, period)
     with bank.reading() as connection, one_moment(connection) as (cursor, position):
         row = disclosure.disclosure(cursor, period)
         if row is None:

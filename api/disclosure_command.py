@@ -8,9 +8,12 @@ from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 
 from api.acting import Key, Token, actor_of, carry_out, caught_up, queried
-from api.disclosure import disclosed, late_page, prepared, shown
+from api.disclosure import disclosed, late_page, prepared, secret_of, shown
 from api.terminal import Json, answer, hours_of
+from api.wiring import timebank
+from application.disclosure import recount
 from domain.disclosure import GROUND_ZH, Period, seal_period
+from infrastructure.settings import read_settings
 from projections import disclosure as projected
 
 LISTED_MAX = 10_000
@@ -42,12 +45,20 @@ def add_to(app: typer.Typer) -> None:
             str | None, typer.Option("--period", help="月份；省略则列出全部。 A month; else all.")
         ] = None,
         late: Annotated[bool, typer.Option("--late", help="列出封存后的更正。 List what came late to it.")] = False,
+        recounted: Annotated[
+            bool, typer.Option("--recount", help="从账本重新核对全部封存。 Count every seal again from the journal.")
+        ] = False,
         as_json: Json = False,
     ) -> None:
         """已公示的月份：数字、名单、封存后的更正、异议。 Disclosed months, what came late to them, and objections."""
         month = None if period is None else _period(period)
         if late and month is None:
             raise typer.BadParameter("--late 须与 --period 一起使用。 Give --late with --period.")
+        if recounted:
+            if month is not None:
+                raise typer.BadParameter("--recount 核对全部月份。 --recount is of all months.")
+            _recount(as_json)
+            return
         with caught_up() as bank:
             if month is None:
                 found = queried(bank, lambda connection: projected.disclosures(connection, after="", limit=LISTED_MAX))
@@ -65,6 +76,31 @@ def _period(text: str) -> str:
     except ValidationError:
         raise typer.BadParameter("应为月份，例：2026-10。 It must be a month such as 2026-10.") from None
     return month
+
+
+def _recount(as_json: bool) -> None:
+    with timebank(read_settings()) as bank:
+        found = recount(bank.store, bank.name, lambda month: secret_of(bank, month))
+    content = {
+        "position": found.position,
+        "seals": found.seals,
+        "lists": found.lists,
+        "differences": found.differences,
+    }
+
+    def show(console: Console) -> None:
+        console.print(
+            f"核对到位置 recounted to position {found.position:,}: {found.seals:,} 次封存 seals, "
+            f"{found.lists:,} 份名单 lists"
+        )
+        for each in found.differences:
+            console.print(f"  ! {each.what}: 账本 journal {each.replayed}，封存 seal {each.projected}")
+        if not found.differences:
+            console.print("  全部一致 all agree with the journal")
+
+    answer(content, as_json, show)
+    if found.differences:
+        raise typer.Exit(1)
 
 
 def _show_all(console: Console, items: list[dict[str, Any]]) -> None:

@@ -12,11 +12,12 @@ that stay confirmed are counted on top of the imported ones.
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Final
 
 import msgspec
 
+from application.disclosure import PeriodTally
 from application.scenes import Later, Settled, Stage, Step, Story, number_by_time, recorded_by, served_by
 from domain.account import FundPool, GrantMinutes, fund_pool, grant_minutes
 from domain.certificate import (
@@ -48,8 +49,19 @@ from domain.community_life import (
     rename_grids,
     split_community,
 )
-from domain.decision import BY_TIME, Actor
+from domain.consent import GiveConsent, WithdrawConsent, give_consent, withdraw_consent
+from domain.decision import BY_TIME, Actor, fold_facts
 from domain.desk import KeyPaper, key_paper
+from domain.disclosure import (
+    CountedPeriod,
+    Disclosure,
+    FreezePeriod,
+    ObjectionGround,
+    SealPeriod,
+    freeze_period,
+    seal_period,
+    seals,
+)
 from domain.dispute import (
     DecideDispute,
     EscalateDispute,
@@ -130,6 +142,14 @@ from domain.household_life import (
     split_household,
 )
 from domain.journal import FactStore
+from domain.objection import (
+    DecideObjection,
+    RaiseObjection,
+    WithdrawObjection,
+    decide_objection,
+    raise_objection,
+    withdraw_objection,
+)
 from domain.opening import (
     ApproveOpeningBalance,
     ProposeOpeningBalance,
@@ -994,6 +1014,69 @@ def service_is_recognised(stage: Stage) -> Iterator[Step]:
     yield step(-3, "10:00", desk, revoke_certificate, RevocationOf(certificates(stage)[1]))
 
 
+# ── Disclosure ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class SealOf(Later):
+    """The seal of a month, as the journal holds it by the moment."""
+
+    period: str
+    ledger: str
+    secret: bytes
+
+    def made(self, store: FactStore, at: datetime) -> SealPeriod:
+        before = [r.envelope.fact for r in recorded_by(store, [seals.tag, Disclosure.of(self.period).tag], at)]
+        if fold_facts(Disclosure.of(self.period), before).sealed is not None:
+            # It is recorded already; what was counted is no part of what it is known by.
+            return SealPeriod(period=self.period, counted=CountedPeriod(0, 0, 0, 0, 0))
+        tally, head = PeriodTally(), store.head()
+        for batch in store.scan(0, head):
+            for recorded in batch:
+                tally.fold(recorded)
+        since = fold_facts(seals, before).watermark
+        return SealPeriod(period=self.period, counted=tally.counted(self.period, since, head, self.secret, self.ledger))
+
+
+def disclosed_periods(stage: Stage) -> tuple[str, str]:
+    """The last two months of the imported history that are over when the first of them is sealed."""
+    over = stage.on(-24).replace(day=1) - timedelta(days=1)
+    last = min(over, stage.cast.last_served_on).replace(day=1)
+    return f"{last - timedelta(days=1):%Y-%m}", f"{last:%Y-%m}"
+
+
+def months_are_disclosed(stage: Stage) -> Iterator[Step]:
+    """Volunteers consent to be listed, and one takes it back. A month is disclosed; of three objections one is right,
+    one isn't, and one is withdrawn; then it is frozen. The next month is open, and an objection waits for an answer."""
+    desk, step = staff(stage, 2), stage.step
+    earlier, later = disclosed_periods(stage)
+    for person in stage.cast.consenting:
+        paper = GiveConsent(person=person, paper_sha256=stage.sha256(f"consent of {person}"))
+        yield step(-25, "10:00", DISTRICT, give_consent, paper)
+    for person in (COOK, NURSE):
+        yield step(-25, "12:00", member(person), give_consent, GiveConsent(person=person))
+    first, second = (SealOf(period, stage.ledger, stage.pseudonym_secret(period)) for period in (earlier, later))
+    yield step(-24, "10:00", PROPOSER, seal_period, first)
+    objections: tuple[tuple[str, str, ObjectionGround], ...] = (
+        (GRANNY, "BS-1", "hours-wrong"),
+        (UNCLE, "BS-2", "figures-wrong"),
+        (COOK, "BS-3", "other"),
+    )
+    for person, number, ground in objections:
+        objection = RaiseObjection(period=earlier, objection=number, ground=ground, text=None)
+        yield step(-23, "10:00", member(person), raise_objection, objection)
+    yield step(-22, "09:00", member(COOK), withdraw_objection, WithdrawObjection(period=earlier, objection="BS-3"))
+    right = DecideObjection(period=earlier, objection="BS-1", outcome="upheld", text=None)
+    yield step(-20, "09:00", desk, decide_objection, right)
+    wrong = DecideObjection(period=earlier, objection="BS-2", outcome="dismissed", text=None)
+    yield step(-20, "09:00", desk, decide_objection, wrong)
+    yield step(-16, "10:00", TIME, freeze_period, FreezePeriod(period=earlier))
+    yield step(-5, "09:00", member(COOK), withdraw_consent, WithdrawConsent(person=COOK))
+    yield step(-3, "10:00", PROPOSER, seal_period, second)
+    waiting = RaiseObjection(period=later, objection="BS-4", ground="hours-missing", text=None)
+    yield step(-2, "10:00", member(GRANNY), raise_objection, waiting)
+
+
 STORIES: Final[tuple[Story, ...]] = (
     rules_are_tried_out,
     people_join,
@@ -1018,6 +1101,7 @@ STORIES: Final[tuple[Story, ...]] = (
     people_come_and_go,
     a_star_is_won_and_lost,
     service_is_recognised,
+    months_are_disclosed,
 )
 """At one moment a story that comes first is played first."""
 

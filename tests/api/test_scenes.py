@@ -183,6 +183,7 @@ def test_another_seed_changes_codes_and_hashes_alone(bank: Timebank) -> None:
         "paper_is_keyed_by_two",
         "minutes_are_redeemed",
         "service_is_recognised",
+        "months_are_disclosed",
     }
 
 
