@@ -32,6 +32,8 @@ from api import (
     hours,
     household,
     household_life,
+    inspection,
+    inspection_report,
     log,
     notice,
     objection,
@@ -89,6 +91,8 @@ CONCEPTS: Final[tuple[ModuleType, ...]] = (
     consent,
     disclosure,
     objection,
+    inspection,
+    inspection_report,
 )
 """Each concept's routes, with what the documentation must know of them: see the three tables that follow."""
 

@@ -23,6 +23,7 @@ from rich.table import Table
 
 from api import board_command, community_command, disclosure_command, log_command, problems
 from api.app import create_app
+from api.audit_command import audit_app
 from api.certificate_command import add_recognition_to, certificate_app
 from api.due import run_due
 from api.notice_command import notice_app
@@ -120,6 +121,7 @@ app.add_typer(certificate_app, name="certificate")
 app.add_typer(request_app, name="request")
 app.add_typer(statement_app, name="statement")
 app.add_typer(notice_app, name="notices")
+app.add_typer(audit_app, name="audit")
 app.command("proof")(log_command.proof)
 app.command("verify")(log_command.verify)
 

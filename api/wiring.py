@@ -50,6 +50,7 @@ from projections.grant import Grants
 from projections.group import Groups
 from projections.hours import Hours
 from projections.household import People
+from projections.inspection import Findings, SampleRecords, Samples
 from projections.objection import Objections
 from projections.opening import Openings
 from projections.partner import Partners
@@ -122,6 +123,9 @@ def projections() -> Sequence[Projection]:
         Consents(),
         Disclosures(),
         Objections(),
+        Samples(),
+        SampleRecords(),
+        Findings(),
     )
 
 

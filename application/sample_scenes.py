@@ -101,6 +101,7 @@ from domain.group import (
 )
 from domain.hours import (
     ConfirmHours,
+    HoursLogged,
     LogHours,
     RejectHours,
     ReverseHours,
@@ -140,6 +141,23 @@ from domain.household_life import (
     move_member,
     record_death,
     split_household,
+)
+from domain.inspection import (
+    AnswerFinding,
+    CloseFinding,
+    Drawn,
+    DrawSample,
+    InspectRecord,
+    Matter,
+    RecordFinding,
+    Sample,
+    Severity,
+    answer_finding,
+    close_finding,
+    draw_records,
+    draw_sample,
+    inspect_record,
+    record_finding,
 )
 from domain.journal import FactStore
 from domain.objection import (
@@ -289,6 +307,7 @@ EAST: Final = "合成东社区"
 
 ADMIN, PROPOSER = Actor("D001", "admin"), Actor("D002", "admin")
 DISTRICT: Final = Actor("S0001", "staff")
+AUDITOR: Final = Actor("A0001", "auditor")
 TIME: Final = Actor(BY_TIME, "admin")
 COUNTER: Final = Actor(CANTEEN, "partner")
 
@@ -1077,6 +1096,78 @@ def months_are_disclosed(stage: Stage) -> Iterator[Step]:
     yield step(-2, "10:00", member(GRANNY), raise_objection, waiting)
 
 
+# ── Inspection ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class SampleOf(Later):
+    """A sample of all records that the ledger holds by the moment."""
+
+    sample: str
+    seed: str
+    count: int
+    ledger: str
+
+    def made(self, store: FactStore, at: datetime) -> DrawSample:
+        before = [r.envelope.fact for r in recorded_by(store, [Sample.of(self.sample).tag], at)]
+        drawn = fold_facts(Sample.of(self.sample), before).drawn
+        if drawn is not None:
+            # It is recorded already; what was drawn is no part of what it is known by.
+            known = Drawn(self.ledger, drawn.size, drawn.population, drawn.records)
+            return DrawSample(sample=self.sample, seed=self.seed, count=self.count, drawn=known)
+        head = store.head()
+        population = [
+            fact.record
+            for batch in store.scan(0, head)
+            for recorded in batch
+            if isinstance(fact := recorded.envelope.fact, HoursLogged)
+        ]
+        drawing = draw_records(self.ledger, self.seed, head, None, population, self.count)
+        return DrawSample(sample=self.sample, seed=self.seed, count=self.count, drawn=drawing)
+
+
+@dataclass(frozen=True)
+class OfSample(Later):
+    """Something about a record of a sample, which is known once it is drawn: in order, or a finding."""
+
+    sample: str
+    number: int
+    finding: str | None = None
+    severity: Severity = "minor"
+    matter: Matter = "other"
+
+    def made(self, store: FactStore, at: datetime) -> InspectRecord | RecordFinding:
+        before = [r.envelope.fact for r in recorded_by(store, [Sample.of(self.sample).tag], at)]
+        drawn = fold_facts(Sample.of(self.sample), before).drawn
+        records = () if drawn is None else drawn.records
+        # In a very small district one record plays several parts.
+        record = records[self.number % len(records)] if records else "none"
+        if self.finding is None:
+            return InspectRecord(sample=self.sample, record=record)
+        return RecordFinding(
+            finding=self.finding,
+            severity=self.severity,
+            matter=self.matter,
+            sample=self.sample,
+            record=record,
+            text=None,
+        )
+
+
+def books_are_inspected(stage: Stage) -> Iterator[Step]:
+    """An auditor draws ten records with a seed that everybody knows. Two are in order, and with two something is wrong:
+    one is answered and closed, one waits for an answer."""
+    step = stage.step
+    yield step(-3, "14:00", AUDITOR, draw_sample, SampleOf("TS-1", "合成种子 synthetic seed", 10, stage.ledger))
+    for number in range(2):
+        yield step(-2, "09:00", AUDITOR, inspect_record, OfSample("TS-1", number))
+    yield step(-2, "12:00", AUDITOR, record_finding, OfSample("TS-1", 2, "FS-1", "minor", "no-evidence"))
+    yield step(-2, "12:00", AUDITOR, record_finding, OfSample("TS-1", 3, "FS-2", "moderate", "wrong-time"))
+    answered = AnswerFinding(finding="FS-1", measure="explained", text=None)
+    yield step(-1, "09:00", DISTRICT, answer_finding, answered)
+    yield step(-1, "12:00", AUDITOR, close_finding, CloseFinding(finding="FS-1", outcome="accepted", text=None))
+
+
 STORIES: Final[tuple[Story, ...]] = (
     rules_are_tried_out,
     people_join,
@@ -1102,6 +1193,7 @@ STORIES: Final[tuple[Story, ...]] = (
     a_star_is_won_and_lost,
     service_is_recognised,
     months_are_disclosed,
+    books_are_inspected,
 )
 """At one moment a story that comes first is played first."""
 

@@ -17,6 +17,7 @@ from domain import (
     group,
     hours,
     household,
+    inspection,
     ledger,
     opening,
     partner,
@@ -56,6 +57,7 @@ CONCEPTS: Final[tuple[ModuleType, ...]] = (
     certificate,
     consent,
     disclosure,
+    inspection,
 )
 
 

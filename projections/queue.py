@@ -113,6 +113,14 @@ QUEUES: Final[tuple[Queue, ...]] = (
         "SELECT raised_position AS position, community, raised_at_microseconds AS since_microseconds, period,"
         " objection, person, ground, record, decision_due_microseconds FROM objections WHERE status = 'open'",
     ),
+    Queue(
+        "findings",
+        "查验问题 Findings",
+        "审核人员提出、还没有答复的问题；不涉及某条记录的由全区答复。",
+        "Findings of an auditor that are not answered yet; those about no record are the district's to answer.",
+        "SELECT found_position AS position, community, found_at_microseconds AS since_microseconds, finding, severity,"
+        " matter, sample, record FROM findings WHERE status = 'open'",
+    ),
 )
 
 

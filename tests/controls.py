@@ -221,6 +221,25 @@ from domain.household_life import (
     record_death,
     split_household,
 )
+from domain.inspection import (
+    METHOD,
+    AnswerFinding,
+    CloseFinding,
+    Drawn,
+    DrawSample,
+    FindingAnswered,
+    FindingClosed,
+    FindingRecorded,
+    InspectRecord,
+    RecordFinding,
+    RecordInspected,
+    SampleDrawn,
+    answer_finding,
+    close_finding,
+    draw_sample,
+    inspect_record,
+    record_finding,
+)
 from domain.ledger import LedgerOpened, OpenLedger, open_ledger
 from domain.objection import (
     DecideObjection,
@@ -414,6 +433,7 @@ LOGGER: Final = Actor("S1", "staff", XINZHU)
 STAFF: Final = Actor("S2", "staff", XINZHU)
 STAFF_ELSEWHERE: Final = Actor("S9", "staff", JINHU)
 TIME: Final = Actor(BY_TIME, "admin")
+AUDITOR: Final = Actor("U1", "auditor")
 
 
 def volunteer(person: str) -> Actor:
@@ -573,6 +593,11 @@ OBJECTION_UPHELD = ObjectionUpheld("2026-10", "B1", "S2", "ef" * 32)
 OBJECTION_DISMISSED = ObjectionDismissed("2026-10", "B1", "S2")
 OBJECTION_WITHDRAWN = ObjectionWithdrawn("2026-10", "B1", "V3")
 PERIOD_FROZEN = PeriodFrozen("2026-10", 2, 1, ("B2",))
+SAMPLE_DRAWN = SampleDrawn("T1", METHOD, "双色球 2026137", 412, 3, ("R2", "R1"), "U1", "2026-11")
+RECORD_INSPECTED = RecordInspected("T1", "R2", "U1")
+FINDING_RECORDED = FindingRecorded("F1", "moderate", "no-evidence", "U1", "T1", "R1", XINZHU, "cd" * 32)
+FINDING_ANSWERED = FindingAnswered("F1", "corrected", "S1", "ef" * 32)
+FINDING_CLOSED = FindingClosed("F1", "resolved", "U1")
 
 FACT_EXAMPLES: Final[tuple[Fact, ...]] = (
     LEDGER_OPENED,
@@ -687,6 +712,11 @@ FACT_EXAMPLES: Final[tuple[Fact, ...]] = (
     OBJECTION_DISMISSED,
     OBJECTION_WITHDRAWN,
     PERIOD_FROZEN,
+    SAMPLE_DRAWN,
+    RECORD_INSPECTED,
+    FINDING_RECORDED,
+    FINDING_ANSWERED,
+    FINDING_CLOSED,
 )
 
 
@@ -888,6 +918,11 @@ COMMAND_EXAMPLES: Final[dict[Callable[[Any, Context], Decision], Any]] = {
     raise_objection: RaiseObjection(period="2026-10", ground="hours-missing", person="V3"),
     decide_objection: DecideObjection(period="2026-10", objection="B1", outcome="upheld"),
     withdraw_objection: WithdrawObjection(period="2026-10", objection="B2"),
+    draw_sample: DrawSample(seed="双色球 2026138", count=2, drawn=Drawn("qingxiu", 412, 3, ("R2", "R1"))),
+    inspect_record: InspectRecord(sample="T1", record="R1"),
+    record_finding: RecordFinding(severity="moderate", matter="no-evidence", sample="T1", record="R1"),
+    answer_finding: AnswerFinding(finding="F1", measure="corrected"),
+    close_finding: CloseFinding(finding="F2", outcome="resolved"),
 }
 COMMANDS_OF_TIME: Final = frozenset(
     {
@@ -896,6 +931,8 @@ COMMANDS_OF_TIME: Final = frozenset(
     }
 )
 """Those that time alone gives."""
+COMMANDS_OF_AUDITORS: Final = frozenset({draw_sample, inspect_record, record_finding, close_finding})
+"""Those that an auditor gives, who gives no others."""
 
 
 # ── A small district ─────────────────────────────────────────────────────────────────────────────────────────
@@ -1001,6 +1038,13 @@ DISCLOSED = (
     ),
 )
 """Since October was sealed, V3 objects, and V4, for whom an administrator wrote it down."""
+INSPECTED = (
+    SAMPLE_DRAWN,
+    FINDING_RECORDED,
+    replace(FINDING_RECORDED, finding="F2", sample=None),
+    replace(FINDING_ANSWERED, finding="F2"),
+)
+"""Of two findings one is answered."""
 PROPOSALS = (POLICY_PROPOSED, replace(POLICY_PROPOSED, proposal="P2", proposed_by="A1"))
 FIRST_COMMANDS: Final = frozenset({open_ledger, adopt})
 """Those that are given before anything else."""
@@ -1052,6 +1096,8 @@ COMMAND_PASTS: Final[dict[Callable[[Any, Context], Decision], tuple[Fact, ...]]]
     withdraw_recognition: (HONOUR_AWARDED,),
     revoke_certificate: (CERTIFICATE_ISSUED,),
     withdraw_consent: (CONSENT_GIVEN,),
+    **dict.fromkeys((inspect_record, record_finding), (SAMPLE_DRAWN,)),
+    **dict.fromkeys((answer_finding, close_finding), INSPECTED),
     raise_objection: (PERIOD_SEALED,),
     **dict.fromkeys((decide_objection, withdraw_objection), DISCLOSED),
     freeze_period: (

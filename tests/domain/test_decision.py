@@ -65,6 +65,7 @@ from domain.household import (
     enrol_volunteer,
     register_member,
 )
+from domain.inspection import Finding, Sample
 from domain.ledger import ledger
 from domain.opening import Opening
 from domain.partner import Partner, Reward
@@ -78,9 +79,11 @@ from domain.transfer import FamilyTies, TransferMonth
 from domain.visit import Attendance, DoorCode, Visit
 from tests.controls import (
     ADMIN,
+    AUDITOR,
     COMMAND_EXAMPLES,
     COMMAND_ID,
     COMMAND_PASTS,
+    COMMANDS_OF_AUDITORS,
     COMMANDS_OF_TIME,
     COMMUNITY_REGISTERED,
     DISTRICT,
@@ -136,6 +139,8 @@ FOLDS = [
         Consent.of(""),
         Disclosure.of("2026-10"),
         seals,
+        Sample.of(""),
+        Finding.of(""),
         FamilyTies.of(""),
         TransferMonth.of("", NOW.date()),
         Group.of(""),
@@ -208,7 +213,7 @@ def test_a_state_is_folded_from_the_facts_of_its_own_tag() -> None:
 def test_every_example_command_is_accepted_twice_alike(decide: Any) -> None:
     ordinary = () if decide in FIRST_COMMANDS else ORDINARY_PAST
     facts = given(ordinary, COMMAND_PASTS.get(decide, ()))
-    actor = TIME if decide in COMMANDS_OF_TIME else ADMIN
+    actor = TIME if decide in COMMANDS_OF_TIME else AUDITOR if decide in COMMANDS_OF_AUDITORS else ADMIN
     first, second = (facts.when(decide, COMMAND_EXAMPLES[decide], actor=actor) for _ in range(2))
     assert first.accepted == second.accepted
     assert first.decided == second.decided

@@ -114,6 +114,13 @@ def test_what_is_left_out_because_it_is_the_default_stays_the_default() -> None:
         ("objection-upheld.v1", "text_digest"): None,
         ("objection-dismissed.v1", "text_digest"): None,
         ("period-frozen.v1", "undecided"): (),
+        ("sample-drawn.v1", "period"): None,
+        ("finding-recorded.v1", "sample"): None,
+        ("finding-recorded.v1", "record"): None,
+        ("finding-recorded.v1", "community"): None,
+        ("finding-recorded.v1", "text_digest"): None,
+        ("finding-answered.v1", "text_digest"): None,
+        ("finding-closed.v1", "text_digest"): None,
     }
     settings = json.loads(sample("policy-adopted.v2"))["fact"]["policy"]
     assert set(settings) == set(FACTS["policy-adopted.v2"].__annotations__["policy"].__dataclass_fields__)

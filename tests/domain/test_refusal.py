@@ -14,6 +14,19 @@ from domain.hours import STATUS_ZH, RecordAlreadySettled, RecordNotConfirmed, Se
 from domain.refusal import AgainstRule, AlreadyDone, NotAllowed, Refusal, Unknown, all_refusals
 
 CODES = {
+    "left-to-auditors": NotAllowed,
+    "sample-already-drawn": AlreadyDone,
+    "nothing-to-sample": AgainstRule,
+    "not-the-draw": AgainstRule,
+    "unknown-sample": Unknown,
+    "record-not-drawn": AgainstRule,
+    "record-already-inspected": AlreadyDone,
+    "inspected-by-party": NotAllowed,
+    "finding-already-recorded": AlreadyDone,
+    "unknown-finding": Unknown,
+    "finding-already-closed": AlreadyDone,
+    "answered-by-auditor": NotAllowed,
+    "finding-not-answered": AgainstRule,
     "consent-of-another": NotAllowed,
     "consent-needs-paper": AgainstRule,
     "consent-already-given": AlreadyDone,

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from domain.account import FundPool, fund_pool
+from domain.decision import Actor
 from domain.hours import ReverseHours, reverse
 from domain.household_life import CloseHousehold, MergeHouseholds, close_household, merge_households
 from domain.ledger import OpenLedger, open_ledger
@@ -35,6 +36,7 @@ from tests.domain.time_bank.disclosing import DisclosingModel, DisclosingRules
 from tests.domain.time_bank.disputes import DisputeModel, DisputeRules
 from tests.domain.time_bank.hours import SPANS
 from tests.domain.time_bank.households import HouseholdRules, register_people
+from tests.domain.time_bank.inspecting import InspectingModel, InspectingRules
 from tests.domain.time_bank.leading import ADMIN, INDEX, JUDGE, OTHER_ADMIN, THIRD_ADMIN, Leading
 from tests.domain.time_bank.leaving import LeavingModel, LeavingRules
 from tests.domain.time_bank.moving import MovingModel, MovingRules
@@ -60,6 +62,7 @@ class Books(
     LeavingModel,
     RecognitionModel,
     DisclosingModel,
+    InspectingModel,
 ):
     """The model of everything, beside a real ledger."""
 
@@ -76,6 +79,7 @@ class TimeBank(
     LeavingRules,
     RecognitionRules,
     DisclosingRules,
+    InspectingRules,
     RuleBasedStateMachine,
 ):
     """Two ledgers: ``here``, which everything happens in, and ``there``, which households leave for and come from."""
@@ -222,7 +226,7 @@ def live_through_everything(bank: TimeBank) -> None:
         star_minutes=(60,),
     )
     bank.a_district(policy=policy, funded=600, minutes=200, month_max=None)
-    for step in (*SERVICE, *RECOGNITION, *REDEMPTION, *MOVING, *LIVES, *DISCLOSING):
+    for step in (*SERVICE, *RECOGNITION, *REDEMPTION, *MOVING, *LIVES, *DISCLOSING, *INSPECTING):
         step(bank)
         bank.the_books_agree()
     accepted = {name for ledger in (bank.here, bank.there) for name, answer in ledger.told if answer == "Accepted"}
@@ -382,6 +386,15 @@ DISCLOSING: tuple[Callable[[Any], None], ...] = (
     lambda bank: bank.settle_objection(objection=0, how="w", by_raiser=True, actor=OTHER_ADMIN),
     lambda bank: bank.wait(days=7),
     lambda bank: bank.freeze_periods(actor=TIME),
+)
+
+
+AUDITOR = Actor("U1", "auditor")
+INSPECTING: tuple[Callable[[Any], None], ...] = (
+    lambda bank: bank.draw_sample(count=2, actor=AUDITOR),
+    lambda bank: bank.inspect(record=0, drawn=True, finds=False, of_sample=True, actor=AUDITOR),
+    lambda bank: bank.inspect(record=1, drawn=True, finds=True, of_sample=True, actor=AUDITOR),
+    *(lambda bank, how=how: bank.settle_finding(finding=0, how=how, actor=ADMIN, auditor=AUDITOR) for how in "ar"),
 )
 
 

@@ -69,6 +69,9 @@ def check_rows(bank: Timebank, books: Any) -> None:
         assert rows("objection, status", "objections") == {
             number: books.objection_outcomes.get(number, "open") for number in books.objections
         }
+        assert rows("finding, status", "findings") == books.finding_status
+        inspected = connection.execute("SELECT sample, record FROM sample_records WHERE result IS NOT NULL").fetchall()
+        assert set(inspected) == books.inspected
         assert rows("dispute, status", "disputes") == {
             number: books.outcomes.get(number, "open") for number in books.disputes
         }
