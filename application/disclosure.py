@@ -62,6 +62,16 @@ class PeriodTally:
             case _:
                 pass
 
+    def follow(self, store: FactStore, to: int) -> None:
+        """Take in what is new up to a position."""
+        for batch in store.scan(self.position, to):
+            for recorded in batch:
+                self.fold(recorded)
+
+    def logged(self) -> list[str]:
+        """All service records, in the order they were logged."""
+        return list(self._records)
+
     def service_given(self, period: str, position: int) -> list[ServiceGiven]:
         """The month's records that were confirmed and unreversed at a position."""
         first, last = first_day(period), last_day(period)

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import Final
+from weakref import WeakKeyDictionary
 
 import msgspec
 
@@ -101,7 +102,6 @@ from domain.group import (
 )
 from domain.hours import (
     ConfirmHours,
-    HoursLogged,
     LogHours,
     RejectHours,
     ReverseHours,
@@ -1036,6 +1036,17 @@ def service_is_recognised(stage: Stage) -> Iterator[Step]:
 # ── Disclosure ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+_TALLIES: Final[WeakKeyDictionary[FactStore, PeriodTally]] = WeakKeyDictionary()
+"""What was counted of a ledger so far, so that its years of imported history are gone through once in a playing."""
+
+
+def _tally_at_head(store: FactStore) -> PeriodTally:
+    """All that the ledger holds now, counted."""
+    tally = _TALLIES.setdefault(store, PeriodTally())
+    tally.follow(store, store.head())
+    return tally
+
+
 @dataclass(frozen=True)
 class SealOf(Later):
     """The seal of a month, as the journal holds it by the moment."""
@@ -1049,12 +1060,10 @@ class SealOf(Later):
         if fold_facts(Disclosure.of(self.period), before).sealed is not None:
             # It is recorded already; what was counted is no part of what it is known by.
             return SealPeriod(period=self.period, counted=CountedPeriod(0, 0, 0, 0, 0))
-        tally, head = PeriodTally(), store.head()
-        for batch in store.scan(0, head):
-            for recorded in batch:
-                tally.fold(recorded)
-        since = fold_facts(seals, before).watermark
-        return SealPeriod(period=self.period, counted=tally.counted(self.period, since, head, self.secret, self.ledger))
+        tally, since = _tally_at_head(store), fold_facts(seals, before).watermark
+        return SealPeriod(
+            period=self.period, counted=tally.counted(self.period, since, tally.position, self.secret, self.ledger)
+        )
 
 
 def disclosed_periods(stage: Stage) -> tuple[str, str]:
@@ -1115,14 +1124,8 @@ class SampleOf(Later):
             # It is recorded already; what was drawn is no part of what it is known by.
             known = Drawn(self.ledger, drawn.size, drawn.population, drawn.records)
             return DrawSample(sample=self.sample, seed=self.seed, count=self.count, drawn=known)
-        head = store.head()
-        population = [
-            fact.record
-            for batch in store.scan(0, head)
-            for recorded in batch
-            if isinstance(fact := recorded.envelope.fact, HoursLogged)
-        ]
-        drawing = draw_records(self.ledger, self.seed, head, None, population, self.count)
+        tally = _tally_at_head(store)
+        drawing = draw_records(self.ledger, self.seed, tally.position, None, tally.logged(), self.count)
         return DrawSample(sample=self.sample, seed=self.seed, count=self.count, drawn=drawing)
 
 
