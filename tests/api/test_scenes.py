@@ -137,6 +137,7 @@ def test_disclosures_and_samples_are_what_the_journal_gives_again(
     assert (recounted["seals"], recounted["lists"], recounted["differences"]) == (2, 2, [])
     checked = answer("audit", "sample", "--check", **settings)
     assert (checked["samples"], checked["differences"]) == (1, [])
+    assert recounted["position"] == checked["position"] == bank.store.head()
     earlier, later = (item["status"] for item in answer("disclosure", **settings)["items"])
     assert (earlier, later) == ("frozen", "open")
 
