@@ -22,7 +22,9 @@ from api import (
     certificate_page,
     community,
     community_life,
+    consent,
     desk,
+    disclosure,
     dispute,
     documentation,
     expiry,
@@ -32,8 +34,11 @@ from api import (
     hours,
     household,
     household_life,
+    inspection,
+    inspection_report,
     log,
     notice,
+    objection,
     opening,
     partner,
     policy,
@@ -91,6 +96,11 @@ CONCEPTS: Final[tuple[ModuleType, ...]] = (
     log,
     witness,
     receipts,
+    consent,
+    disclosure,
+    objection,
+    inspection,
+    inspection_report,
 )
 """Each concept's routes, with what the documentation must know of them: see the three tables that follow."""
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from api import bundle, verification
+from api import bundle, inspection_command, verification
 from api.replay import audit_replay, position_asked
 from api.terminal import Json, answer, progress
 from api.wiring import timebank
@@ -100,3 +100,7 @@ def replay(
     """
     with timebank(read_settings()) as bank:
         audit_replay(bank, position_asked(bank, to, as_of), as_json=as_json)
+
+
+audit_app.command("sample")(inspection_command.sample)
+audit_app.command("report")(inspection_command.report)

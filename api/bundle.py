@@ -11,7 +11,6 @@ from typing import Any
 import psycopg
 from psycopg import AsyncConnection
 
-from api.log_command import preceding
 from api.wiring import Timebank, one_moment
 from application.bundle import Contents, Manifest, NoSuchPeriod, NothingRecorded, last_day, write_bundle
 from application.replay import CELLS, Counted
@@ -22,7 +21,7 @@ from domain.statement import NoSigningKey
 from infrastructure import log
 from infrastructure.codec import decode
 from infrastructure.cosignature import trusted_witnesses
-from infrastructure.signing import read_key, successions
+from infrastructure.signing import preceding, read_key, successions
 from projections.account import balances_at
 from projections.figures import figures
 

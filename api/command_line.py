@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
-from api import board_command, community_command, log_command, problems
+from api import board_command, community_command, disclosure_command, log_command, problems
 from api.app import create_app
 from api.audit_command import audit_app
 from api.certificate_command import add_recognition_to, certificate_app
@@ -905,3 +905,4 @@ def database_status(as_json: Json = False) -> None:
 board_command.add_to(app, _answer)
 add_recognition_to(app)
 community_command.add_to(app)
+disclosure_command.add_to(app)

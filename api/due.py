@@ -18,6 +18,7 @@ from typing import Any, Final, NamedTuple
 import psycopg
 
 from api import expiry, recognition, request, visit
+from api.disclosure import to_freeze
 from api.dispute import late_disputes, silent_records
 from api.wiring import Timebank, adopted_policies
 from application.write_loop import Accepted, Decide, Ticket, Writer, command_id
@@ -31,6 +32,7 @@ from domain.community_life import (
     follow_place,
 )
 from domain.decision import BY_TIME, Actor
+from domain.disclosure import freeze_period
 from domain.dispute import escalate_dispute
 from domain.expiry import announce_expiry, expire_minutes
 from domain.hours import settle_silence
@@ -117,6 +119,7 @@ DUE: Final[tuple[Due, ...]] = (
     Due("community-split", _splits, complete_split),
     Due("household-follows", _followers, follow_place),
     Due("household-moves", _moves, complete_move),
+    Due("disclosures frozen", to_freeze, freeze_period),
 )
 
 

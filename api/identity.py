@@ -86,3 +86,5 @@ Partner = Annotated[Actor, allow("partner", "staff", "admin")]
 Addressee = Annotated[Actor, allow("volunteer", "staff", "partner", "admin")]
 """Whoever may be told something, and says what of it they have read."""
 Inspector = Annotated[Actor, allow("staff", "auditor", "admin")]
+Auditor = Annotated[Actor, allow("auditor")]
+"""Who draws samples and records findings, and writes nothing else."""

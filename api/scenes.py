@@ -11,6 +11,7 @@ import psycopg
 from psycopg import Cursor
 
 from api.certificate import vault_key
+from api.disclosure import secret_key
 from api.notifier import begin_notices
 from api.wiring import Timebank, timebank
 from application.sample import COMMUNITY_NAMES
@@ -19,6 +20,7 @@ from application.sample_scenes import (
     NAMES,
     STORIES,
     certificates,
+    disclosed_periods,
     emigrant,
     somebody_leaves_the_neighbour,
     the_neighbour_begins,
@@ -50,6 +52,7 @@ DECIDER: Final = "S0101"
 """Staff who may try the demo out, and so must have no part in the dispute that they are to decide."""
 OLD_MEMBERS: Final = 3
 SAVERS: Final = 2
+CONSENTING: Final = 60
 
 
 class NoSampleHistory(Exception):
@@ -83,6 +86,7 @@ def play_scenes(bank: Timebank, visitor: str, policy: AdoptPolicy, now: datetime
         create_key(bank.settings.data, bank.name)  # so that who leaves can be shown a signed statement
     with psycopg.connect(bank.address) as connection:
         kept = {vault_key(code_sha256(one.code)): one.kept for one in certificates(stage)}
+        kept |= {secret_key(period): stage.pseudonym_secret(period).hex() for period in disclosed_periods(stage)}
         remember(connection, bank.name, names=NAMES, remarks=kept, overwrite=False)
     begin_notices(
         bank
@@ -124,6 +128,8 @@ def find_cast(cursor: Cursor[Any], visitor: str) -> Cast | None:
         followers=tuple(
             one.household for one in everybody if one.community == elsewhere and one.grid[:1] == (splitting,)
         ),
+        last_served_on=scenes.last_served_on(cursor),
+        consenting=tuple(scenes.last_serving(cursor, CONSENTING)),
     )
 
 

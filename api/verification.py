@@ -7,7 +7,6 @@ from typing import Any
 import typer
 from rich.console import Console
 
-from api.log_command import preceding
 from api.terminal import answer, fail, say
 from application.bundle import (
     CHECKPOINT,
@@ -28,7 +27,7 @@ from domain.fact import Envelope
 from domain.ledger import SYNTHETIC_NOTICE
 from domain.statement import VerifierKey
 from infrastructure.codec import UnknownFactType, UnreadableFact, decode
-from infrastructure.signing import NoteNotGenuine, split_successions, succeeding, verified
+from infrastructure.signing import NoteNotGenuine, preceding, split_successions, succeeding, verified
 from infrastructure.witnessed import WitnessKey, cosigned_at
 
 FINDINGS_SHOWN = 30

@@ -39,7 +39,9 @@ from infrastructure.vault import forget, remember
 from projections.account import Accounts, recalled_accounts
 from projections.certificate import Certificates
 from projections.community import Communities
+from projections.consent import Consents
 from projections.desk import Papers
+from projections.disclosure import Disclosures
 from projections.dispute import Disputes
 from projections.evidence import AttachedEvidence
 from projections.expiry import Expiries
@@ -48,6 +50,8 @@ from projections.grant import Grants
 from projections.group import Groups
 from projections.hours import Hours
 from projections.household import People
+from projections.inspection import Findings, SampleRecords, Samples
+from projections.objection import Objections
 from projections.opening import Openings
 from projections.partner import Partners
 from projections.projection import Projection
@@ -116,6 +120,12 @@ def projections() -> Sequence[Projection]:
         Expiries(),
         Recognitions(),
         Certificates(),
+        Consents(),
+        Disclosures(),
+        Objections(),
+        Samples(),
+        SampleRecords(),
+        Findings(),
     )
 
 

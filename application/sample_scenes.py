@@ -12,11 +12,13 @@ that stay confirmed are counted on top of the imported ones.
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Final
+from weakref import WeakKeyDictionary
 
 import msgspec
 
+from application.disclosure import PeriodTally
 from application.scenes import Later, Settled, Stage, Step, Story, number_by_time, recorded_by, served_by
 from domain.account import FundPool, GrantMinutes, fund_pool, grant_minutes
 from domain.certificate import (
@@ -48,8 +50,19 @@ from domain.community_life import (
     rename_grids,
     split_community,
 )
-from domain.decision import BY_TIME, Actor
+from domain.consent import GiveConsent, WithdrawConsent, give_consent, withdraw_consent
+from domain.decision import BY_TIME, Actor, fold_facts
 from domain.desk import KeyPaper, key_paper
+from domain.disclosure import (
+    CountedPeriod,
+    Disclosure,
+    FreezePeriod,
+    ObjectionGround,
+    SealPeriod,
+    freeze_period,
+    seal_period,
+    seals,
+)
 from domain.dispute import (
     DecideDispute,
     EscalateDispute,
@@ -129,7 +142,32 @@ from domain.household_life import (
     record_death,
     split_household,
 )
+from domain.inspection import (
+    AnswerFinding,
+    CloseFinding,
+    Drawn,
+    DrawSample,
+    InspectRecord,
+    Matter,
+    RecordFinding,
+    Sample,
+    Severity,
+    answer_finding,
+    close_finding,
+    draw_records,
+    draw_sample,
+    inspect_record,
+    record_finding,
+)
 from domain.journal import FactStore
+from domain.objection import (
+    DecideObjection,
+    RaiseObjection,
+    WithdrawObjection,
+    decide_objection,
+    raise_objection,
+    withdraw_objection,
+)
 from domain.opening import (
     ApproveOpeningBalance,
     ProposeOpeningBalance,
@@ -269,6 +307,7 @@ EAST: Final = "合成东社区"
 
 ADMIN, PROPOSER = Actor("D001", "admin"), Actor("D002", "admin")
 DISTRICT: Final = Actor("S0001", "staff")
+AUDITOR: Final = Actor("A0001", "auditor")
 TIME: Final = Actor(BY_TIME, "admin")
 COUNTER: Final = Actor(CANTEEN, "partner")
 
@@ -994,6 +1033,144 @@ def service_is_recognised(stage: Stage) -> Iterator[Step]:
     yield step(-3, "10:00", desk, revoke_certificate, RevocationOf(certificates(stage)[1]))
 
 
+# ── Disclosure ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+_TALLIES: Final[WeakKeyDictionary[FactStore, PeriodTally]] = WeakKeyDictionary()
+"""What was counted of a ledger so far, so that its years of imported history are gone through once in a playing."""
+
+
+def _tally_at_head(store: FactStore) -> PeriodTally:
+    """All that the ledger holds now, counted."""
+    tally = _TALLIES.setdefault(store, PeriodTally())
+    tally.follow(store, store.head())
+    return tally
+
+
+@dataclass(frozen=True)
+class SealOf(Later):
+    """The seal of a month, as the journal holds it by the moment."""
+
+    period: str
+    ledger: str
+    secret: bytes
+
+    def made(self, store: FactStore, at: datetime) -> SealPeriod:
+        before = [r.envelope.fact for r in recorded_by(store, [seals.tag, Disclosure.of(self.period).tag], at)]
+        if fold_facts(Disclosure.of(self.period), before).sealed is not None:
+            # It is recorded already; what was counted is no part of what it is known by.
+            return SealPeriod(period=self.period, counted=CountedPeriod(0, 0, 0, 0, 0))
+        tally, since = _tally_at_head(store), fold_facts(seals, before).watermark
+        return SealPeriod(
+            period=self.period, counted=tally.counted(self.period, since, tally.position, self.secret, self.ledger)
+        )
+
+
+def disclosed_periods(stage: Stage) -> tuple[str, str]:
+    """The last two months of the imported history that are over when the first of them is sealed."""
+    over = stage.on(-24).replace(day=1) - timedelta(days=1)
+    last = min(over, stage.cast.last_served_on).replace(day=1)
+    return f"{last - timedelta(days=1):%Y-%m}", f"{last:%Y-%m}"
+
+
+def months_are_disclosed(stage: Stage) -> Iterator[Step]:
+    """Volunteers consent to be listed, and one takes it back. A month is disclosed; of three objections one is right,
+    one isn't, and one is withdrawn; then it is frozen. The next month is open, and an objection waits for an answer."""
+    desk, step = staff(stage, 2), stage.step
+    earlier, later = disclosed_periods(stage)
+    for person in stage.cast.consenting:
+        paper = GiveConsent(person=person, paper_sha256=stage.sha256(f"consent of {person}"))
+        yield step(-25, "10:00", DISTRICT, give_consent, paper)
+    for person in (COOK, NURSE):
+        yield step(-25, "12:00", member(person), give_consent, GiveConsent(person=person))
+    first, second = (SealOf(period, stage.ledger, stage.pseudonym_secret(period)) for period in (earlier, later))
+    yield step(-24, "10:00", PROPOSER, seal_period, first)
+    objections: tuple[tuple[str, str, ObjectionGround], ...] = (
+        (GRANNY, "BS-1", "hours-wrong"),
+        (UNCLE, "BS-2", "figures-wrong"),
+        (COOK, "BS-3", "other"),
+    )
+    for person, number, ground in objections:
+        objection = RaiseObjection(period=earlier, objection=number, ground=ground, text=None)
+        yield step(-23, "10:00", member(person), raise_objection, objection)
+    yield step(-22, "09:00", member(COOK), withdraw_objection, WithdrawObjection(period=earlier, objection="BS-3"))
+    right = DecideObjection(period=earlier, objection="BS-1", outcome="upheld", text=None)
+    yield step(-20, "09:00", desk, decide_objection, right)
+    wrong = DecideObjection(period=earlier, objection="BS-2", outcome="dismissed", text=None)
+    yield step(-20, "09:00", desk, decide_objection, wrong)
+    yield step(-16, "10:00", TIME, freeze_period, FreezePeriod(period=earlier))
+    yield step(-5, "09:00", member(COOK), withdraw_consent, WithdrawConsent(person=COOK))
+    yield step(-3, "10:00", PROPOSER, seal_period, second)
+    waiting = RaiseObjection(period=later, objection="BS-4", ground="hours-missing", text=None)
+    yield step(-2, "10:00", member(GRANNY), raise_objection, waiting)
+
+
+# ── Inspection ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class SampleOf(Later):
+    """A sample of all records that the ledger holds by the moment."""
+
+    sample: str
+    seed: str
+    count: int
+    ledger: str
+
+    def made(self, store: FactStore, at: datetime) -> DrawSample:
+        before = [r.envelope.fact for r in recorded_by(store, [Sample.of(self.sample).tag], at)]
+        drawn = fold_facts(Sample.of(self.sample), before).drawn
+        if drawn is not None:
+            # It is recorded already; what was drawn is no part of what it is known by.
+            known = Drawn(self.ledger, drawn.size, drawn.population, drawn.records)
+            return DrawSample(sample=self.sample, seed=self.seed, count=self.count, drawn=known)
+        tally = _tally_at_head(store)
+        drawing = draw_records(self.ledger, self.seed, tally.position, None, tally.logged(), self.count)
+        return DrawSample(sample=self.sample, seed=self.seed, count=self.count, drawn=drawing)
+
+
+@dataclass(frozen=True)
+class OfSample(Later):
+    """Something about a record of a sample, which is known once it is drawn: in order, or a finding."""
+
+    sample: str
+    number: int
+    finding: str | None = None
+    severity: Severity = "minor"
+    matter: Matter = "other"
+
+    def made(self, store: FactStore, at: datetime) -> InspectRecord | RecordFinding:
+        before = [r.envelope.fact for r in recorded_by(store, [Sample.of(self.sample).tag], at)]
+        drawn = fold_facts(Sample.of(self.sample), before).drawn
+        records = () if drawn is None else drawn.records
+        # In a very small district one record plays several parts.
+        record = records[self.number % len(records)] if records else "none"
+        if self.finding is None:
+            return InspectRecord(sample=self.sample, record=record)
+        return RecordFinding(
+            finding=self.finding,
+            severity=self.severity,
+            matter=self.matter,
+            sample=self.sample,
+            record=record,
+            text=None,
+        )
+
+
+def books_are_inspected(stage: Stage) -> Iterator[Step]:
+    """An auditor draws ten records with a seed that everybody knows. Two are in order, and with two something is wrong:
+    one is answered and closed, one waits for an answer."""
+    step = stage.step
+    yield step(-3, "14:00", AUDITOR, draw_sample, SampleOf("TS-1", "合成种子 synthetic seed", 10, stage.ledger))
+    for number in range(2):
+        yield step(-2, "09:00", AUDITOR, inspect_record, OfSample("TS-1", number))
+    yield step(-2, "12:00", AUDITOR, record_finding, OfSample("TS-1", 2, "FS-1", "minor", "no-evidence"))
+    yield step(-2, "12:00", AUDITOR, record_finding, OfSample("TS-1", 3, "FS-2", "moderate", "wrong-time"))
+    answered = AnswerFinding(finding="FS-1", measure="explained", text=None)
+    yield step(-1, "09:00", DISTRICT, answer_finding, answered)
+    yield step(-1, "12:00", AUDITOR, close_finding, CloseFinding(finding="FS-1", outcome="accepted", text=None))
+
+
 STORIES: Final[tuple[Story, ...]] = (
     rules_are_tried_out,
     people_join,
@@ -1018,6 +1195,8 @@ STORIES: Final[tuple[Story, ...]] = (
     people_come_and_go,
     a_star_is_won_and_lost,
     service_is_recognised,
+    months_are_disclosed,
+    books_are_inspected,
 )
 """At one moment a story that comes first is played first."""
 

@@ -63,6 +63,7 @@ class Cast:
     ``visitor`` is the volunteer that a demo gives a token for. ``served`` are households of the ``home`` community, and
     ``near_visitor`` one of the visitor's own; none of them is the visitor's. ``savers`` have the oldest credits.
     ``split_grid`` is the base grid of ``elsewhere`` that becomes a community, and ``followers`` the households in it.
+    ``last_served_on`` is the last day of the imported service, and ``consenting`` are volunteers who served until then.
     """
 
     visitor: str
@@ -79,6 +80,8 @@ class Cast:
     split_grid: str | None
     other_grid: str | None
     followers: tuple[str, ...]
+    last_served_on: date
+    consenting: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,6 +145,10 @@ class Stage:
     def certificate_code(self, name: str) -> str:
         """The verification code of a certificate, which everybody may try out."""
         return self._code(f"certificate {name}")
+
+    def pseudonym_secret(self, period: str) -> bytes:
+        """What a month's pseudonyms are made with. No secret, since nobody is behind them."""
+        return _digest(self.seed, f"disclosure {period}")
 
     def _code(self, text: str) -> str:
         return "".join(CODE_CHARACTERS[byte % 32] for byte in _digest(self.seed, text)[:CODE_LENGTH])

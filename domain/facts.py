@@ -7,7 +7,9 @@ from domain import (
     account,
     certificate,
     community,
+    consent,
     desk,
+    disclosure,
     dispute,
     evidence,
     expiry,
@@ -15,6 +17,7 @@ from domain import (
     group,
     hours,
     household,
+    inspection,
     ledger,
     opening,
     partner,
@@ -52,6 +55,9 @@ CONCEPTS: Final[tuple[ModuleType, ...]] = (
     expiry,
     recognition,
     certificate,
+    consent,
+    disclosure,
+    inspection,
 )
 
 

@@ -34,6 +34,13 @@ from domain.account import (
 )
 from domain.certificate import Certificate, CertificateIssued, CertificateRevoked
 from domain.decision import BY_TIME, Question, read
+from domain.disclosure import (
+    Disclosure,
+    ObjectionDismissed,
+    ObjectionRaised,
+    ObjectionUpheld,
+    PeriodSealed,
+)
 from domain.dispute import BOTH_SIDES, Dispute, DisputeEscalated, DisputeStatementGiven
 from domain.expiry import Expiry, ExpiryAnnounced, ExpiryCalledOff
 from domain.fact import Fact, Recorded
@@ -56,6 +63,7 @@ from domain.household import (
     Person,
     Roster,
 )
+from domain.inspection import Finding, FindingAnswered, FindingClosed, FindingRecorded
 from domain.partner import ReservationReleased, RewardReserved
 from domain.policy import PolicyAdopted, PolicyProposed, policy_book
 from domain.recognition import (
@@ -307,6 +315,28 @@ KINDS: Final[dict[str, Kind]] = {
         "新版规则（第 {version} 版）自 {effective_on} 起生效。",
         "Version {version} of the rules is in force from {effective_on}.",
     ),
+    "period-sealed": Kind(
+        "{period} 已公示；如有异议，请在 {objections_until} 之前提出。",
+        "{period} is disclosed; if anything in it is wrong, object by {objections_until}.",
+    ),
+    "objection-raised": Kind(
+        "对 {period} 公示提出的异议“{objection}”待处理，期限 {decision_due}。",
+        "An objection “{objection}” to {period} waits to be decided by {decision_due}.",
+    ),
+    "objection-upheld": Kind(
+        "您对 {period} 的异议“{objection}”成立；更正会列在封存后的更正中。",
+        "Your objection “{objection}” to {period} is right; what is corrected will be listed as late.",
+    ),
+    "objection-dismissed": Kind(
+        "您对 {period} 的异议“{objection}”不成立。", "Your objection “{objection}” to {period} was dismissed."
+    ),
+    "finding-recorded": Kind(
+        "查验问题“{finding}”待答复。", "The finding “{finding}” of an inspection waits for an answer."
+    ),
+    "finding-answered": Kind(
+        "查验问题“{finding}”已有答复，可以结案。", "The finding “{finding}” was answered: close it."
+    ),
+    "finding-closed": Kind("查验问题“{finding}”已结案。", "The finding “{finding}” was closed."),
     "policy-proposed": Kind(
         "规则提案“{proposal}”待另一人审批，拟自 {effective_on} 起生效。",
         "Proposal “{proposal}” of rules from {effective_on} waits for a second person.",
@@ -593,11 +623,36 @@ def _news(fact: Fact, actor: str, policy: int) -> _Drafts:
         case PolicyProposed():
             since = fact.effective_on.isoformat()
             return (_tell("policy-proposed", (ADMINS,), proposal=fact.proposal, effective_on=since),)
+        case PeriodSealed():
+            until = _time(fact.objections_until)
+            return (_tell("period-sealed", (EVERYBODY,), period=fact.period, objections_until=until),)
+        case ObjectionRaised():
+            about = {"period": fact.period, "objection": fact.objection, "decision_due": _time(fact.decision_due)}
+            return (_tell("objection-raised", (staff(fact.community),), **about),)
+        case ObjectionUpheld() | ObjectionDismissed():
+            raised = (yield from read(Disclosure.of(fact.period))).objections.get(fact.objection)
+            to = () if raised is None else (yield from _living(raised.raised.person))
+            kind = "objection-upheld" if isinstance(fact, ObjectionUpheld) else "objection-dismissed"
+            return (_tell(kind, to, period=fact.period, objection=fact.objection),)
+        case FindingRecorded():
+            return (_tell("finding-recorded", (_responsible(fact),), finding=fact.finding),)
+        case FindingAnswered() | FindingClosed():
+            found = (yield from read(Finding.of(fact.finding))).recorded
+            if found is None:
+                return ()
+            if isinstance(fact, FindingAnswered):
+                return (_tell("finding-answered", (person(found.found_by),), finding=fact.finding),)
+            return (_tell("finding-closed", (_responsible(found),), finding=fact.finding),)
         case _:
             return ()
 
 
 _Recipients = Generator[Question, Any, tuple[str, ...]]
+
+
+def _responsible(found: FindingRecorded) -> str:
+    """Whoever answers a finding: the community's staff; administrators, where it is about no record."""
+    return ADMINS if found.community is None else staff(found.community)
 
 
 def _time(at: datetime) -> str:

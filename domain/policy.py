@@ -99,6 +99,15 @@ class Policy:
     certificate_public_days: Annotated[int, Field(strict=True, ge=7, le=366)] = 7
     """How long an issued certificate is publicised (民发〔2015〕149号: at least seven days)."""
 
+    # Disclosure
+    disclosure_count_min: Annotated[int, Field(strict=True, ge=2, le=100)] = 5
+    """How many people and households there must be at least in whatever is published of a month. No Chinese rule names
+    a number, so this is a setting."""
+    objection_days: Annotated[int, Field(strict=True, ge=7, le=366)] = 7
+    """How long residents may object to a disclosure (民发〔2015〕149号: at least seven days of publicity)."""
+    objection_decision_days: Annotated[int, Field(strict=True, ge=1, le=366)] = 15
+    """An objection still undecided after so long is an administrator's (民政部令第67号: in time, without a number)."""
+
     def service_minutes(self, claimed_minutes: int) -> int:
         """Claimed minutes rounded to the policy's step (N. California: quarter hours up, 52 min become 60)."""
         step = self.rounding_step_minutes

@@ -29,6 +29,14 @@ def remember(
             )
 
 
+def recalled_remark(connection: Connection[Any], ledger: str, key: str) -> str | None:
+    """The remark under a key, or None."""
+    rows = connection.execute(
+        "SELECT remark FROM vault_remarks WHERE ledger = %s AND record = %s", (ledger, key)
+    ).fetchall()
+    return rows[0][0] if rows else None
+
+
 def forget(connection: Connection[object], ledger: str, remarks: Collection[str]) -> None:
     """Erase the remarks under the given keys, if there are any."""
     connection.execute("DELETE FROM vault_remarks WHERE ledger = %s AND record = ANY(%s)", (ledger, list(remarks)))

@@ -105,6 +105,22 @@ QUEUES: Final[tuple[Queue, ...]] = (
         " grid, service, earliest_at, latest_at, estimated_minutes, needs FROM requests WHERE status = 'open'"
         f" AND asked_at_microseconds <= %(now_microseconds)s - {REQUEST_DAYS * DAY_MICROSECONDS}",
     ),
+    Queue(
+        "objections",
+        "异议 Objections",
+        "对月度公示提出、尚未处理的异议；过了 decision_due 只能由管理员处理。",
+        "Objections to disclosed months that are not decided yet; those past `decision_due` are an administrator's.",
+        "SELECT raised_position AS position, community, raised_at_microseconds AS since_microseconds, period,"
+        " objection, person, ground, record, decision_due_microseconds FROM objections WHERE status = 'open'",
+    ),
+    Queue(
+        "findings",
+        "查验问题 Findings",
+        "审核人员提出、还没有答复的问题；不涉及某条记录的由全区答复。",
+        "Findings of an auditor that are not answered yet; those about no record are the district's to answer.",
+        "SELECT found_position AS position, community, found_at_microseconds AS since_microseconds, finding, severity,"
+        " matter, sample, record FROM findings WHERE status = 'open'",
+    ),
 )
 
 

@@ -1,6 +1,6 @@
 """Who of an imported history can play in scenes: asked of the imported records alone, which no scene changes."""
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any, Final
 
 from psycopg import Cursor
@@ -46,6 +46,23 @@ def volunteers_of(cursor: Cursor[Any], community: str, limit: int) -> list[str]:
         (community, limit),
     )
     return [volunteer for (volunteer,) in cursor]
+
+
+def last_serving(cursor: Cursor[Any], limit: int) -> list[str]:
+    """The volunteers who served last, in the order of their numbers."""
+    cursor.execute(
+        f"SELECT volunteer FROM (SELECT volunteer, max(worked_on) AS last FROM hours WHERE {_IMPORTED} GROUP BY 1) AS v"
+        " ORDER BY last DESC, volunteer LIMIT %s",
+        (limit,),
+    )
+    return sorted(volunteer for (volunteer,) in cursor)
+
+
+def last_served_on(cursor: Cursor[Any]) -> date:
+    """The last day of imported service."""
+    cursor.execute(f"SELECT max(worked_on) FROM hours WHERE {_IMPORTED}")
+    ((day,),) = cursor.fetchall()
+    return day  # type: ignore[no-any-return]
 
 
 def oldest_credits(cursor: Cursor[Any], but_of: str, limit: int) -> list[tuple[str, str]]:

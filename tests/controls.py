@@ -83,8 +83,22 @@ from domain.community_life import (
     rename_grids,
     split_community,
 )
+from domain.consent import ConsentGiven, ConsentWithdrawn, GiveConsent, WithdrawConsent, give_consent, withdraw_consent
 from domain.decision import BY_TIME, Actor, Context, Decided, Decision, Reading, drive, fold_facts
 from domain.desk import KeyingDifference, KeyPaper, PaperAgreed, PaperKeyed, PaperRow, key_paper
+from domain.disclosure import (
+    CountedPeriod,
+    FreezePeriod,
+    ObjectionDismissed,
+    ObjectionRaised,
+    ObjectionUpheld,
+    ObjectionWithdrawn,
+    PeriodFrozen,
+    PeriodSealed,
+    SealPeriod,
+    freeze_period,
+    seal_period,
+)
 from domain.dispute import (
     DecideDispute,
     DisputeEscalated,
@@ -207,7 +221,34 @@ from domain.household_life import (
     record_death,
     split_household,
 )
+from domain.inspection import (
+    METHOD,
+    AnswerFinding,
+    CloseFinding,
+    Drawn,
+    DrawSample,
+    FindingAnswered,
+    FindingClosed,
+    FindingRecorded,
+    InspectRecord,
+    RecordFinding,
+    RecordInspected,
+    SampleDrawn,
+    answer_finding,
+    close_finding,
+    draw_sample,
+    inspect_record,
+    record_finding,
+)
 from domain.ledger import LedgerOpened, OpenLedger, open_ledger
+from domain.objection import (
+    DecideObjection,
+    RaiseObjection,
+    WithdrawObjection,
+    decide_objection,
+    raise_objection,
+    withdraw_objection,
+)
 from domain.opening import (
     ApproveOpeningBalance,
     OpeningBalanceProposed,
@@ -392,6 +433,7 @@ LOGGER: Final = Actor("S1", "staff", XINZHU)
 STAFF: Final = Actor("S2", "staff", XINZHU)
 STAFF_ELSEWHERE: Final = Actor("S9", "staff", JINHU)
 TIME: Final = Actor(BY_TIME, "admin")
+AUDITOR: Final = Actor("U1", "auditor")
 
 
 def volunteer(person: str) -> Actor:
@@ -538,6 +580,24 @@ CERTIFICATE_ISSUED = CertificateIssued(
     *(certificate_code_sha256(CERTIFICATE_CODE), "cd" * 32),
 )
 CERTIFICATE_REVOKED = CertificateRevoked("2026-000001", "S2", "mistake")
+CONSENT_GIVEN = ConsentGiven("V1", "S2", "ab" * 32)
+CONSENT_WITHDRAWN = ConsentWithdrawn("V1", "V1")
+PERIOD_SEALED = PeriodSealed(
+    *("2026-10", 412, 21, 5400, 62, -90, -1, 12, "ab" * 32, 5, "A1", date(2026, 11, 20)),
+    *(at("11-27 12:00"), at("12-12 12:00")),
+)
+OBJECTION_RAISED = ObjectionRaised(
+    *("2026-10", "B1", "V3", "H2", XINZHU, "hours-wrong", "V3", at("12-06 12:00"), "R3", "cd" * 32),
+)
+OBJECTION_UPHELD = ObjectionUpheld("2026-10", "B1", "S2", "ef" * 32)
+OBJECTION_DISMISSED = ObjectionDismissed("2026-10", "B1", "S2")
+OBJECTION_WITHDRAWN = ObjectionWithdrawn("2026-10", "B1", "V3")
+PERIOD_FROZEN = PeriodFrozen("2026-10", 2, 1, ("B2",))
+SAMPLE_DRAWN = SampleDrawn("T1", METHOD, "双色球 2026137", 412, 3, ("R2", "R1"), "U1", "2026-11")
+RECORD_INSPECTED = RecordInspected("T1", "R2", "U1")
+FINDING_RECORDED = FindingRecorded("F1", "moderate", "no-evidence", "U1", "T1", "R1", XINZHU, "cd" * 32)
+FINDING_ANSWERED = FindingAnswered("F1", "corrected", "S1", "ef" * 32)
+FINDING_CLOSED = FindingClosed("F1", "resolved", "U1")
 
 FACT_EXAMPLES: Final[tuple[Fact, ...]] = (
     LEDGER_OPENED,
@@ -644,6 +704,19 @@ FACT_EXAMPLES: Final[tuple[Fact, ...]] = (
     RECOGNITION_WITHDRAWN,
     CERTIFICATE_ISSUED,
     CERTIFICATE_REVOKED,
+    CONSENT_GIVEN,
+    CONSENT_WITHDRAWN,
+    PERIOD_SEALED,
+    OBJECTION_RAISED,
+    OBJECTION_UPHELD,
+    OBJECTION_DISMISSED,
+    OBJECTION_WITHDRAWN,
+    PERIOD_FROZEN,
+    SAMPLE_DRAWN,
+    RECORD_INSPECTED,
+    FINDING_RECORDED,
+    FINDING_ANSWERED,
+    FINDING_CLOSED,
 )
 
 
@@ -838,14 +911,28 @@ COMMAND_EXAMPLES: Final[dict[Callable[[Any, Context], Decision], Any]] = {
         kept_sha256="cd" * 32,
     ),
     revoke_certificate: RevokeCertificate(certificate="2026-000001", reason="mistake"),
+    give_consent: GiveConsent(person="V1", paper_sha256="ab" * 32),
+    withdraw_consent: WithdrawConsent(person="V1"),
+    seal_period: SealPeriod(period="2026-10", counted=CountedPeriod(412, 0, 21, 5400, 62)),
+    freeze_period: FreezePeriod(period="2026-09"),
+    raise_objection: RaiseObjection(period="2026-10", ground="hours-missing", person="V3"),
+    decide_objection: DecideObjection(period="2026-10", objection="B1", outcome="upheld"),
+    withdraw_objection: WithdrawObjection(period="2026-10", objection="B2"),
+    draw_sample: DrawSample(seed="双色球 2026138", count=2, drawn=Drawn("qingxiu", 412, 3, ("R2", "R1"))),
+    inspect_record: InspectRecord(sample="T1", record="R1"),
+    record_finding: RecordFinding(severity="moderate", matter="no-evidence", sample="T1", record="R1"),
+    answer_finding: AnswerFinding(finding="F1", measure="corrected"),
+    close_finding: CloseFinding(finding="F2", outcome="resolved"),
 }
 COMMANDS_OF_TIME: Final = frozenset(
     {
         *(settle_silence, escalate_dispute, mark_overdue, expire, lapse_offer, announce_expiry, expire_minutes),
-        *(complete_split, complete_move, settle_stars),
+        *(complete_split, complete_move, settle_stars, freeze_period),
     }
 )
 """Those that time alone gives."""
+COMMANDS_OF_AUDITORS: Final = frozenset({draw_sample, inspect_record, record_finding, close_finding})
+"""Those that an auditor gives, who gives no others."""
 
 
 # ── A small district ─────────────────────────────────────────────────────────────────────────────────────────
@@ -943,6 +1030,21 @@ VISITED = (
     CheckedIn("C2", "V2", XINZHU, "助餐", at("11-22 10:00"), "V2", "self", "H2"),
     CheckedIn("C3", "V2", XINZHU, "助餐", at("11-21 09:00"), "V2", "self", "H2"),
 )
+DISCLOSED = (
+    replace(PERIOD_SEALED, sealed_by="A2"),
+    replace(OBJECTION_RAISED, record=None),
+    replace(
+        OBJECTION_RAISED, objection="B2", person="V4", household="H3", community=JINHU, raised_by="A1", record=None
+    ),
+)
+"""Since October was sealed, V3 objects, and V4, for whom an administrator wrote it down."""
+INSPECTED = (
+    SAMPLE_DRAWN,
+    FINDING_RECORDED,
+    replace(FINDING_RECORDED, finding="F2", sample=None),
+    replace(FINDING_ANSWERED, finding="F2"),
+)
+"""Of two findings one is answered."""
 PROPOSALS = (POLICY_PROPOSED, replace(POLICY_PROPOSED, proposal="P2", proposed_by="A1"))
 FIRST_COMMANDS: Final = frozenset({open_ledger, adopt})
 """Those that are given before anything else."""
@@ -993,6 +1095,14 @@ COMMAND_PASTS: Final[dict[Callable[[Any, Context], Decision], tuple[Fact, ...]]]
     **dict.fromkeys(MOVING_COMMANDS, MOVING_PAST),
     withdraw_recognition: (HONOUR_AWARDED,),
     revoke_certificate: (CERTIFICATE_ISSUED,),
+    withdraw_consent: (CONSENT_GIVEN,),
+    **dict.fromkeys((inspect_record, record_finding), (SAMPLE_DRAWN,)),
+    **dict.fromkeys((answer_finding, close_finding), INSPECTED),
+    raise_objection: (PERIOD_SEALED,),
+    **dict.fromkeys((decide_objection, withdraw_objection), DISCLOSED),
+    freeze_period: (
+        replace(PERIOD_SEALED, period="2026-09", objections_until=at("11-09 12:00"), decisions_until=at("11-24 12:00")),
+    ),
 }
 """What must have happened beside the ordinary for an example command to be accepted."""
 

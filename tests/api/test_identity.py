@@ -37,6 +37,9 @@ PUBLIC = {
         "/v1/log/tile/{level}/{number:path}",
         "/v1/published-certificates",
         "/v1/certificates/{certificate}/verification",
+        "/v1/disclosures",
+        "/v1/disclosures/{period}",
+        "/v1/disclosures/{period}/late-entries",
     )
 } | {("PUT", "/v1/log/checkpoints/{size}/cosignatures")}  # the signature says whose it is
 CALLER = {"volunteer": "volunteer", "staff": "S1", "auditor": "auditor", "admin": "admin", "partner": "partner"}
@@ -45,7 +48,7 @@ CALLER = {"volunteer": "volunteer", "staff": "S1", "auditor": "auditor", "admin"
 def calls(api: Api) -> list[tuple[str, str, APIRoute]]:
     """Every route as somebody may call it, with a body that says nothing."""
     known = {"{record}": "R1", "{household}": "H1", "{volunteer}": "V1", "{community_id}": XINZHU, "{code}": "x"}
-    known |= {"{partner_id}": "P1", "{reward}": "RW1", "{reservation}": "RV1"}
+    known |= {"{partner_id}": "P1", "{reward}": "RW1", "{reservation}": "RV1", "{period}": "2026-10"}
     found = []
     for route in api_routes(api.app):
         path = route.path
@@ -131,8 +134,15 @@ def test_nobody_but_an_administrator_writes_rules_communities_or_funds(api: Api)
     proposal = "/v1/policies/proposals"
     rules = {"/v1/policies", *(f"{proposal}/{{proposal}}/{done}" for done in ("approval", "rejection", "withdrawal"))}
     assert only_admin - {proposal} == {"/v1/communities", "/v1/pools/funding", "/v1/trusted-ledgers", *places, *rules}
-    assert not any(
-        "auditor" in (roles_of(route) or ()) for method, _, route in calls(api) if method not in ("GET", "HEAD")
+    writing = {route.path: roles_of(route) or () for method, _, route in calls(api) if method not in ("GET", "HEAD")}
+    assert {path: roles for path, roles in writing.items() if "auditor" in roles} == dict.fromkeys(
+        (
+            "/v1/samples",
+            "/v1/samples/{sample}/records/{record}/inspection",
+            "/v1/findings",
+            "/v1/findings/{finding}/closing",
+        ),
+        ("auditor",),
     )
 
 

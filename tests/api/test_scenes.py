@@ -141,6 +141,19 @@ def test_certificates_and_stars_are_what_the_journal_holds_and_certificates_can_
     assert [one["revoked_at_microseconds"] is not None for one in shown] == [False, True]
 
 
+def test_disclosures_and_samples_are_what_the_journal_gives_again(
+    bank: Timebank, sample_url: str, tmp_path: Path
+) -> None:
+    settings = {"TIMEBANK_DATABASE_URL": sample_url, "TIMEBANK_DATA": tmp_path}
+    recounted = answer("disclosure", "--recount", **settings)
+    assert (recounted["seals"], recounted["lists"], recounted["differences"]) == (2, 2, [])
+    checked = answer("audit", "sample", "--check", **settings)
+    assert (checked["samples"], checked["differences"]) == (1, [])
+    assert recounted["position"] == checked["position"] == bank.store.head()
+    earlier, later = (item["status"] for item in answer("disclosure", **settings)["items"])
+    assert (earlier, later) == ("frozen", "open")
+
+
 # ── Playing again ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -195,6 +208,7 @@ def test_another_seed_changes_codes_and_hashes_alone(bank: Timebank) -> None:
         "paper_is_keyed_by_two",
         "minutes_are_redeemed",
         "service_is_recognised",
+        "months_are_disclosed",
     }
 
 

@@ -51,6 +51,8 @@ CAST = Cast(
     split_grid="第1网格",
     other_grid="第2网格",
     followers=("H4",),
+    last_served_on=date(2026, 10, 31),
+    consenting=("V7", "V8"),
 )
 STAGE = Stage(today=TODAY, zone=ZONE, ledger="qingxiu", cast=CAST, neighbour="xingning")
 

@@ -20,6 +20,7 @@ from domain.account import (
 )
 from domain.certificate import Certificate, certificate_numbers
 from domain.community import Community, CommunityAlreadyRegistered, RegisterCommunity, register_community
+from domain.consent import Consent
 from domain.decision import (
     Context,
     Decided,
@@ -31,6 +32,7 @@ from domain.decision import (
     together,
 )
 from domain.desk import Paper
+from domain.disclosure import Disclosure, seals
 from domain.dispute import Dispute
 from domain.evidence import Attached
 from domain.expiry import Expiry
@@ -63,6 +65,7 @@ from domain.household import (
     enrol_volunteer,
     register_member,
 )
+from domain.inspection import Finding, Sample
 from domain.ledger import ledger
 from domain.opening import Opening
 from domain.partner import Partner, Reward
@@ -76,9 +79,11 @@ from domain.transfer import FamilyTies, TransferMonth
 from domain.visit import Attendance, DoorCode, Visit
 from tests.controls import (
     ADMIN,
+    AUDITOR,
     COMMAND_EXAMPLES,
     COMMAND_ID,
     COMMAND_PASTS,
+    COMMANDS_OF_AUDITORS,
     COMMANDS_OF_TIME,
     COMMUNITY_REGISTERED,
     DISTRICT,
@@ -131,6 +136,11 @@ FOLDS = [
         StatementState.of(""),
         issued_statements,
         policy_proposals,
+        Consent.of(""),
+        Disclosure.of("2026-10"),
+        seals,
+        Sample.of(""),
+        Finding.of(""),
         FamilyTies.of(""),
         TransferMonth.of("", NOW.date()),
         Group.of(""),
@@ -203,7 +213,7 @@ def test_a_state_is_folded_from_the_facts_of_its_own_tag() -> None:
 def test_every_example_command_is_accepted_twice_alike(decide: Any) -> None:
     ordinary = () if decide in FIRST_COMMANDS else ORDINARY_PAST
     facts = given(ordinary, COMMAND_PASTS.get(decide, ()))
-    actor = TIME if decide in COMMANDS_OF_TIME else ADMIN
+    actor = TIME if decide in COMMANDS_OF_TIME else AUDITOR if decide in COMMANDS_OF_AUDITORS else ADMIN
     first, second = (facts.when(decide, COMMAND_EXAMPLES[decide], actor=actor) for _ in range(2))
     assert first.accepted == second.accepted
     assert first.decided == second.decided

@@ -108,6 +108,19 @@ def test_what_is_left_out_because_it_is_the_default_stays_the_default() -> None:
         ("household-moved.v1", "planned"): False,
         ("minutes-transferred.v1", "lots"): (),
         ("balance-carried.v1", "lots"): (),
+        ("consent-given.v1", "paper_sha256"): None,
+        ("objection-raised.v1", "record"): None,
+        ("objection-raised.v1", "text_digest"): None,
+        ("objection-upheld.v1", "text_digest"): None,
+        ("objection-dismissed.v1", "text_digest"): None,
+        ("period-frozen.v1", "undecided"): (),
+        ("sample-drawn.v1", "period"): None,
+        ("finding-recorded.v1", "sample"): None,
+        ("finding-recorded.v1", "record"): None,
+        ("finding-recorded.v1", "community"): None,
+        ("finding-recorded.v1", "text_digest"): None,
+        ("finding-answered.v1", "text_digest"): None,
+        ("finding-closed.v1", "text_digest"): None,
     }
     settings = json.loads(sample("policy-adopted.v2"))["fact"]["policy"]
     assert set(settings) == set(FACTS["policy-adopted.v2"].__annotations__["policy"].__dataclass_fields__)
@@ -120,7 +133,7 @@ def test_a_policy_of_the_first_version_reads_with_what_came_later_switched_off_o
 @pytest.mark.parametrize("name", ["policy-adopted.v2", "policy-proposed.v1"])
 def test_a_stored_policy_without_a_setting_that_came_later_reads_with_its_default(name: str) -> None:
     stored = json.loads(sample(name))
-    later = [setting for setting in stored["fact"]["policy"] if setting.startswith("certificate_")]
+    later = [setting for setting in stored["fact"]["policy"] if setting.startswith(("certificate_", "disclosure_"))]
     for setting in later:
         del stored["fact"]["policy"][setting]
     assert later

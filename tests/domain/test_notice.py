@@ -52,6 +52,9 @@ from tests.controls import (
     EXPIRY_ANNOUNCED,
     EXPIRY_CALLED_OFF,
     FACT_EXAMPLES,
+    FINDING_ANSWERED,
+    FINDING_CLOSED,
+    FINDING_RECORDED,
     GRANT_APPROVED,
     GRANT_PROPOSED,
     HONOUR_AWARDED,
@@ -70,11 +73,15 @@ from tests.controls import (
     MINUTES_GRANTED,
     MINUTES_TRANSFERRED,
     NOW,
+    OBJECTION_DISMISSED,
+    OBJECTION_RAISED,
+    OBJECTION_UPHELD,
     OFFER_ACCEPTED,
     OFFER_MADE,
     OFFER_WITHDRAWN,
     OPENING_BALANCE_CREDITED,
     PARTNER_SETTLED,
+    PERIOD_SEALED,
     POLICY_ADOPTED,
     POLICY_PROPOSED,
     RECOGNITION_WITHDRAWN,
@@ -88,6 +95,7 @@ from tests.controls import (
     RESERVATION_RELEASED,
     REWARD_COLLECTED,
     REWARD_RESERVED,
+    SAMPLE_DRAWN,
     STAR_AWARDED,
     STAR_WITHDRAWN,
     STARTING_MINUTES_GRANTED,
@@ -104,6 +112,7 @@ POSITION = 77
 XINZHU_STAFF = "staff:" + XINZHU
 EARNER, HOUSEMATE, SERVED = "person:V1", "person:V2", "person:V3"
 DISPUTED = (logged("R3", "10-30 09:00 - 10:00"), DISPUTE_OPENED)
+OBJECTED = (PERIOD_SEALED, OBJECTION_RAISED)
 AGREED = (REQUEST_ASKED, OFFER_MADE, OFFER_ACCEPTED)
 
 
@@ -192,6 +201,17 @@ NEWS: dict[str, tuple[Fact, tuple[Fact, ...], str, str, set[str]]] = {
     "nothing lapsed": (EXPIRY_CALLED_OFF, (), "@due", "expiry-called-off", {EARNER, HOUSEMATE}),
     "there are new rules": (POLICY_ADOPTED, (), "A1", "policy-adopted", {"everybody"}),
     "rules were proposed": (POLICY_PROPOSED, (), "A2", "policy-proposed", {"admins"}),
+    "a month was disclosed": (PERIOD_SEALED, (), "A1", "period-sealed", {"everybody"}),
+    "a resident objected": (OBJECTION_RAISED, (PERIOD_SEALED,), "V3", "objection-raised", {XINZHU_STAFF}),
+    "an objection was upheld": (OBJECTION_UPHELD, OBJECTED, "S2", "objection-upheld", {SERVED}),
+    "an objection was dismissed": (OBJECTION_DISMISSED, OBJECTED, "S2", "objection-dismissed", {SERVED}),
+    "something was found": (FINDING_RECORDED, (SAMPLE_DRAWN,), "U1", "finding-recorded", {XINZHU_STAFF}),
+    "something was found that is the district's": (
+        *(replace(FINDING_RECORDED, record=None, community=None), (), "U1", "finding-recorded"),
+        {"admins"},
+    ),
+    "a finding was answered": (FINDING_ANSWERED, (FINDING_RECORDED,), "S1", "finding-answered", {"person:U1"}),
+    "a finding was closed": (FINDING_CLOSED, (FINDING_RECORDED,), "U1", "finding-closed", {XINZHU_STAFF}),
 }
 
 

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from domain.account import FundPool, fund_pool
+from domain.decision import Actor
 from domain.hours import ReverseHours, reverse
 from domain.household_life import CloseHousehold, MergeHouseholds, close_household, merge_households
 from domain.ledger import OpenLedger, open_ledger
@@ -31,9 +32,11 @@ from domain.redemption import ReverseRedemption, reverse_redemption
 from tests.controls import COMMAND_EXAMPLES, JINHU, OFFSET, TIME, XINZHU
 from tests.domain.time_bank.attending import AttendingModel, AttendingRules
 from tests.domain.time_bank.books import Ledger
+from tests.domain.time_bank.disclosing import DisclosingModel, DisclosingRules
 from tests.domain.time_bank.disputes import DisputeModel, DisputeRules
 from tests.domain.time_bank.hours import SPANS
 from tests.domain.time_bank.households import HouseholdRules, register_people
+from tests.domain.time_bank.inspecting import InspectingModel, InspectingRules
 from tests.domain.time_bank.leading import ADMIN, INDEX, JUDGE, OTHER_ADMIN, THIRD_ADMIN, Leading
 from tests.domain.time_bank.leaving import LeavingModel, LeavingRules
 from tests.domain.time_bank.moving import MovingModel, MovingRules
@@ -58,6 +61,8 @@ class Books(
     MovingModel,
     LeavingModel,
     RecognitionModel,
+    DisclosingModel,
+    InspectingModel,
 ):
     """The model of everything, beside a real ledger."""
 
@@ -73,6 +78,8 @@ class TimeBank(
     MovingRules,
     LeavingRules,
     RecognitionRules,
+    DisclosingRules,
+    InspectingRules,
     RuleBasedStateMachine,
 ):
     """Two ledgers: ``here``, which everything happens in, and ``there``, which households leave for and come from."""
@@ -219,7 +226,7 @@ def live_through_everything(bank: TimeBank) -> None:
         star_minutes=(60,),
     )
     bank.a_district(policy=policy, funded=600, minutes=200, month_max=None)
-    for step in (*SERVICE, *RECOGNITION, *REDEMPTION, *MOVING, *LIVES):
+    for step in (*SERVICE, *RECOGNITION, *REDEMPTION, *MOVING, *LIVES, *DISCLOSING, *INSPECTING):
         step(bank)
         bank.the_books_agree()
     accepted = {name for ledger in (bank.here, bank.there) for name, answer in ledger.told if answer == "Accepted"}
@@ -362,6 +369,32 @@ LIVES: tuple[Callable[[Any], None], ...] = (
     lambda bank: bank.register_household(community=1, grid=True, actor=ADMIN),
     lambda bank: change_place(bank, "merged", grid=0),
     lambda bank: bank.follow_places(),
+)
+
+
+DISCLOSING: tuple[Callable[[Any], None], ...] = (
+    lambda bank: bank.consent(person=0, by_member=True, withdraws=False, actor=ADMIN),
+    lambda bank: bank.consent(person=0, by_member=True, withdraws=True, actor=ADMIN),
+    lambda bank: bank.seal_period(months=0, stale=False, actor=ADMIN),
+    *(
+        lambda bank, number=number: bank.raise_objection(
+            person=number, record=None, ground="other", by_member=True, actor=ADMIN
+        )
+        for number in range(2)
+    ),
+    lambda bank: bank.settle_objection(objection=0, how="u", by_raiser=True, actor=OTHER_ADMIN),
+    lambda bank: bank.settle_objection(objection=0, how="w", by_raiser=True, actor=OTHER_ADMIN),
+    lambda bank: bank.wait(days=7),
+    lambda bank: bank.freeze_periods(actor=TIME),
+)
+
+
+AUDITOR = Actor("U1", "auditor")
+INSPECTING: tuple[Callable[[Any], None], ...] = (
+    lambda bank: bank.draw_sample(count=2, actor=AUDITOR),
+    lambda bank: bank.inspect(record=0, drawn=True, finds=False, of_sample=True, actor=AUDITOR),
+    lambda bank: bank.inspect(record=1, drawn=True, finds=True, of_sample=True, actor=AUDITOR),
+    *(lambda bank, how=how: bank.settle_finding(finding=0, how=how, actor=ADMIN, auditor=AUDITOR) for how in "ar"),
 )
 
 

@@ -62,6 +62,16 @@ def check_rows(bank: Timebank, books: Any) -> None:
         assert rows("reservation, status", "reservations") == books.reservation_status
         assert rows("request, status", "requests") == books.request_status
         assert rows("visit, status", "visits") == books.visit_status
+        assert set(rows("person, given_position", "consents WHERE withdrawn_position IS NULL")) == books.consents
+        assert rows("period, service_minutes, corrected_minutes", "disclosures") == {
+            period: [fact.service_minutes, fact.corrected_minutes] for period, fact in books.sealed.items()
+        }
+        assert rows("objection, status", "objections") == {
+            number: books.objection_outcomes.get(number, "open") for number in books.objections
+        }
+        assert rows("finding, status", "findings") == books.finding_status
+        inspected = connection.execute("SELECT sample, record FROM sample_records WHERE result IS NOT NULL").fetchall()
+        assert set(inspected) == books.inspected
         assert rows("dispute, status", "disputes") == {
             number: books.outcomes.get(number, "open") for number in books.disputes
         }
