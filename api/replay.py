@@ -103,12 +103,18 @@ def _projected_at_head(projector: Projector, total: int) -> tuple[int, list[Diff
 # ── For an audit ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def audit_replay(bank: Timebank, to: int | None, *, as_json: bool) -> None:
-    """Replay, with the log and the rules, and tell; the exit status is 1 where anything was found."""
+def audited(bank: Timebank, to: int | None = None) -> tuple[Findings, dict[str, Any]]:
+    """All that is found in a ledger up to a position (None: its head), and what was looked at."""
     findings = Findings()
     content: dict[str, Any] = {"ledger": bank.name, "synthetic": bank.opened.synthetic}
     content |= _log_and_rules(bank, to, findings)
     content |= _projections(bank, to, findings)
+    return findings, content
+
+
+def audit_replay(bank: Timebank, to: int | None, *, as_json: bool) -> None:
+    """Replay, with the log and the rules, and tell; the exit status is 1 where anything was found."""
+    findings, content = audited(bank, to)
     content |= told(findings)
 
     def show(console: Console) -> None:

@@ -41,18 +41,22 @@ def decoded(type_: str, data: bytes, position: int) -> Envelope[Any]:
         raise ValueError(str(error)) from error
 
 
-def verify(directory: Path, keys: Sequence[str], witnesses: Sequence[str], *, rules: bool, as_json: bool) -> None:
-    """Verify a bundle and tell; the exit status is 1 where anything was found."""
-    trusted = [_key(text) for text in keys]
-    of_witnesses = [_witness(text) for text in witnesses]
+def audited(
+    directory: Path,
+    trusted: Sequence[VerifierKey] = (),
+    witnesses: Sequence[WitnessKey] = (),
+    *,
+    rules: bool = True,
+    processes: int | None = None,
+) -> tuple[Findings, dict[str, Any]]:
+    """All that is found in a bundle, and what was looked at. Without a trusted key the bundle's own is believed."""
     findings = Findings()
-    content: dict[str, Any] = {"directory": str(directory), "rules": rules, "key": "named" if keys else "of the bundle"}
-    manifest: Manifest | None = None
+    content: dict[str, Any] = {"directory": str(directory), "rules": rules, "key": "named" if trusted else "own"}
     try:
         manifest = read_manifest(directory)
-        roots = signed_roots(directory, manifest, trusted, of_witnesses, findings)
-        say("核对 Verifying …")
-        for checked in verify_parts(directory, manifest, roots, decoded, rules=rules):
+        content |= {name: getattr(manifest, name) for name in ("ledger", "size", "period", "synthetic")}
+        roots = signed_roots(directory, manifest, trusted, witnesses, findings)
+        for checked in verify_parts(directory, manifest, roots, decoded, rules=rules, processes=processes):
             findings.extend(checked.findings)
             if checked.part == "log":
                 content |= {"facts": checked.facts, "movements": checked.movements, "figures": checked.figures}
@@ -60,16 +64,23 @@ def verify(directory: Path, keys: Sequence[str], witnesses: Sequence[str], *, ru
                 content |= {"commands": checked.commands, "facts_undecided": checked.undecided}
     except BundleUnreadable as error:
         findings.add(Finding(BUNDLE, error.reason, error.reason, error.path))
-    if manifest is not None:
-        names = ("ledger", "size", "period", "synthetic")
-        content |= {name: getattr(manifest, name) for name in names}
+    return findings, content
+
+
+def verify(directory: Path, keys: Sequence[str], witnesses: Sequence[str], *, rules: bool, as_json: bool) -> None:
+    """Verify a bundle and tell; the exit status is 1 where anything was found."""
+    trusted, of_witnesses = [_key(text) for text in keys], [_witness(text) for text in witnesses]
+    say("核对 Verifying …")
+    findings, content = audited(directory, trusted, of_witnesses, rules=rules)
     content |= told(findings)
 
     def show(console: Console) -> None:
-        if manifest is not None:
-            until = "" if manifest.period is None else f"   {manifest.period}"
-            console.print(f"审计包 bundle: {directory}   {manifest.ledger}{until}   {manifest.size:,} 条事实 facts")
-            if manifest.synthetic:
+        if "size" in content:
+            period = "" if content["period"] is None else f"   {content['period']}"
+            console.print(
+                f"审计包 bundle: {directory}   {content['ledger']}{period}   {content['size']:,} 条事实 facts"
+            )
+            if content["synthetic"]:
                 console.print(SYNTHETIC_NOTICE)
         if not keys:
             console.print(

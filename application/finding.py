@@ -14,6 +14,7 @@ NO_COMMAND, MIXED, REPEATED, UNDECIDABLE = "no-command", "command-mixed", "comma
 BACK_IN_TIME, BEFORE_DECIDED, LONG_AFTER = "recorded-back", "recorded-before-decided", "recorded-long-after"
 COUNTED_OTHERWISE = "counted-otherwise"
 GAP, CHANGED, REMOVED, INSERTED = "gap", "fact-changed", "fact-removed", "fact-inserted"
+SWAPPED = "facts-swapped"
 TAIL_REMOVED, UNREADABLE, LINE_CHANGED = "tail-removed", "fact-unreadable", "line-changed"
 TILE, ENTRIES, LOG_HEAD = "tile-changed", "entries-changed", "log-head-changed"
 NO_CHECKPOINT, UNSIGNED, OTHER_ROOT = "no-checkpoint", "signature", "other-root"
@@ -32,6 +33,7 @@ KINDS: Final[dict[str, tuple[str, str]]] = {
     GAP: ("位置不连续", "positions are not in a row"),
     REMOVED: ("事实被删除", "a fact was removed"),
     INSERTED: ("插入了事实", "a fact was inserted"),
+    SWAPPED: ("两条事实对调", "two facts changed places"),
     CHANGED: ("事实被改动", "a fact was changed"),
     TAIL_REMOVED: ("末尾的事实被删除", "facts at the end were removed"),
     LINE_CHANGED: ("行与存储的事实不同", "a line isn't the fact as it was stored"),

@@ -16,6 +16,7 @@ from application.finding import (
     LINE_CHANGED,
     OTHER_ROOT,
     REMOVED,
+    SWAPPED,
     TAIL_REMOVED,
     TILE,
     UNREADABLE,
@@ -71,6 +72,8 @@ class Relog:
         self._rows: list[Row | None] = []
         self._expected = 1
         self._shifted = False
+        self._beyond = 0
+        """Facts after all that were sealed."""
 
     @property
     def frontier(self) -> Frontier:
@@ -96,7 +99,7 @@ class Relog:
                     if position < expected:
                         continue
             if self._expected > self.size:
-                self._find(INSERTED, position, "超出签名的条数", "it is beyond what was signed", row[2])
+                self._beyond += 1
                 self._expected += 1
                 continue
             self._take(row)
@@ -113,17 +116,20 @@ class Relog:
             self._close_tile()
 
     def close(self) -> None:
-        """All facts were there: what is missing at the end is found, and the last tiles are compared."""
+        """All facts were there: the last tiles are compared, and what is missing or too much at the end is found."""
+        if self._rows:
+            self._close_tile()
         if self._expected <= self.size:
             held = self._expected - 1
             self._find(
                 TAIL_REMOVED,
                 self._expected,
                 f"只有 {held} 条，签名的有 {self.size} 条",
-                f"there are {held} facts, and {self.size} were signed",
+                f"there are {held} facts, and {self.size} were sealed",
             )
-        if self._rows:
-            self._close_tile()
+        if self._beyond:
+            zh, en = f"多出 {self._beyond} 条", f"there are {self._beyond} more than were sealed"
+            self._find(INSERTED, self.size + 1, zh, en)
         for level, hashes in enumerate(self._frontier.partial):
             if hashes and level:
                 number = self._frontier.size >> 8 * (level + 1)
@@ -166,55 +172,67 @@ class Relog:
         bundled = self._unbundled(tile.number, entries)
         going_on = []
         tile_told = sealed is None
+        swapped = -1
         for at, leaf in enumerate(leaves):
             position, row = first + at, self._rows[at]
             ours = leaf_hash(leaf)
             wanted = ours if sealed is None else sealed[at * HASH_BYTES : (at + 1) * HASH_BYTES]
             entry = bundled[at] if at < len(bundled) else None
             going_on.append(wanted if believed else ours)
-            if entry is not None and entry != leaf:
-                if leaf_hash(entry) == wanted and row is not None and not self._shift(row, sealed, tile):
-                    self._find(LINE_CHANGED, position, *_what_differs(row, entry), row[2])
-                    continue
-                if ours == wanted:
+            if ours == wanted:
+                if entry is not None and entry != leaf:
                     self._find_entries(tile.number, f"位置 {position}", f"position {position}", position)
-                    continue
-            if ours == wanted or row is None:
                 continue
-            if believed:
-                if not self._shift(row, sealed, tile):
-                    self._find(CHANGED, position, "与封存的散列不符", "its hash isn't the one that was sealed", row[2])
-            elif not tile_told:
-                tile_told = True
-                self._find_tile(tile, f"位置 {position} 起", f"from position {position} on")
+            if row is None or at == swapped:
+                continue
+            if not believed:
+                if not tile_told:
+                    tile_told = True
+                    self._find_tile(tile, f"位置 {position} 起", f"from position {position} on")
+                continue
+            moved = self._moved(at, sealed or b"", tile)
+            if moved == SWAPPED:
+                swapped = at + 1
+            if moved:
+                continue
+            if entry is not None and leaf_hash(entry) == wanted:
+                self._find(LINE_CHANGED, position, *_what_differs(row, entry), row[2])
+            else:
+                self._find(CHANGED, position, "与封存的散列不符", "its hash isn't the one that was sealed", row[2])
         return b"".join(going_on)
 
-    def _shift(self, row: Row, sealed: bytes | None, tile: Tile) -> bool:
-        """Whether what comes from here on is what was sealed, one place on or back: then one fact was removed or
-        inserted, which is told once."""
+    def _moved(self, at: int, sealed: bytes, tile: Tile) -> str:
+        """Whether a fact that isn't the sealed one is only in another place: told once, where it begins; empty: no."""
         if self._shifted:
-            return True
+            return REMOVED
+        row, after = self._rows[at], self._rows[at + 1] if at + 1 < len(self._rows) else None
+        if row is None:
+            return ""
         position = row[0]
-        for by, kind in ((1, REMOVED), (-1, INSERTED)):
-            number, at = divmod(position + by - 1, TILE_HASHES)
-            if number < 0 or position + by > self.size:
-                continue
-            hashes = (
-                sealed if number == tile.number else self._read_tile(Tile(0, number, tile_width(self.size, 0, number)))
-            )
-            moved = self._leaf((position + by, *row[1:]))
-            if hashes and moved and hashes[at * HASH_BYTES : (at + 1) * HASH_BYTES] == leaf_hash(moved):
-                self._shifted = True
-                place = position if by == 1 else position - 1
-                self._find(
-                    kind,
-                    place,
-                    "之后的事实都移了一位",
-                    "all facts after it stand one place off",
-                    row[2] if by == -1 else "",
-                )
-                return True
-        return False
+        forward = self._is_sealed_at(row, position + 1, sealed, tile)
+        back = after is not None and self._is_sealed_at(after, position, sealed, tile)
+        if forward and back:
+            found, place, type_ = SWAPPED, position, row[2]
+            zh, en = f"与位置 {position + 1} 对调了", f"it changed places with the one at position {position + 1}"
+        elif forward or back or self._is_sealed_at(row, position - 1, sealed, tile):
+            self._shifted = True
+            found, place = (REMOVED, position) if forward else (INSERTED, position if back else position - 1)
+            type_ = row[2] if back else ""
+            zh, en = "之后的事实都移了一位", "all facts after it stand one place off"
+        else:
+            return ""
+        self._find(found, place, zh, en, type_)
+        return found
+
+    def _is_sealed_at(self, row: Row, position: int, sealed: bytes, tile: Tile) -> bool:
+        """Whether this very fact was sealed at a position."""
+        number, at = divmod(position - 1, TILE_HASHES)
+        if not 0 < position <= self.size:
+            return False
+        if number != tile.number:
+            sealed = self._read_tile(Tile(0, number, tile_width(self.size, 0, number))) or b""
+        leaf = self._leaf((position, *row[1:]))
+        return bool(leaf) and sealed[at * HASH_BYTES : (at + 1) * HASH_BYTES] == leaf_hash(leaf)
 
     def _unbundled(self, number: int, entries: bytes | None) -> list[bytes]:
         if entries is None:

@@ -372,6 +372,11 @@ FOLLOWING: Final = (
     *(RequestFollowed, CommunitySplit, BalanceTakenAlong),
 )
 """Facts that never say by themselves which command they came from."""
+GOES_ON: Final = (
+    *(CommunityRegistered, GridRegistered, HouseholdRegistered, MemberRegistered, VolunteerEnrolled),
+    *(GridRenamed, HouseholdClosed, SheetLogged, PaperAgreed, MinutesReleased, CappedMinutesReturned),
+)
+"""First facts of commands that can't be told from a part of their facts, where the reading ends amid them."""
 _NO_CODE: Final = "A" * 16
 _KEPT_APART: Final = "-"
 """In the place of what only the vault keeps."""

@@ -44,7 +44,7 @@ from application.finding import (
     Finding,
     Findings,
 )
-from application.read_back import Asked, Command, NoCommand, read_back
+from application.read_back import GOES_ON, Asked, Command, NoCommand, read_back
 from domain.account import HoursConfirmed, HoursReversed
 from domain.certificate import CertificateIssued, CountedService, ServiceTotal, count_service
 from domain.decision import Actor, Context, Decided, Decision, Fold, Reading, Role
@@ -89,6 +89,8 @@ class Redecision:
         self._latest = self._recorded_at = -(1 << 62)
         self._decided_from = self._decided_to = EPOCH
         self._first_day, self._last_day = date.max, date.min
+        self._more_follows = False
+        """Of what was decided last, all that is recorded is as it should be, and more was to follow."""
         self._group: list[Recorded[Any]] = []
         self._tags: list[Sequence[str]] = []
         self._group_id = ""
@@ -160,7 +162,10 @@ class Redecision:
         if may_go_on:
             before = [*self.findings.found], Counter(self.findings.counts)
             self._decide(group, facts)
-            if self.findings.counts != before[1]:
+            found = self.findings.counts - before[1]
+            kinds = {kind for kind, _ in found}
+            unclear = isinstance(facts[0], GOES_ON) and kinds <= {NO_COMMAND, REFUSED, OTHERWISE}
+            if found and (unclear or (self._more_follows and kinds == {OTHERWISE})):
                 self.findings.restore(*before)
                 self.undecided = len(group)
         else:
@@ -263,6 +268,7 @@ class Redecision:
 
     def _differ(self, group: Sequence[Recorded[Any]], decided: Decided) -> None:
         """Name the first fact that is another one, and its first field that is."""
+        self._more_follows = False
         for number, recorded in enumerate(group):
             fact = recorded.envelope.fact
             if number >= len(decided.facts):
@@ -282,6 +288,7 @@ class Redecision:
                         f"{name}: {_told(said)} instead of {_told(right)}",
                     )
                     return
+        self._more_follows = True
         missing = decided.facts[len(group)].type
         self._find(group[-1], OTHERWISE, f"之后缺少 {missing}", f"{missing} was to follow it")
 

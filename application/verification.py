@@ -16,10 +16,11 @@ import os
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from io import BytesIO
 from itertools import zip_longest
 from multiprocessing import get_context
 from pathlib import Path, PurePosixPath
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -313,6 +314,7 @@ class PlainFile:
         self._findings = findings
         self._line = 1
         self._differs = False
+        self._file: BinaryIO = BytesIO()
         try:
             self._file = (directory / name).open("rb")
         except OSError as error:
@@ -340,8 +342,8 @@ class PlainFile:
 
     def close(self) -> None:
         """Nothing comes after what should be there."""
-        if not self._differs:
-            more = self._file.readline()
+        with self._file:
+            more = b"" if self._differs else self._file.readline()
             if more:
                 self._find(f"第 {self._line} 行多出 {_shown(more)}", f"line {self._line}: {_shown(more)} is too much")
 
