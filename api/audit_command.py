@@ -71,9 +71,9 @@ def verify(
         list[str] | None,
         typer.Option(help="须有其副签的见证人的公钥，可重复。 A witness that must have cosigned, by its key."),
     ] = None,
-    rules: Annotated[
-        bool, typer.Option("--rules/--without-rules", help="逐条按当时的规则重新决定。 Decide every fact again.")
-    ] = True,
+    without_rules: Annotated[
+        bool, typer.Option("--without-rules", help="不逐条重新决定。 Don't decide every fact again.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """离线验证审计包：签名、散列、规则、余额、数字和纯文本流水；不需要数据库和网络。有任何不符则以非零状态结束。
@@ -81,7 +81,7 @@ def verify(
     Verify a bundle: signatures, hashes, every rule, balances, figures and the plain-text journals, without a database
     or a network. It names the first thing wrong, and every kind of it; the exit status is then 1.
     """
-    verification.verify(directory, key or (), witness or (), rules=rules, as_json=as_json)
+    verification.verify(directory, key or (), witness or (), rules=not without_rules, as_json=as_json)
 
 
 @audit_app.command("replay")
