@@ -82,7 +82,7 @@ def show(directory: Directory = None, as_json: Json = False) -> None:
 
 @witness_app.command("follow")
 def follow(
-    url: Annotated[str, typer.Argument(help="日志的地址，如 https://…/v1/log。 The log's address.")],
+    url: Annotated[str, typer.Argument(help="日志的地址，如 https://…/v1/log/checkpoint。 The log's address.")],
     key: Annotated[
         str, typer.Option(help="日志的公钥，经另一途径核对过。 The log's key, compared over another channel.")
     ],

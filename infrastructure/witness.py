@@ -64,11 +64,12 @@ class KeptDamaged(Exception):
 
 
 class RemoteLog:
-    """A log as C2SP tlog-tiles serves it, below a prefix. No redirect is followed, and no proxy is asked."""
+    """A log as C2SP tlog-tiles serves it, below a prefix, which may be named with the checkpoint in it. No redirect is
+    followed, and no proxy is asked."""
 
     def __init__(self, address: str) -> None:
         """Raises: LogUnreachable for what is no address."""
-        self.address = address.rstrip("/")
+        self.address = address.rstrip("/").removesuffix("/checkpoint")
         parts = urlsplit(self.address)
         with suppress(ValueError):
             self._host, self._port, self._path = parts.hostname or "", parts.port, parts.path

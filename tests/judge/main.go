@@ -2,17 +2,21 @@
 // re-computes everything with Go's own packages, of which not a line is ours. It prints what it counted, or what it
 // found wrong, and then its exit status is 1.
 //
-//	judge DIR VERIFIER_KEY PROOFS
+//	judge DIR VERIFIER_KEY PROOFS WITNESS_KEY
 package main
 
 import (
 	"bytes"
+	"crypto/ed25519"
+	"crypto/sha256"
+	"encoding/base64"
 	"encoding/binary"
 	"fmt"
 	"math/rand"
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
@@ -70,6 +74,65 @@ func damaged(proof []tlog.Hash, at int) []tlog.Hash {
 	return copied
 }
 
+// A witness's key as C2SP tlog-cosignature has it, which note.NewVerifier doesn't know: Ed25519 over the time and the
+// checkpoint.
+type witness struct {
+	name string
+	hash uint32
+	key  ed25519.PublicKey
+}
+
+func newWitness(vkey string) *witness {
+	parts := strings.SplitN(vkey, "+", 3)
+	if len(parts) != 3 {
+		wrong("witness key %q", vkey)
+	}
+	key, err := base64.StdEncoding.DecodeString(parts[2])
+	need(err, "witness key")
+	if len(key) != 33 || key[0] != 4 {
+		wrong("witness key %q is of another kind", vkey)
+	}
+	hash := sha256.Sum256(append([]byte(parts[0]+"\n"), key...))
+	if fmt.Sprintf("%x", hash[:4]) != parts[1] {
+		wrong("witness key %q has another hash", vkey)
+	}
+	return &witness{parts[0], binary.BigEndian.Uint32(hash[:4]), key[1:]}
+}
+
+func (w *witness) Name() string    { return w.name }
+func (w *witness) KeyHash() uint32 { return w.hash }
+
+func (w *witness) Verify(message, signature []byte) bool {
+	if len(signature) != 8+ed25519.SignatureSize {
+		return false
+	}
+	seconds := binary.BigEndian.Uint64(signature)
+	cosigned := append([]byte(fmt.Sprintf("cosignature/v1\ntime %d\n", seconds)), message...)
+	return ed25519.Verify(w.key, cosigned, signature[8:])
+}
+
+// A checkpoint that both the log and the witness have signed: its size and root.
+func open(content []byte, verifier note.Verifier, cosigner *witness) (int64, tlog.Hash) {
+	opened, err := note.Open(content, note.VerifierList(verifier, cosigner))
+	need(err, "signatures")
+	if len(opened.Sigs) != 2 {
+		wrong("a checkpoint has %d known signatures", len(opened.Sigs))
+	}
+	for _, each := range []note.Verifier{verifier, cosigner} {
+		_, err := note.Open(content, note.VerifierList(each))
+		need(err, "signature")
+	}
+	lines := strings.Split(opened.Text, "\n")
+	if len(lines) != 4 || lines[0] != verifier.Name() {
+		wrong("checkpoint text %q", opened.Text)
+	}
+	size, err := strconv.ParseInt(lines[1], 10, 64)
+	need(err, "size")
+	root, err := tlog.ParseHash(lines[2])
+	need(err, "root")
+	return size, root
+}
+
 func main() {
 	directory := os.Args[1]
 	verifier, err := note.NewVerifier(os.Args[2])
@@ -77,16 +140,8 @@ func main() {
 	proofs, err := strconv.Atoi(os.Args[3])
 	need(err, "proofs")
 
-	opened, err := note.Open(read(directory, "checkpoint"), note.VerifierList(verifier))
-	need(err, "signature")
-	lines := bytes.Split([]byte(opened.Text), []byte("\n"))
-	if len(lines) != 4 || string(lines[0]) != verifier.Name() {
-		wrong("checkpoint text %q", opened.Text)
-	}
-	size, err := strconv.ParseInt(string(lines[1]), 10, 64)
-	need(err, "size")
-	signed, err := tlog.ParseHash(string(lines[2]))
-	need(err, "root")
+	cosigner := newWitness(os.Args[4])
+	size, signed := open(read(directory, "checkpoint"), verifier, cosigner)
 
 	// Every hash of the tree, out of the entries.
 	var all hashes
@@ -159,6 +214,30 @@ func main() {
 			rejected++
 		}
 	}
+	// The older checkpoints, and that this one has grown from them by the proofs that we made.
+	older, err := filepath.Glob(filepath.Join(directory, "checkpoints", "*.note"))
+	need(err, "older checkpoints")
+	for _, name := range older {
+		old, oldRoot := open(read(name), verifier, cosigner)
+		shown, err := tlog.TreeHash(old, all)
+		need(err, "older root")
+		if shown != oldRoot {
+			wrong("root %v of %d, signed %v", shown, old, oldRoot)
+		}
+		text := string(read(strings.TrimSuffix(name, ".note") + ".consistency"))
+		lines := strings.Split(strings.SplitN(text, "\n\n", 2)[0], "\n")
+		if lines[0] != "timebank-consistency/v1" {
+			wrong("consistency %q", lines[0])
+		}
+		var grown tlog.TreeProof
+		for _, line := range lines[1:] {
+			hash, err := tlog.ParseHash(line)
+			need(err, "hash")
+			grown = append(grown, hash)
+		}
+		need(tlog.CheckTree(grown, size, signed, old, oldRoot), "consistency of two checkpoints")
+	}
+	fmt.Printf("cosigned %d ", 1+len(older))
 	fmt.Printf("size %d tiles %d inclusions %d consistencies %d rejected %d\n", size, tiles, inclusions, consistencies, rejected)
 }
 
