@@ -2,13 +2,15 @@
 
 import copy
 import pickle
+import pkgutil
 from dataclasses import fields
+from importlib import import_module
 from typing import Any
 
 import pytest
 
 import application.write_loop
-import domain.facts  # noqa: F401 - every rule is defined once all facts are
+import domain
 from domain.decision import RowsRefused
 from domain.hours import STATUS_ZH, RecordAlreadySettled, RecordNotConfirmed, ServiceRecord
 from domain.refusal import AgainstRule, AlreadyDone, NotAllowed, Refusal, Unknown, all_refusals
@@ -234,6 +236,7 @@ CODES = {
     "unknown-recognition": Unknown,
     "recognition-already-withdrawn": AlreadyDone,
     "day-to-come": AgainstRule,
+    "certificate-too-long-for-qr": AgainstRule,
     "certified-by-administrators": NotAllowed,
     "nothing-to-certify": AgainstRule,
     "too-few-minutes-to-certify": AgainstRule,
@@ -242,6 +245,8 @@ CODES = {
 }
 """Clients and printed guides name these codes, so a code is added here and never changed."""
 
+for found in pkgutil.iter_modules(domain.__path__):
+    import_module(f"domain.{found.name}")
 REFUSALS = [rule for rule in all_refusals() if rule.__module__.split(".")[0] in ("domain", "application")]
 
 
