@@ -82,8 +82,30 @@ from domain.community_life import (
     rename_grids,
     split_community,
 )
+from domain.consent import (
+    ConsentGiven,
+    ConsentWithdrawn,
+    GiveConsent,
+    WithdrawConsent,
+    give_consent,
+    withdraw_consent,
+)
 from domain.decision import BY_TIME, Context, Decision, KnownByHash, Reading
 from domain.desk import KeyPaper, Paper, PaperAgreed, PaperKeyed, PaperRow, key_paper
+from domain.disclosure import (
+    CountedPeriod,
+    FreezePeriod,
+    ObjectionDismissed,
+    ObjectionRaised,
+    ObjectionUpheld,
+    ObjectionWithdrawn,
+    PeriodFrozen,
+    PeriodSealed,
+    SealPeriod,
+    freeze_period,
+    seal_period,
+    seals,
+)
 from domain.dispute import (
     DecideDispute,
     DisputeEscalated,
@@ -210,7 +232,33 @@ from domain.household_life import (
     split_household,
 )
 from domain.identifiers import Flaw, check_id, check_name
+from domain.inspection import (
+    AnswerFinding,
+    CloseFinding,
+    Drawn,
+    DrawSample,
+    FindingAnswered,
+    FindingClosed,
+    FindingRecorded,
+    InspectRecord,
+    RecordFinding,
+    RecordInspected,
+    SampleDrawn,
+    answer_finding,
+    close_finding,
+    draw_sample,
+    inspect_record,
+    record_finding,
+)
 from domain.ledger import LedgerOpened, OpenLedger, open_ledger
+from domain.objection import (
+    DecideObjection,
+    RaiseObjection,
+    WithdrawObjection,
+    decide_objection,
+    raise_objection,
+    withdraw_objection,
+)
 from domain.opening import (
     ApproveOpeningBalance,
     OpeningBalanceProposed,
@@ -1181,6 +1229,86 @@ def _of_certificate(first: Fact, _: Command) -> Sequence[Asked]:
             return ()
 
 
+# ── Disclosure and inspection ────────────────────────────────────────────────────────────────────────────────────
+
+
+def _of_consent(first: Fact, _: Command) -> Sequence[Asked]:
+    match first:
+        case ConsentGiven():
+            return (Asked(give_consent, GiveConsent(person=first.person, paper_sha256=first.paper_sha256)),)
+        case ConsentWithdrawn():
+            return (Asked(withdraw_consent, WithdrawConsent(person=first.person)),)
+        case _:
+            return ()
+
+
+def _of_disclosure(first: Fact, command: Command) -> Sequence[Asked]:
+    """What was counted for a seal is taken as right: `application.disclosure.recount` counts it again."""
+    match first:
+        case PeriodSealed():
+            counted = CountedPeriod(
+                first.watermark,
+                command.state(seals).watermark,
+                first.households_served,
+                first.service_minutes,
+                first.service_records,
+                first.corrected_minutes,
+                first.corrected_records,
+            )
+            sealed = SealPeriod(period=first.period, counted=counted)
+            return (Asked(seal_period, sealed, ("list_rows", "list_sha256")),)
+        case PeriodFrozen():
+            return (Asked(freeze_period, FreezePeriod(period=first.period)),)
+        case ObjectionRaised():
+            raised = RaiseObjection(
+                period=first.period,
+                objection=first.objection,
+                ground=first.ground,
+                person=first.person,
+                record=first.record,
+            )
+            return (Asked(raise_objection, raised, ("text_digest",)),)
+        case ObjectionUpheld() | ObjectionDismissed():
+            outcome = "upheld" if isinstance(first, ObjectionUpheld) else "dismissed"
+            decided = DecideObjection(period=first.period, objection=first.objection, outcome=outcome)  # type: ignore[arg-type]
+            return (Asked(decide_objection, decided, ("text_digest",)),)
+        case ObjectionWithdrawn():
+            withdrawn = WithdrawObjection(period=first.period, objection=first.objection)
+            return (Asked(withdraw_objection, withdrawn),)
+        case _:
+            return ()
+
+
+def _of_inspection(first: Fact, _: Command) -> Sequence[Asked]:
+    """What was drawn is taken as drawn from the right records: `application.inspection.redraw` draws it again."""
+    match first:
+        case SampleDrawn():
+            drawn = Drawn(_THIS_LEDGER, first.size, first.population, first.records)
+            sample = DrawSample(
+                sample=first.sample, seed=first.seed, count=len(first.records), period=first.period, drawn=drawn
+            )
+            return (Asked(draw_sample, sample),)
+        case RecordInspected():
+            return (Asked(inspect_record, InspectRecord(sample=first.sample, record=first.record)),)
+        case FindingRecorded():
+            found = RecordFinding(
+                finding=first.finding,
+                severity=first.severity,
+                matter=first.matter,
+                sample=first.sample,
+                record=first.record,
+            )
+            return (Asked(record_finding, found, ("text_digest",)),)
+        case FindingAnswered():
+            answered = AnswerFinding(finding=first.finding, measure=first.measure)
+            return (Asked(answer_finding, answered, ("text_digest",)),)
+        case FindingClosed():
+            closed = CloseFinding(finding=first.finding, outcome=first.outcome)
+            return (Asked(close_finding, closed, ("text_digest",)),)
+        case _:
+            return ()
+
+
 def _subject(account: str) -> str:
     return account.partition(":")[2]
 
@@ -1253,6 +1381,15 @@ _LEADS: Final[dict[type[Fact], Callable[[Any, Command], Sequence[Asked]]]] = {
         _of_recognition,
     ),
     **dict.fromkeys((CertificateIssued, CertificateRevoked), _of_certificate),
+    **dict.fromkeys((ConsentGiven, ConsentWithdrawn), _of_consent),
+    **dict.fromkeys(
+        (PeriodSealed, PeriodFrozen, ObjectionRaised, ObjectionUpheld, ObjectionDismissed, ObjectionWithdrawn),
+        _of_disclosure,
+    ),
+    **dict.fromkeys(
+        (SampleDrawn, RecordInspected, FindingRecorded, FindingAnswered, FindingClosed),
+        _of_inspection,
+    ),
 }
 """How each type of fact is read back where it is the first of a command that says which one it was."""
 LEADING: Final = tuple(_LEADS)
