@@ -242,7 +242,7 @@ class DisclosingRules(HoursRules):
         self.seal_period(months=0, stale=False, actor=ADMIN)
         for person in people if self.here.sealed else ():
             self.raise_objection(person=person, record=None, ground="other", by_member=True, actor=ADMIN)
-            if how != "-":
+            if how != "-" and self.here.objections:  # it may have been refused
                 self.settle_objection(objection=0, how=how, by_raiser=True, actor=Actor("A9", "admin"))
         self.wait(days=days)
         self.freeze_periods(actor=TIME)
