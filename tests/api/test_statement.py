@@ -265,7 +265,7 @@ def test_a_statement_is_issued_shown_and_paid_in_once_on_the_command_line(
     said = shown["statement"]
     assert (shown["valid"], f"{said['ledger']}-{said['number']}", said["minutes"]) == (True, issued["statement"], 60)
     assert received.bank.name in run("verify", file, *offline, **nothing).stdout
-    other = ("--key", received.get("/v1/key").json()["key"])
+    other = ("--key", create_key(tmp_path / "other", left.bank.name).verifier)
     for text, keys in ((altered, offline), (file, other)):
         assert run("verify", text, *keys, **nothing).returncode == 1
     paid = command_answer("statement", "pay-in", home, file, **desk(received))
