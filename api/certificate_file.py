@@ -15,8 +15,8 @@ from api.certificate import CertificatePath, may_read, shown
 from api.identity import allow
 from api.log import TEXT, not_yet_sealed
 from api.wiring import Service, Timebank
-from domain.certificate import CertificateAlreadyRevoked, UnknownCertificate
-from domain.certificate_file import CertificateContent, CertificateFile, CertificateTooLongForQr
+from domain.certificate import CertificateAlreadyRevoked, CertificateTooLongForQr, UnknownCertificate
+from domain.certificate_file import CertificateContent, CertificateFile
 from domain.decision import Actor
 from domain.refusal import Refusal
 from domain.statement import NoSigningKey, VerifierKey

@@ -97,6 +97,7 @@ class Recount:
         what = f"certificate {fact.certificate}"
         counted = self._served(fact.volunteer, fact.counted_position, fact.since, fact.until)
         self._compare(f"{what} sequence", self.certificates, fact.sequence)
+        self._compare(f"{what} number", f"{fact.issued_on.year}-{self.certificates:06}", fact.certificate)
         self._compare(f"{what} services", counted.services, fact.services)
         self._compare(f"{what} minutes", counted.minutes, fact.service_minutes)
         self._compare(f"{what} records", counted.records, fact.service_records)

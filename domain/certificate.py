@@ -346,3 +346,11 @@ class CertificateAlreadyRevoked(AlreadyDone):
     certificate: str
     zh = "志愿服务证明“{certificate}”已经撤销。"
     en = "The service certificate “{certificate}” was revoked already."
+
+
+@dataclass(unsafe_hash=True)
+class CertificateTooLongForQr(AgainstRule):
+    certificate: str
+    services: int
+    zh = "志愿服务证明“{certificate}”列有 {services} 个服务项目，一个二维码放不下；请使用证明文件。"
+    en = "The certificate “{certificate}” lists {services} services, more than a QR code holds; use its file."

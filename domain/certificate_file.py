@@ -16,7 +16,6 @@ import re
 import struct
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import date
 from typing import Annotated, Final, NamedTuple
 
@@ -24,7 +23,6 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 
 from domain.certificate import CertificateIssued, is_code
 from domain.checkpoint import NoReceipt, Receipt
-from domain.refusal import AgainstRule
 
 FORMAT: Final = "timebank-certificate/v1"
 PACKED_MARK: Final = "TIMEBANK1:"
@@ -207,11 +205,3 @@ def from_base45(text: str) -> bytes:
         except OverflowError:
             raise ValueError(group) from None
     return bytes(content)
-
-
-@dataclass(unsafe_hash=True)
-class CertificateTooLongForQr(AgainstRule):
-    certificate: str
-    services: int
-    zh = "志愿服务证明“{certificate}”列有 {services} 个服务项目，一个二维码放不下；请使用证明文件。"
-    en = "The certificate “{certificate}” lists {services} services, more than a QR code holds; use its file."

@@ -18,11 +18,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from api.certificate_file import drawn
 from api.wiring import Timebank
+from domain.certificate import CertificateTooLongForQr
 from domain.certificate_file import (
     FORMAT,
     PACKED_MARK,
     CertificateFile,
-    CertificateTooLongForQr,
     NoCertificateFile,
     base45,
 )

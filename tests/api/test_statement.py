@@ -258,6 +258,16 @@ def test_a_statement_is_issued_shown_and_paid_in_once_on_the_command_line(
     altered.write_text(note.replace('"minutes":60', '"minutes":61'))
     refused = run("statement", "pay-in", home, altered, **desk(received))
     assert (refused.returncode, "it was altered" in refused.stderr) == (1, True)
+    # Whoever has nothing but the key sees that, too.
+    offline = ("--key", left.get("/v1/key").json()["key"])
+    nothing = {"TIMEBANK_DATA": tmp_path / "elsewhere"}
+    shown = command_answer("verify", file, *offline, **nothing)
+    said = shown["statement"]
+    assert (shown["valid"], f"{said['ledger']}-{said['number']}", said["minutes"]) == (True, issued["statement"], 60)
+    assert received.bank.name in run("verify", file, *offline, **nothing).stdout
+    other = ("--key", create_key(tmp_path / "other", left.bank.name).verifier)
+    for text, keys in ((altered, offline), (file, other)):
+        assert run("verify", text, *keys, **nothing).returncode == 1
     paid = command_answer("statement", "pay-in", home, file, **desk(received))
     assert (paid["facts"], paid["minutes"]) == (["balance-paid-in.v1"], 60)
     again = run("statement", "pay-in", home, file, **desk(received))

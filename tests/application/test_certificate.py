@@ -91,6 +91,11 @@ def test_a_certificate_that_says_otherwise_is_named(changes: dict[str, Any], nam
     assert found.what == f"certificate 2026-000001 {named}"
 
 
+def test_a_number_that_was_used_before_is_named() -> None:
+    (found,) = recounted(*SERVED, ISSUED, replace(ISSUED, sequence=2)).differences
+    assert (found.what, found.replayed) == ("certificate 2026-000001 number", "2026-000002")
+
+
 def test_a_certificate_of_another_period_or_volunteer_is_named() -> None:
     for changes in ({"since": date(2026, 11, 21)}, {"until": date(2026, 11, 20)}, {"volunteer": "V2"}):
         assert len(recounted(*SERVED, replace(ISSUED, **changes)).differences) == 4
