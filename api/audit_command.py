@@ -74,6 +74,9 @@ def verify(
     without_rules: Annotated[
         bool, typer.Option("--without-rules", help="不逐条重新决定。 Don't decide every fact again.")
     ] = False,
+    without_journals: Annotated[
+        bool, typer.Option("--without-journals", help="不核对纯文本流水。 Leave the plain-text journals out.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """离线验证审计包：签名、散列、规则、余额、数字和纯文本流水；不需要数据库和网络。有任何不符则以非零状态结束。
@@ -81,7 +84,8 @@ def verify(
     Verify a bundle: signatures, hashes, every rule, balances, figures and the plain-text journals, without a database
     or a network. It names the first thing wrong, and every kind of it; the exit status is then 1.
     """
-    verification.verify(directory, key or (), witness or (), rules=not without_rules, as_json=as_json)
+    rules, plain = not without_rules, not without_journals
+    verification.verify(directory, key or (), witness or (), rules=rules, plain=plain, as_json=as_json)
 
 
 @audit_app.command("replay")

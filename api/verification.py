@@ -47,18 +47,24 @@ def audited(
     witnesses: Sequence[WitnessKey] = (),
     *,
     rules: bool = True,
+    plain: bool = True,
     processes: int | None = None,
 ) -> tuple[Findings, dict[str, Any]]:
     """All that is found in a bundle, and what was looked at. Without a trusted key the bundle's own is believed."""
     findings = Findings()
-    content: dict[str, Any] = {"directory": str(directory), "rules": rules, "key": "named" if trusted else "own"}
+    content: dict[str, Any] = {
+        "directory": str(directory),
+        "rules": rules,
+        "journals": plain,
+        "key": "named" if trusted else "own",
+    }
     try:
         manifest = read_manifest(directory)
         content |= {name: getattr(manifest, name) for name in ("ledger", "size", "period", "synthetic")}
         roots = signed_roots(directory, manifest, trusted, witnesses, findings)
-        for checked in verify_parts(directory, manifest, roots, decoded, rules=rules, processes=processes):
+        for checked in verify_parts(directory, manifest, roots, decoded, rules=rules, plain=plain, processes=processes):
             findings.extend(checked.findings)
-            if checked.part == "log":
+            if checked.part == "fold":
                 content |= {"facts": checked.facts, "movements": checked.movements, "figures": checked.figures}
             if checked.part == "rules":
                 content |= {"commands": checked.commands, "facts_undecided": checked.undecided}
@@ -67,11 +73,13 @@ def audited(
     return findings, content
 
 
-def verify(directory: Path, keys: Sequence[str], witnesses: Sequence[str], *, rules: bool, as_json: bool) -> None:
+def verify(
+    directory: Path, keys: Sequence[str], witnesses: Sequence[str], *, rules: bool, plain: bool, as_json: bool
+) -> None:
     """Verify a bundle and tell; the exit status is 1 where anything was found."""
     trusted, of_witnesses = [_key(text) for text in keys], [_witness(text) for text in witnesses]
     say("核对 Verifying …")
-    findings, content = audited(directory, trusted, of_witnesses, rules=rules)
+    findings, content = audited(directory, trusted, of_witnesses, rules=rules, plain=plain)
     content |= told(findings)
 
     def show(console: Console) -> None:

@@ -12,11 +12,10 @@ was forgotten is folded again from its own facts, which a few bytes for each of 
 """
 
 from array import array
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from operator import attrgetter
 from typing import Any, Final, get_args
@@ -46,7 +45,7 @@ from application.finding import (
 )
 from application.read_back import GOES_ON, Asked, Command, NoCommand, read_back
 from domain.account import HoursConfirmed, HoursReversed
-from domain.certificate import CertificateIssued, CountedService, ServiceTotal, count_service
+from domain.certificate import CertificateIssued, CountedService, count_service
 from domain.decision import Actor, Context, Decided, Decision, Fold, Reading, Role
 from domain.fact import Fact, Recorded
 from domain.facts import CONCEPTS
@@ -67,6 +66,7 @@ EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 _ROLES: Final = get_args(Role)
 _COMMON: Final = ("actor", "role", "digest", "decided_at", "imported")
+_NO_SERVICE: Final[tuple["array[int]", "array[int]"]] = (array("Q"), array("q"))
 _common: Final = attrgetter(*_COMMON)
 """What all facts of one command have the same in their envelopes."""
 
@@ -89,6 +89,8 @@ class Redecision:
         self._latest = self._recorded_at = -(1 << 62)
         self._decided_from = self._decided_to = EPOCH
         self._first_day, self._last_day = date.max, date.min
+        self._service: dict[str, tuple[array[int], array[int]]] = {}
+        """By volunteer, where their minutes of service counted from and until: positions, and minutes."""
         self._more_follows = False
         """Of what was decided last, all that is recorded is as it should be, and more was to follow."""
         self._group: list[Recorded[Any]] = []
@@ -176,6 +178,8 @@ class Redecision:
                 case HoursLogged():
                     day = fact.started_at.date()
                     self._first_day, self._last_day = min(self._first_day, day), max(self._last_day, day)
+                case HoursConfirmed() | HoursReversed():
+                    self._note_service(recorded.position, fact)
                 case CertificateIssued() | StarAwarded() | StarWithdrawn():
                     self._count_again(recorded, fact)
                 case LedgerOpened():
@@ -310,14 +314,25 @@ class Redecision:
         if isinstance(fact, CertificateIssued):
             counted = self._served(fact.volunteer, fact.counted_position, fact.since, fact.until)
             said = CountedService(fact.counted_position, fact.services, fact.records_sha256)
-        else:
-            counted = self._served(fact.volunteer, fact.counted_position, self._first_day, self._last_day)
-            said = replace(counted, services=(ServiceTotal("", fact.service_minutes, counted.records),))
-        if said.minutes != counted.minutes:
             one, other = said.minutes, counted.minutes
+            if one == other and said != counted:
+                zh, en = "服务记录不是所证明的那些", "the records aren't those that count"
+                self._find(recorded, COUNTED_OTHERWISE, zh, en)
+        else:
+            positions, minutes = self._service.get(fact.volunteer, _NO_SERVICE)
+            one, other = fact.service_minutes, sum(minutes[: bisect_right(positions, fact.counted_position)])
+        if one != other:
             self._find(recorded, COUNTED_OTHERWISE, f"{one} 分钟，应为 {other}", f"{one} minutes instead of {other}")
-        elif isinstance(fact, CertificateIssued) and said != counted:
-            self._find(recorded, COUNTED_OTHERWISE, "服务记录不是所证明的那些", "the records aren't those that count")
+
+    def _note_service(self, position: int, fact: HoursConfirmed | HoursReversed) -> None:
+        """What a volunteer's stars are counted by. Called before the fact is folded."""
+        record: ServiceRecord = self._states.state(ServiceRecord.of(fact.record))
+        if record.logged is None:
+            return
+        positions, minutes = self._service.setdefault(record.logged.volunteer, (array("Q"), array("q")))
+        positions.append(position)
+        service_minutes = record.logged.service_minutes
+        minutes.append(service_minutes if isinstance(fact, HoursConfirmed) else -service_minutes)
 
     def _served(self, volunteer: str, position: int, since: date, until: date) -> CountedService:
         """A volunteer's confirmed and unreversed service on the days of a period, up to a position."""
@@ -482,7 +497,7 @@ class _States:
 class _Places:
     """Where each tag (or command) occurs, in eight bytes an occurrence: 32 bits of its hash before 32 of the position.
 
-    What was noted last is in a set of lists; the rest in sorted runs, of which each is as large as all after it. Nearly
+    What was noted last is in a dictionary; the rest in sorted runs, of which each is as large as all after it. Nearly
     always something is asked for that never occurred, and one look into ``seen`` tells so. Another tag may have
     the same hash: whoever reads by it compares the fact's own tags.
     """
@@ -492,24 +507,20 @@ class _Places:
     SEEN: Final = 1 << 24
 
     def __init__(self) -> None:
-        self._fresh: dict[int, list[int]] = {}
-        self._fresh_count = 0
+        self._fresh: dict[int, int] = {}
+        self._fresh_again: dict[int, list[int]] = {}
         self._runs: list[array[int]] = []
         self._seen = bytearray(self.SEEN)
         """By some bits of a hash, whether any such was noted."""
 
     def note(self, position: int, tags: Sequence[str]) -> None:
-        fresh, seen = self._fresh, self._seen
+        once, seen = self._fresh.setdefault, self._seen
         for tag in tags:
             key = hash(tag) & 0xFFFF_FFFF
             seen[key & 0xFF_FFFF] = 1
-            found = fresh.get(key)
-            if found is None:
-                fresh[key] = [position]
-            elif found[-1] != position:
-                found.append(position)
-        self._fresh_count += len(tags)
-        if self._fresh_count >= self.FRESH_MAX:
+            if once(key, position) != position:
+                self._fresh_again.setdefault(key, []).append(position)
+        if len(self._fresh) >= self.FRESH_MAX:
             self._settle()
 
     def of(self, tag: str) -> list[int]:
@@ -524,12 +535,17 @@ class _Places:
             while at < len(run) and run[at] < end:
                 found.append(run[at] & 0xFFFF_FFFF)
                 at += 1
-        return found + self._fresh.get(key, [])
+        if key in self._fresh:
+            found.append(self._fresh[key])
+            found += self._fresh_again.get(key, ())
+        return list(dict.fromkeys(found))
 
     def _settle(self) -> None:
-        run = sorted(key << 32 | position for key, positions in self._fresh.items() for position in positions)
+        run = [key << 32 | position for key, position in self._fresh.items()]
+        run += [key << 32 | position for key, positions in self._fresh_again.items() for position in positions]
+        run.sort()
         while self._runs and len(self._runs[-1]) <= len(run) and len(run) < self.RUN_MAX:
             # Sorting two sorted runs is merging them.
             run = sorted([*self._runs.pop(), *run])
         self._runs.append(array("Q", run))
-        self._fresh, self._fresh_count = {}, 0
+        self._fresh, self._fresh_again = {}, {}

@@ -1,7 +1,7 @@
 """A bundle verified offline: without a database, without a network, and without trusting whoever wrote it.
 
-    log      every line is the leaf that was sealed; tiles, entry bundles and roots are those of the leaves; facts
-             decode; balances, figures and rules are what they come to
+    log      every line is the leaf that was sealed; tiles, entry bundles and roots are those of the leaves
+    fold     facts decode; balances, figures and rules are what they come to
     rules    every fact is decided again
     plain    the plain-text journals are, to the byte, what the facts give
     files    every file is the one that the manifest names
@@ -68,12 +68,15 @@ from application.log import Relog, Row
 from application.redecision import POSITION_MAX, Redecision
 from application.replay import CELLS
 from domain.fact import Movement, Recorded
+from domain.facts import FACTS
 from domain.figures import DEFINITIONS, Tally
 from domain.ledger import LedgerOpened
 from domain.plain_journal import FORMS, PlainJournal
 from domain.policy import PolicyAdopted
 
 BATCH_FACTS: Final = 2_000
+MOVEMENTS: Final = frozenset(name for name, fact in FACTS.items() if issubclass(fact, Movement))
+"""Stored types of which plain-text journals are made: of movements no version was superseded."""
 _READ_BYTES: Final = 1 << 20
 
 Roots = Mapping[int, Sequence[tuple[str, bytes]]]
@@ -131,7 +134,7 @@ class FactLines:
                 yield self._decode(file.readline())
 
 
-def verify_facts(directory: Path, manifest: Manifest, roots: Roots, decode: Decode) -> Checked:
+def verify_log(directory: Path, manifest: Manifest, roots: Roots) -> Checked:
     """The part ``log``. Raises: BundleUnreadable."""
     relog = Relog(
         manifest.ledger,
@@ -140,36 +143,41 @@ def verify_facts(directory: Path, manifest: Manifest, roots: Roots, decode: Deco
         lambda tile: _bytes(directory, tile_path(tile)),
         lambda number, width: _bytes(directory, entries_path(number, width)),
     )
-    findings = Findings()
-    refold = Refold()
     rows: list[Row] = []
 
     def hand() -> None:
         relog.fold(rows)
         rows.clear()
 
-    for number, line in enumerate(FactLines(directory), 1):
+    for line in FactLines(directory):
         if line is None:
             hand()
             relog.missing(zh="这一行不是事实", en="the line is no fact")
             continue
-        data = bytes(line.data)
-        rows.append((line.position, line.recorded_at_microseconds, line.type, line.tags, data))
-        try:
-            fact = decode(line.type, data, line.position).fact
-        except ValueError as error:
-            findings.add(Finding(UNREADABLE, str(error), str(error), position=number, type=line.type))
-        else:
-            refold.fold(line.position, fact)
+        rows.append((line.position, line.recorded_at_microseconds, line.type, line.tags, bytes(line.data)))
         if len(rows) == BATCH_FACTS:
             hand()
     hand()
     relog.close()
-    relog.findings.extend(findings)
-    refold.compare(directory, manifest.size, relog.findings)
-    return Checked(
-        "log", relog.findings, facts=refold.facts, movements=refold.movements, figures=refold.tally.figures()
-    )
+    return Checked("log", relog.findings)
+
+
+def verify_fold(directory: Path, manifest: Manifest, decode: Decode) -> Checked:
+    """The part ``fold``. Raises: BundleUnreadable."""
+    findings = Findings()
+    refold = Refold()
+    fold = refold.fold
+    for number, line in enumerate(FactLines(directory), 1):
+        if line is None:
+            continue  # found where the log is computed again
+        try:
+            fact = decode(line.type, bytes(line.data), line.position).fact
+        except ValueError as error:
+            findings.add(Finding(UNREADABLE, str(error), str(error), position=number, type=line.type))
+        else:
+            fold(line.position, fact)
+    refold.compare(directory, manifest.size, findings)
+    return Checked("fold", findings, facts=refold.facts, movements=refold.movements, figures=refold.tally.figures())
 
 
 class Refold:
@@ -277,12 +285,12 @@ def verify_plain(directory: Path, manifest: Manifest, decode: Decode) -> Checked
     texts: list[list[str]] = [[] for _ in FORMS]
     waiting = 0
     for line in FactLines(directory):
-        if line is None:
+        if line is None or (plain is not None and line.type not in MOVEMENTS):
             continue
         try:
             fact = decode(line.type, bytes(line.data), line.position).fact
         except ValueError:
-            continue  # found where the log is computed again
+            continue  # found where the facts are folded
         if plain is None:
             zone = ZoneInfo(fact.zone if isinstance(fact, LedgerOpened) else "UTC")
             plain = PlainJournal(manifest.ledger, zone, synthetic=manifest.synthetic)
@@ -397,9 +405,11 @@ def verify_parts(
     decode: Decode,
     *,
     rules: bool = True,
+    plain: bool = True,
     processes: int | None = None,
 ) -> list[Checked]:
-    """All parts, each in a process of its own where there are processors; in the order in which they are told.
+    """All parts (``rules`` and ``plain`` where they are wanted), each in a process of its own where there are
+    processors; in the order in which they are told.
 
     ``decode`` raises a ValueError for what can't be decoded. Raises: BundleUnreadable.
     """
@@ -407,8 +417,10 @@ def verify_parts(
     parts: dict[str, tuple[Callable[..., Checked], tuple[Any, ...]]] = {}
     if rules:
         parts["rules"] = verify_rules, (directory, decode)
-    parts["log"] = verify_facts, (directory, manifest, roots, decode)
-    parts["plain"] = verify_plain, (directory, manifest, decode)
+    if plain:
+        parts["plain"] = verify_plain, (directory, manifest, decode)
+    parts["fold"] = verify_fold, (directory, manifest, decode)
+    parts["log"] = verify_log, (directory, manifest, roots)
     parts["files"] = verify_files, (directory, manifest)
     processes = min(len(parts), processes or os.cpu_count() or 1)
     if processes == 1:
@@ -419,7 +431,7 @@ def verify_parts(
                 name: pool.submit(check, *arguments) for name, (check, arguments) in parts.items()
             }
             done = {name: future.result() for name, future in running.items()}
-    return [done[name] for name in ("log", "rules", "plain", "files") if name in done]
+    return [done[name] for name in ("log", "fold", "rules", "plain", "files") if name in done]
 
 
 def _bytes(directory: Path, path: str) -> bytes | None:

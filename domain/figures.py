@@ -1,6 +1,8 @@
 """The district's public figures, counted from facts. What each one means is written here, once, and shown with it."""
 
+from collections.abc import Callable
 from datetime import date, datetime, time, tzinfo
+from operator import attrgetter
 from typing import Any, Final, Literal
 
 import msgspec
@@ -113,14 +115,31 @@ class Tally:
 
         With ``places_on`` places are rolled up into what they have become by that day.
         """
-        groups: dict[str, list[_Service]] = {}
+        # By what there is little of first, place or day, and only then by what that belongs to.
+        of = _GROUPED_BY[by]
+        groups: dict[Any, list[_Service]] = {}
         for logged in self._counting.values():
             if until is None or logged.started_on <= until:
-                place = logged.community, logged.grid
-                if places_on is not None and self._communities:
-                    place = became(self._community, *place, places_on)
-                groups.setdefault(_key(logged, place, by, level), []).append(logged)
-        return {key: _count(group) for key, group in groups.items()}
+                what = of(logged)
+                group = groups.get(what)
+                if group is None:
+                    group = groups[what] = []
+                group.append(logged)
+        cells: dict[str, list[_Service]] = {}
+        for group in groups.values():
+            place = group[0].community, group[0].grid
+            if places_on is not None and self._communities:
+                place = became(self._community, *place, places_on)
+            cells.setdefault(_key(group[0], place, by, level), []).extend(group)
+        return {key: _count(cell) for key, cell in cells.items()}
+
+
+_GROUPED_BY: Final[dict[Dimension, Callable[[_Service], Any]]] = {
+    "community": attrgetter("community", "grid"),
+    "grid": attrgetter("community", "grid"),
+    "service": attrgetter("service"),
+    "month": attrgetter("started_on"),
+}
 
 
 def _key(logged: _Service, place: Place, by: Dimension, level: int) -> str:
