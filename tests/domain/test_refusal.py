@@ -242,7 +242,6 @@ CODES = {
     "too-few-minutes-to-certify": AgainstRule,
     "unknown-certificate": Unknown,
     "certificate-already-revoked": AlreadyDone,
-    "certificate-too-long-for-qr": AgainstRule,
 }
 """Clients and printed guides name these codes, so a code is added here and never changed."""
 
