@@ -19,7 +19,7 @@ from api.wiring import Service
 from api.writing import WritingRoute
 from domain.community import OutsideCommunity
 from domain.evidence import EvidenceKind, Sha256
-from domain.hours import UnknownRecord
+from domain.hours import ClaimedMinutes, UnknownRecord
 from domain.identifiers import HouseholdId, PlaceName, RecordId
 from domain.policy import PolicyBook
 from domain.refusal import Refusal
@@ -91,12 +91,7 @@ class CheckingOut(BaseModel):
 
     code: DoorCodeText | None = None
     record: RecordId | None = None
-    minutes: (
-        Annotated[
-            int, Field(strict=True, ge=1, le=1440, description="Less than the whole time where there was a break.")
-        ]
-        | None
-    ) = None
+    minutes: ClaimedMinutes | None = None
 
 
 class Voiding(BaseModel):

@@ -375,6 +375,10 @@ def check_span(started_at: datetime, ended_at: datetime, minutes: int | None) ->
         raise ValueError("时长不能超过起止时间 / minutes must fit between started_at and ended_at")
 
 
+ClaimedMinutes = Annotated[
+    int, Field(strict=True, ge=1, le=1440, description="Less than the whole time where there was a break.")
+]
+
 Rating = Annotated[int, Field(strict=True, ge=1, le=5, description="From 1 (poor) to 5 (very good).")]
 
 
@@ -404,12 +408,7 @@ class LogHours(BaseModel):
     service: ServiceName
     started_at: AwareDatetime
     ended_at: AwareDatetime
-    minutes: (
-        Annotated[
-            int, Field(strict=True, ge=1, le=1440, description="Less than the whole time where there was a break.")
-        ]
-        | None
-    ) = None
+    minutes: ClaimedMinutes | None = None
     late_reason: Annotated[LateReason | None, Field(description="Why it is logged late; kept only where it is.")] = None
 
     @model_validator(mode="after")

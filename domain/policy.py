@@ -302,7 +302,6 @@ def adopt(command: AdoptPolicy, _: Context) -> Decision:
 def propose_policy(command: ProposePolicy, context: Context) -> Decision:
     """Raises: PolicyProposalExists, PolicyTooEarly."""
     book, proposals = yield from read(policy_book, policy_proposals)
-    # In groups, because 32 hex digits may hold a mobile number by chance.
     number = command.proposal or new_number(context.command_id)
     if proposals.find(number, book) is not None:
         raise PolicyProposalExists(number)

@@ -36,6 +36,7 @@ from domain.decision import Context, Decided, Decision, Fold, Question, Reading,
 from domain.fact import Fact
 from domain.hours import (
     MINUTE,
+    ClaimedMinutes,
     HoursLogged,
     LateReason,
     LogHours,
@@ -415,12 +416,7 @@ class ServiceTimes(BaseModel):
     record: RecordId | None = None
     started_at: AwareDatetime
     ended_at: AwareDatetime
-    minutes: (
-        Annotated[
-            int, Field(strict=True, ge=1, le=1440, description="Less than the whole time where there was a break.")
-        ]
-        | None
-    ) = None
+    minutes: ClaimedMinutes | None = None
     late_reason: Annotated[LateReason | None, Field(description="Why it is logged late; kept only where it is.")] = None
 
     @model_validator(mode="after")

@@ -137,10 +137,10 @@ class BalanceStatement(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     ledger: LedgerName
-    number: Annotated[int, Field(strict=True, ge=1)]
+    number: Annotated[int, Field(ge=1)]
     household: str
     members: tuple[str, ...]
-    minutes: Annotated[int, Field(strict=True, ge=1, le=60_000_000)]
+    minutes: Annotated[int, Field(ge=1, le=60_000_000)]
     earned_minutes: int
     spent_minutes: int
     receiving_ledger: LedgerName
