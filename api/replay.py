@@ -160,6 +160,7 @@ def _log_and_rules(bank: Timebank, to: int | None, findings: Findings) -> dict[s
                 done(batch[-1].position)
         relog.close()
         redecision.close(may_go_on=position < head)
+        redecision.findings.sort()
         for each in (relog.findings, unreadable, redecision.findings):
             findings.extend(each)
         if to is None:

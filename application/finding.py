@@ -121,6 +121,10 @@ class Findings:
         for key, count in others.counts.items():
             self.counts[key] += count - kept[key]
 
+    def sort(self) -> None:
+        """Have what was found in facts in the order of their positions."""
+        self.found.sort(key=lambda finding: finding.position)
+
     def restore(self, found: Iterable[Finding], counts: Counter[tuple[str, str]]) -> None:
         """Forget what was found since."""
         self.found, self.counts = list(found), counts

@@ -74,10 +74,20 @@ _common: Final = attrgetter(*_COMMON)
 class Redecision:
     """A fold over facts in their order, each with its stored tags.
 
-    ``past`` reads facts again by their positions, which rise; they are before what is being folded.
+    ``past`` reads facts again by their positions, which rise; they are before what is being folded. With ``shares``
+    every so many commands are decided, beginning with number ``share``, for others decide the rest; what isn't decided
+    command by command is checked by the first share.
     """
 
-    def __init__(self, past: Callable[[Sequence[int]], Iterable[Recorded[Any]]], states_max: int = STATES_MAX) -> None:
+    def __init__(
+        self,
+        past: Callable[[Sequence[int]], Iterable[Recorded[Any]]],
+        states_max: int = STATES_MAX,
+        *,
+        share: int = 0,
+        shares: int = 1,
+    ) -> None:
+        self._share, self._shares = share, shares
         self.position = 0
         self.commands = 0
         self.undecided = 0
@@ -106,7 +116,8 @@ class Redecision:
         if recorded.envelope.command != self._group_id:
             self._decide_group()
             self._group_id = recorded.envelope.command
-        self._check_place(recorded)
+        if not self._share:
+            self._check_place(recorded)
         self._group.append(recorded)
         self._tags.append(tags)
 
@@ -158,29 +169,28 @@ class Redecision:
         group, tags = self._group, self._tags
         if not group:
             return
+        mine = self.commands % self._shares == self._share
         self.commands += 1
-        all_tags = self._check_together(group, tags)
         facts = tuple(recorded.envelope.fact for recorded in group)
-        if may_go_on:
-            before = [*self.findings.found], Counter(self.findings.counts)
-            self._decide(group, facts)
-            found = self.findings.counts - before[1]
-            kinds = {kind for kind, _ in found}
-            unclear = isinstance(facts[0], GOES_ON) and kinds <= {NO_COMMAND, REFUSED, OTHERWISE}
-            if found and (unclear or (self._more_follows and kinds == {OTHERWISE})):
-                self.findings.restore(*before)
-                self.undecided = len(group)
-        else:
+        all_tags = [fact.tags() for fact in facts]
+        if not self._share:
+            self._check_together(group, all_tags, tags)
+        if mine and may_go_on:
+            self._decide_last(group, facts)
+        elif mine:
             self._decide(group, facts)
         states = self._states
+        logged: HoursLogged | None = None
         for recorded, fact, own in zip(group, facts, all_tags, strict=True):
             match fact:
                 case HoursLogged():
+                    logged = fact
                     day = fact.started_at.date()
                     self._first_day, self._last_day = min(self._first_day, day), max(self._last_day, day)
-                case HoursConfirmed() | HoursReversed():
-                    self._note_service(recorded.position, fact)
-                case CertificateIssued() | StarAwarded() | StarWithdrawn():
+                case HoursConfirmed() | HoursReversed() if not self._share:
+                    of_record = logged if logged is not None and logged.record == fact.record else None
+                    self._note_service(recorded.position, fact, of_record)
+                case CertificateIssued() | StarAwarded() | StarWithdrawn() if not self._share:
                     self._count_again(recorded, fact)
                 case LedgerOpened():
                     self._open(fact)
@@ -189,18 +199,26 @@ class Redecision:
         states.forget()
         self._group, self._tags = [], []
 
-    def _check_together(self, group: Sequence[Recorded[Any]], tags: Sequence[Sequence[str]]) -> list[tuple[str, ...]]:
-        """What has to be the same in all facts of a command is, each bears its tags, and the command is a new one.
+    def _decide_last(self, group: Sequence[Recorded[Any]], facts: tuple[Fact, ...]) -> None:
+        """What may be but a part of what its command recorded is found where it can't be a part of anything."""
+        before = [*self.findings.found], Counter(self.findings.counts)
+        self._decide(group, facts)
+        found = self.findings.counts - before[1]
+        kinds = {kind for kind, _ in found}
+        unclear = isinstance(facts[0], GOES_ON) and kinds <= {NO_COMMAND, REFUSED, OTHERWISE}
+        if found and (unclear or (self._more_follows and kinds == {OTHERWISE})):
+            self.findings.restore(*before)
+            self.undecided = len(group)
 
-        Returns the tags that each fact has of its own."""
+    def _check_together(
+        self, group: Sequence[Recorded[Any]], derived: Sequence[tuple[str, ...]], tags: Sequence[Sequence[str]]
+    ) -> None:
+        """What has to be the same in all facts of a command is, each bears its tags, and the command is a new one."""
         first = group[0].envelope
         common = _common(first)
         of_command = "command:" + first.command
-        derived = []
-        for recorded, stored in zip(group, tags, strict=True):
+        for recorded, own, stored in zip(group, derived, tags, strict=True):
             envelope = recorded.envelope
-            own = envelope.fact.tags()
-            derived.append(own)
             if [*own, of_command] != stored:
                 said, right = ", ".join(stored), ", ".join((*own, of_command))
                 self._find(recorded, OTHER_TAGS, f"{said}，应为 {right}", f"{said} instead of {right}")
@@ -216,7 +234,6 @@ class Redecision:
         before = self._states.command_before(first.command)
         if before:
             self._find(group[0], REPEATED, f"先前在位置 {before}", f"it was recorded at position {before} already")
-        return derived
 
     def _decide(self, group: Sequence[Recorded[Any]], facts: tuple[Fact, ...]) -> None:
         envelope = group[0].envelope
@@ -324,15 +341,15 @@ class Redecision:
         if one != other:
             self._find(recorded, COUNTED_OTHERWISE, f"{one} 分钟，应为 {other}", f"{one} minutes instead of {other}")
 
-    def _note_service(self, position: int, fact: HoursConfirmed | HoursReversed) -> None:
-        """What a volunteer's stars are counted by. Called before the fact is folded."""
-        record: ServiceRecord = self._states.state(ServiceRecord.of(fact.record))
-        if record.logged is None:
+    def _note_service(self, position: int, fact: HoursConfirmed | HoursReversed, logged: HoursLogged | None) -> None:
+        """What a volunteer's stars are counted by; ``logged`` where the same command logged the record."""
+        if logged is None:
+            logged = self._states.state(ServiceRecord.of(fact.record)).logged
+        if logged is None:
             return
-        positions, minutes = self._service.setdefault(record.logged.volunteer, (array("Q"), array("q")))
+        positions, minutes = self._service.setdefault(logged.volunteer, (array("Q"), array("q")))
         positions.append(position)
-        service_minutes = record.logged.service_minutes
-        minutes.append(service_minutes if isinstance(fact, HoursConfirmed) else -service_minutes)
+        minutes.append(logged.service_minutes if isinstance(fact, HoursConfirmed) else -logged.service_minutes)
 
     def _served(self, volunteer: str, position: int, since: date, until: date) -> CountedService:
         """A volunteer's confirmed and unreversed service on the days of a period, up to a position."""
@@ -443,7 +460,8 @@ class _States:
             while True:
                 answer = [young(reading) for reading in question]
                 if None in answer:
-                    answer = [self.state(reading) for reading in question]
+                    known = zip(answer, question, strict=True)
+                    answer = [self.state(reading) if state is None else state for state, reading in known]
                 question = decision.send(tuple(answer))
         except StopIteration as stop:
             decided: Decided = stop.value

@@ -77,6 +77,10 @@ from domain.policy import PolicyAdopted
 BATCH_FACTS: Final = 2_000
 MOVEMENTS: Final = frozenset(name for name, fact in FACTS.items() if issubclass(fact, Movement))
 """Stored types of which plain-text journals are made: of movements no version was superseded."""
+PARTS: Final = ("log", "fold", "rules", "plain", "files")
+"""In the order in which they are told."""
+SHARES_MAX: Final = 4
+"""How many processes share the deciding: each takes the memory of one."""
 _READ_BYTES: Final = 1 << 20
 
 Roots = Mapping[int, Sequence[tuple[str, bytes]]]
@@ -257,15 +261,15 @@ def _compare(kind: str, place: str, what: str, written: object, ours: object, fi
         findings.add(Finding(kind, zh, en, place))
 
 
-def verify_rules(directory: Path, decode: Decode) -> Checked:
-    """The part ``rules``. Raises: BundleUnreadable."""
+def verify_rules(directory: Path, decode: Decode, share: int = 0, shares: int = 1) -> Checked:
+    """The part ``rules``, or a share of it. Raises: BundleUnreadable."""
     lines = FactLines(directory)
 
     def recorded(line: FactLine) -> Recorded[Any]:
         envelope = decode(line.type, bytes(line.data), line.position)
         return Recorded(line.position, line.recorded_at_microseconds, envelope)
 
-    redecision = Redecision(lambda positions: map(recorded, lines.at(positions)))
+    redecision = Redecision(lambda positions: map(recorded, lines.at(positions)), share=share, shares=shares)
     for number, line in enumerate(lines, 1):
         try:
             if line is None or not 0 < line.position <= POSITION_MAX:
@@ -413,25 +417,36 @@ def verify_parts(
 
     ``decode`` raises a ValueError for what can't be decoded. Raises: BundleUnreadable.
     """
-    # The longest first.
-    parts: dict[str, tuple[Callable[..., Checked], tuple[Any, ...]]] = {}
+    processes = processes or os.cpu_count() or 1
+    # The longest first. Deciding is shared by as many as there are: each folds all facts, and decides some.
+    parts: list[tuple[Callable[..., Checked], tuple[Any, ...]]] = []
+    shares = min(SHARES_MAX, processes)
     if rules:
-        parts["rules"] = verify_rules, (directory, decode)
+        parts += [(verify_rules, (directory, decode, share, shares)) for share in range(shares)]
     if plain:
-        parts["plain"] = verify_plain, (directory, manifest, decode)
-    parts["fold"] = verify_fold, (directory, manifest, decode)
-    parts["log"] = verify_log, (directory, manifest, roots)
-    parts["files"] = verify_files, (directory, manifest)
-    processes = min(len(parts), processes or os.cpu_count() or 1)
+        parts.append((verify_plain, (directory, manifest, decode)))
+    parts.append((verify_fold, (directory, manifest, decode)))
+    parts.append((verify_log, (directory, manifest, roots)))
+    parts.append((verify_files, (directory, manifest)))
     if processes == 1:
-        done = {name: check(*arguments) for name, (check, arguments) in parts.items()}
+        done = [check(*arguments) for check, arguments in parts]
     else:
-        with ProcessPoolExecutor(processes, get_context("fork")) as pool:
-            running: dict[str, Future[Checked]] = {
-                name: pool.submit(check, *arguments) for name, (check, arguments) in parts.items()
-            }
-            done = {name: future.result() for name, future in running.items()}
-    return [done[name] for name in ("log", "fold", "rules", "plain", "files") if name in done]
+        with ProcessPoolExecutor(min(processes, len(parts)), get_context("fork")) as pool:
+            running: list[Future[Checked]] = [pool.submit(check, *arguments) for check, arguments in parts]
+            done = [future.result() for future in running]
+    return [one for name in PARTS for one in _joined([each for each in done if each.part == name])]
+
+
+def _joined(shares: Sequence[Checked]) -> Iterator[Checked]:
+    """The shares of one part as the whole of it; none where there is none."""
+    if shares:
+        whole = shares[0]
+        for share in shares[1:]:
+            whole.findings.extend(share.findings)
+            whole.undecided += share.undecided
+        if whole.part == "rules":
+            whole.findings.sort()
+        yield whole
 
 
 def _bytes(directory: Path, path: str) -> bytes | None:

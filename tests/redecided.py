@@ -23,14 +23,16 @@ def journal(store: FactStore) -> Facts:
     return facts
 
 
-def redecided(facts: Facts, *, states_max: int = 100, may_go_on: bool = False) -> Redecision:
+def redecided(
+    facts: Facts, *, states_max: int = 100, may_go_on: bool = False, share: int = 0, shares: int = 1
+) -> Redecision:
     by_position = {recorded.position: recorded for recorded, _ in facts}
 
     def past(positions: Sequence[int]) -> Iterable[Recorded[Any]]:
         assert list(positions) == sorted(set(positions))
         return [by_position[position] for position in positions if position in by_position]
 
-    redecision = Redecision(past, states_max)
+    redecision = Redecision(past, states_max, share=share, shares=shares)
     for one in facts:
         redecision.fold([one])
     redecision.close(may_go_on=may_go_on)

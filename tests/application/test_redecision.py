@@ -363,3 +363,18 @@ def test_what_was_counted_for_certificates_and_stars_is_counted_again() -> None:
     star = where(facts, StarAwarded)
     minutes = facts[star - 1][0].envelope.fact.service_minutes
     assert (star, COUNTED_OTHERWISE, "") in found(with_fact(facts, star, service_minutes=minutes + 60))
+
+
+@pytest.mark.parametrize("shares", [2, 3])
+def test_shares_of_the_deciding_find_together_what_one_finds_alone(day: Facts, shares: int) -> None:
+    tampered = with_fact(with_envelope(day, len(day), policy=7), where(day, PoolFunded), minutes=-600)
+    tampered = with_fact(tampered, where(day, HoursConfirmed), minutes=91)
+    (recorded, tags) = tampered[4]
+    tampered[4] = (recorded, tags[1:])
+    alone = redecided(tampered).findings
+    together = Findings()
+    for share in range(shares):
+        together.extend(redecided(tampered, share=share, shares=shares).findings)
+    together.sort()
+    assert together.found == alone.found
+    assert together.counts == alone.counts
