@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from api.wiring import spare_the_collector
+from api.collector import spare_the_collector
 from benchmarks import append, audit, history, http, write_loop
 from benchmarks.bench import FULL, SHORT, District, district
 
