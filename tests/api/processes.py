@@ -1,14 +1,19 @@
 """The program as its users run it: commands, and services in processes of their own."""
 
+import atexit
 import json
+import multiprocessing
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +21,6 @@ import httpx
 
 ROOT = Path(__file__).parents[2]
 DEADLINE_SECONDS = 120
-PROGRAM = (sys.executable, "-c", "from api.command_line import main; main()")
 
 
 def environment(**settings: object) -> dict[str, str]:
@@ -27,17 +31,83 @@ def environment(**settings: object) -> dict[str, str]:
     return kept | {"PYTHONPATH": str(ROOT)} | {name: str(value) for name, value in settings.items()}
 
 
+_forks = multiprocessing.get_context("forkserver")
+# Loading the program takes two seconds of processor time, so one process loads it and each command is a fork of that.
+_forks.set_forkserver_preload(["api.command_line", __name__])
+
+
+@cache
+def _printed() -> str:
+    """Where the commands print: below one directory, which goes when the tests end."""
+    directory = tempfile.mkdtemp(prefix="timebank-printed-")
+    atexit.register(shutil.rmtree, directory)
+    return directory
+
+
+def _program(arguments: list[str], settings: dict[str, str], directory: str, printed: str) -> None:
+    """In the fork: become the program, as if the shell had started it."""
+    os.setsid()
+    os.chdir(directory)
+    os.environ.clear()
+    os.environ.update(settings)
+    time.tzset()
+    for number, path in enumerate((os.devnull, f"{printed}/stdout", f"{printed}/stderr")):
+        opened = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
+        os.dup2(opened, number)
+        os.close(opened)
+    sys.argv = ["timebank", *arguments]
+    from api.command_line import main
+
+    main()
+
+
+class Command:
+    """One command in a process, a session and a process group of its own."""
+
+    def __init__(self, *arguments: object, **settings: object) -> None:
+        self._printed = Path(tempfile.mkdtemp(dir=_printed()))
+        self._process = _forks.Process(
+            target=_program,
+            args=([*map(str, arguments)], environment(**settings), os.getcwd(), str(self._printed)),
+        )
+        self._process.start()
+        assert self._process.pid is not None
+        self.pid = self._process.pid
+
+    def _read(self, name: str) -> str:
+        path = self._printed / name
+        return path.read_text("utf-8") if path.exists() else ""
+
+    @property
+    def stdout(self) -> str:
+        """What it printed so far."""
+        return self._read("stdout")
+
+    @property
+    def stderr(self) -> str:
+        return self._read("stderr")
+
+    @property
+    def running(self) -> bool:
+        return self._process.is_alive()
+
+    def send_signal(self, by: signal.Signals) -> None:
+        os.kill(self.pid, by)
+
+    def wait(self, seconds: float = DEADLINE_SECONDS) -> int:
+        """Its exit status, or the negative number of the signal that ended it."""
+        self._process.join(seconds)
+        if self._process.exitcode is None:
+            self._process.kill()
+            raise TimeoutError(f"still running after {seconds} s: {self.stderr}")
+        return self._process.exitcode
+
+
 def run(*arguments: object, timeout: float = DEADLINE_SECONDS, **settings: object) -> subprocess.CompletedProcess[str]:
     """One command with these settings, such as ``run("figures", "--json", TIMEBANK_DATA=…)``."""
-    return subprocess.run(
-        [*PROGRAM, *map(str, arguments)],
-        env=environment(**settings),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-    )
+    command = Command(*arguments, **settings)
+    status = command.wait(timeout)
+    return subprocess.CompletedProcess(arguments, status, command.stdout, command.stderr)
 
 
 def answer(*arguments: object, status: int = 0, **settings: object) -> Any:
@@ -79,19 +149,11 @@ class ServiceProcess:
         self.start()
 
     def start(self) -> None:
-        self.process = subprocess.Popen(
-            [*PROGRAM, *self.command],
-            env=environment(PORT=self.port, **self.settings),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
+        self.process = Command(*self.command, PORT=self.port, **self.settings)
 
     def wait_until_it_answers(self) -> None:
         def answers() -> bool:
-            assert self.process.poll() is None, self.process.communicate()[1]
+            assert self.process.running, self.process.stderr
             try:
                 return httpx.get(self.address + "/v1/status").status_code == 200
             except httpx.TransportError:
@@ -102,8 +164,7 @@ class ServiceProcess:
     def end(self, by: signal.Signals) -> int:
         """Send it a signal and wait until it is gone; its exit status."""
         self.process.send_signal(by)
-        self.process.communicate(timeout=DEADLINE_SECONDS)
-        return self.process.returncode
+        return self.process.wait()
 
 
 @contextmanager
@@ -116,7 +177,5 @@ def services(count: int, **settings: object) -> Iterator[list[ServiceProcess]]:
         yield started
     finally:
         for one in started:
-            if one.process.poll() is None:
+            if one.process.running:
                 one.end(signal.SIGTERM)
-            else:
-                one.process.communicate()

@@ -444,8 +444,7 @@ def test_a_demo_killed_in_the_middle_is_completed_and_a_third_adds_nothing(tmp_p
     data = tmp_path / "data"
     demo = ("demo", "--no-serve", *map(str, SMALL))
     killed = ServiceProcess(*demo, TIMEBANK_DATA=data)
-    assert killed.process.stderr is not None
-    until(lambda: killed.process.stderr.readline().startswith("已导入 Imported "))  # type: ignore[union-attr]
+    until(lambda: "已导入 Imported " in killed.process.stderr)
     assert killed.end(signal.SIGKILL) == -signal.SIGKILL
     until(lambda: nothing_runs_in(data))
     shutil.copytree(data / "sample", tmp_path / "left")

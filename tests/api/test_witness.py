@@ -17,7 +17,7 @@ from domain.checkpoint import Checkpoint
 from domain.statement import VerifierKey
 from domain.witness import Cosignature, witness_key
 from infrastructure.signing import CosigningKey, create_key, require_cosigned
-from tests.api.processes import PROGRAM, answer, environment, run, until
+from tests.api.processes import Command, answer, run, until
 from tests.api.service import Api, register_places, serving
 
 NAME = "audit.example/a001"
@@ -137,17 +137,10 @@ def test_a_witness_cosigns_a_running_service_and_what_it_has_cosigned_is_demande
 
 def test_a_witness_follows_until_it_is_told_to_end(api: Api, auditor: Auditor) -> None:
     assert answer("witness", "trust", auditor.witness, **operator(api))
-    process = subprocess.Popen(
-        [*PROGRAM, *auditor.command("--seconds", "1")],
-        env=environment(**auditor.settings),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    witness = Command(*auditor.command("--seconds", "1"), **auditor.settings)
 
     def cosigned() -> bool:
-        assert process.poll() is None, process.communicate()[1]
+        assert witness.running, witness.stderr
         return sealed(api).count("— ") == 2
 
     try:
@@ -155,10 +148,9 @@ def test_a_witness_follows_until_it_is_told_to_end(api: Api, auditor: Auditor) -
             api.new_volunteer()
             until(cosigned)
     finally:
-        process.send_signal(signal.SIGTERM)
-        printed, _ = process.communicate()
-    assert process.returncode == 128 + signal.SIGTERM
-    assert printed.count("副签于 cosigned") >= 2
+        witness.send_signal(signal.SIGTERM)
+    assert witness.wait() == 128 + signal.SIGTERM
+    assert witness.stdout.count("副签于 cosigned") >= 2
 
 
 # ── What whoever owns the database and the key can do ────────────────────────────────────────────────────────────

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -28,7 +27,7 @@ from infrastructure.signing import (
     verified,
 )
 from infrastructure.witness import KEY_FILE, KeptDamaged, LogUnreachable, Refused, RemoteLog, Witness
-from tests.api.processes import PROGRAM, environment, run
+from tests.api.processes import Command, run, until
 from tests.contract.far_log import KEY, FarLog, far_log
 from tests.contract.test_signing import NOW
 from tests.domain.test_witness import Log, grown
@@ -324,19 +323,20 @@ def test_a_process_that_is_killed_before_or_after_it_cosigns_goes_on_from_what_i
     settings = {"TIMEBANK_WITNESS": str(tmp_path)}
     assert run(*command, **settings).returncode == 0
     log.show(grown(9))
-    process: subprocess.Popen[bytes]
+    witness: Command
     started = threading.Event()
+    ended: list[int] = []
 
     def kill(path: str) -> None:
         if path.startswith(at):
             started.wait()
-            process.kill()
-            process.wait()
+            witness.send_signal(signal.SIGKILL)
+            ended.append(witness.wait())
 
     log.before = kill
-    process = subprocess.Popen([*PROGRAM, *command], env=environment(**settings), stdin=subprocess.DEVNULL)
+    witness = Command(*command, **settings)
     started.set()
-    assert process.wait() == -signal.SIGKILL
+    until(lambda: ended == [-signal.SIGKILL])
     log.before = None
     log.show(grown(9, altered=8))
     again = run(*command, **settings)
