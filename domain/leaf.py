@@ -79,38 +79,59 @@ def leaf_length_bytes(ledger: str, type_: str, tags: Sequence[str], data: bytes)
 
 Encode = Callable[[int, int, str, Sequence[str], bytes], bytes]
 """The leaf of a fact by its position, recorded-at (Unix microseconds), type, tags and data. Raises: LeafTooLong."""
+Pack = Callable[[int, int, bytes, Sequence[bytes], bytes], bytes]
+"""The same, of texts that are UTF-8 already."""
 
 
 def encoder(ledger: str) -> Encode:
     """What encodes the leaves of one ledger."""
-    name = ledger.encode()
-    head = bytes((VERSION,)) + _LENGTH.pack(len(name)) + name
-    pack_index_time_type, pack_length, pack_data_length = _INDEX_TIME_TYPE.pack, _LENGTH.pack, _DATA_LENGTH.pack
-    # Types and many tags' lengths recur, and packing is most of the work.
-    lengths = [pack_length(length) for length in range(256)]
+    pack = packer(ledger)
     types: dict[str, bytes] = {}
 
     def encode(position: int, recorded_at_microseconds: int, type_: str, tags: Sequence[str], data: bytes) -> bytes:
         type_bytes = types.get(type_)
         if type_bytes is None:
             type_bytes = types[type_] = type_.encode()
-        parts = [head, pack_index_time_type(position - 1, recorded_at_microseconds, len(type_bytes)), type_bytes]
-        try:
-            parts.append(pack_length(len(tags)))
-            for tag in tags:
-                tag_bytes = tag.encode()
-                length = len(tag_bytes)
-                parts.append(lengths[length] if length < 256 else pack_length(length))
-                parts.append(tag_bytes)
-        except struct.error:
-            raise LeafTooLong(position, leaf_length_bytes(ledger, type_, tags, data)) from None
-        parts += (pack_data_length(len(data)), data)
+        return pack(position, recorded_at_microseconds, type_bytes, [tag.encode() for tag in tags], data)
+
+    return encode
+
+
+def packer(ledger: str) -> Pack:
+    """What encodes the leaves of one ledger out of bytes."""
+    name = ledger.encode()
+    head = bytes((VERSION,)) + _LENGTH.pack(len(name)) + name
+    pack_index_time_type, pack_data_length = _INDEX_TIME_TYPE.pack, _DATA_LENGTH.pack
+    # Lengths recur, and packing is most of the work.
+    lengths = [_LENGTH.pack(length) for length in range(256)]
+
+    def pack(position: int, recorded_at_microseconds: int, type_: bytes, tags: Sequence[bytes], data: bytes) -> bytes:
+        count = len(tags)
+        parts = [
+            head,
+            pack_index_time_type(position - 1, recorded_at_microseconds, len(type_)),
+            type_,
+            lengths[count] if count < 256 else _packed(count, position, head, type_, tags, data),
+        ]
+        for tag in tags:
+            length = len(tag)
+            parts += lengths[length] if length < 256 else _packed(length, position, head, type_, tags, data), tag
+        parts += pack_data_length(len(data)), data
         leaf = b"".join(parts)
         if len(leaf) > LEAF_BYTES_MAX:
             raise LeafTooLong(position, len(leaf))
         return leaf
 
-    return encode
+    return pack
+
+
+def _packed(length: int, position: int, head: bytes, type_: bytes, tags: Sequence[bytes], data: bytes) -> bytes:
+    """Raises: LeafTooLong for a length that no leaf can hold."""
+    try:
+        return _LENGTH.pack(length)
+    except struct.error:
+        texts = len(head) + len(type_) + sum(2 + len(tag) for tag in tags)
+        raise LeafTooLong(position, texts + _INDEX_TIME_TYPE.size + 2 + 4 + len(data)) from None
 
 
 def _taken_apart(encoded: bytes) -> Leaf:
