@@ -20,9 +20,10 @@ from domain.facts import FACTS
 BATCH_FACTS: Final = 128
 """Few, so that the memory of a batch is still at hand for the next one."""
 _READ_BYTES: Final = 1 << 20
-_UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, OverflowError)
+UNREADABLE_LINE: Final = (msgspec.MsgspecError, UnicodeDecodeError, OverflowError)
+"""What decoding may raise."""
 
-_decode_line = msgspec.json.Decoder(FactLine).decode
+decode_line = msgspec.json.Decoder(FactLine).decode
 
 
 class FactRead(Recorded[Any], frozen=True, gc=False):
@@ -86,8 +87,8 @@ def read_batches(directory: Path, facts: int) -> Iterator[list[bytes]]:
 def parsed(line: bytes) -> FactLine | None:
     """A line with its stored bytes as they are; None for what is no fact."""
     try:
-        return _decode_line(line)
-    except _UNREADABLE:
+        return decode_line(line)
+    except UNREADABLE_LINE:
         return None
 
 
@@ -113,7 +114,7 @@ class FactLines:
             facts: Sequence[FactRead | Unread]
             try:
                 facts = [*map(_decode, lines)]
-            except _UNREADABLE:
+            except UNREADABLE_LINE:
                 facts = [self._read(line, number + more) for more, line in enumerate(lines, 1)]
             number += len(lines)
             if self._again:
@@ -126,7 +127,7 @@ class FactLines:
     def _read(self, line: bytes, number: int) -> FactRead | Unread:
         try:
             return _decode(line)
-        except _UNREADABLE:
+        except UNREADABLE_LINE:
             pass
         row = parsed(line)
         if row is None:

@@ -24,7 +24,7 @@ from application.finding import (
     Finding,
     Findings,
 )
-from domain.leaf import Leaf, LeafMalformed, LeafTooLong, bundle, encoder, unbundled
+from domain.leaf import Leaf, LeafMalformed, LeafTooLong, bundle, encoder, parted, unbundled
 from domain.merkle import (
     HASH_BYTES,
     TILE_HASHES,
@@ -105,21 +105,21 @@ class Relog:
                 continue
             self._take(row)
 
-    def fold_leaves(self, position: int, leaves: Sequence[bytes]) -> bool:
-        """Take in the leaves of a whole tile, the first of them at a position, if all is as it was sealed. If anything
-        isn't, nothing is taken in: `fold` finds what it is."""
-        first = position - 1
-        tile = Tile(0, first // TILE_HASHES, len(leaves))
+    def fold_entries(self, position: int, entries: bytes, lengths: Sequence[int]) -> bool:
+        """Take in a whole tile of leaves, bundled, the first of them at a position, if all is as it was sealed. If
+        anything isn't, nothing is taken in: `fold` finds what it is. ``lengths`` are the leaves' own."""
+        first, count = position - 1, len(lengths)
+        tile = Tile(0, first // TILE_HASHES, count)
         if position != self._expected or self._frontier.size != first or first % TILE_HASHES:
             return False
-        if len(leaves) != tile_width(self.size, 0, tile.number):
+        if count != tile_width(self.size, 0, tile.number):
             return False
-        if self._read_entries is not None and self._read_entries(tile.number, tile.width) != bundle(leaves):
+        if self._read_entries is not None and self._read_entries(tile.number, count) != entries:
             return False
-        hashes = leaf_hashes(leaves)
+        hashes = leaf_hashes(parted(entries, lengths))
         if self._read_tile(tile) != hashes:
             return False
-        self._expected += len(leaves)
+        self._expected += count
         self._grow(hashes)
         return True
 

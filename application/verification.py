@@ -44,7 +44,7 @@ from application.bundle import (
     read_policies,
     tile_path,
 )
-from application.fact_lines import FactLines, FactRead, Unread, parsed, read_batches
+from application.fact_lines import UNREADABLE_LINE, FactLines, FactRead, Unread, decode_line, parsed, read_batches
 from application.finding import (
     BALANCES as BALANCE,
 )
@@ -109,12 +109,12 @@ def verify_log(directory: Path, manifest: Manifest, roots: Roots) -> list[Checke
         lambda tile: _bytes(directory, tile_path(tile)),
         lambda number, width: _bytes(directory, entries_path(number, width)),
     )
-    leaves_of = _leaves_of(manifest.ledger)
+    entries_of = _entries_of(manifest.ledger)
     odd: list[FactLine] = []
     position = 1
     for lines in read_batches(directory, TILE_HASHES):
-        leaves = leaves_of(position, lines)
-        if leaves is None or not relog.fold_leaves(position, leaves):
+        packed = entries_of(position, lines)
+        if packed is None or not relog.fold_entries(position, *packed):
             _relog_one_by_one(relog, lines, odd)
         position += len(lines)
     relog.close()
@@ -138,41 +138,40 @@ def _relog_one_by_one(relog: Relog, lines: Sequence[bytes], odd: list[FactLine])
         relog.fold([(row.position, row.recorded_at_microseconds, row.type, row.tags, bytes(row.data))])
 
 
-def _leaves_of(ledger: str) -> Callable[[int, Sequence[bytes]], list[bytes] | None]:
-    """What makes the leaves of lines that begin at a position; of none where one isn't written as it is exported.
+def _entries_of(ledger: str) -> Callable[[int, Sequence[bytes]], tuple[bytes, list[int]] | None]:
+    """What bundles the leaves of lines that begin at a position, and tells their lengths; of none where a line isn't
+    written as it is exported.
 
     No line says the same in fewer bytes: so one that is as long as what was read from it says nothing else besides.
     """
-    pack = packer(ledger)
-    types: dict[str, bytes] = {}
-    least = len(msgspec.json.encode(FactLine(0, 0, "", [], msgspec.Raw(b"")))) - len("00") + len("\n")
-    between = len('"",')
+    pack = packer(ledger, bundled=True)
+    nothing: list[bytes] = []
+    # A line and a leaf have type, data and the texts of tags in common.
+    shorter = pack(nothing, 1, 0, "", (), b"") - len(msgspec.json.encode(FactLine(0, 0, "", [], msgspec.Raw(b"")))) - 1
+    shorter += len("00")
 
-    def leaves_of(position: int, lines: Sequence[bytes]) -> list[bytes] | None:
-        leaves = []
+    def entries_of(position: int, lines: Sequence[bytes]) -> tuple[bytes, list[int]] | None:
+        pieces: list[bytes] = []
+        lengths: list[int] = []
         known_at, digits = 0, 1
-        for line in lines:
-            row = parsed(line)
-            if row is None or row.position != position:
-                return None
-            at, type_, data = row.recorded_at_microseconds, types.get(row.type), bytes(row.data)
-            try:
-                if type_ is None:
-                    type_ = types[row.type] = row.type.encode()
-                tags = [tag.encode() for tag in row.tags]
+        try:
+            for line in lines:
+                row = decode_line(line)
+                at, tags = row.recorded_at_microseconds, row.tags
                 if at != known_at:
                     known_at, digits = at, len(str(at))
-                length = least + len(str(position)) + digits + len(type_) + len(data)
-                length += sum(map(len, tags)) + between * len(tags) - (1 if tags else 0)
-                if length != len(line):
+                length = pack(pieces, position, at, row.type, tags, bytes(row.data))
+                lengths.append(length)
+                commas = len(tags) - 1 if tags else 0
+                written = length - shorter + len(str(position)) + digits + commas
+                if written != len(line) or row.position != position:
                     return None
-                leaves.append(pack(position, at, type_, tags, data))
-            except (LeafTooLong, UnicodeEncodeError, struct.error):
-                return None
-            position += 1
-        return leaves
+                position += 1
+        except (*UNREADABLE_LINE, LeafTooLong, UnicodeEncodeError, struct.error):
+            return None
+        return b"".join(pieces), lengths
 
-    return leaves_of
+    return entries_of
 
 
 class _Part(Protocol):
