@@ -5,8 +5,10 @@ long way, the line first and then its stored bytes: of a superseded version it i
 told what is wrong.
 """
 
+import os
 from array import array
 from collections.abc import Callable, Iterator, Sequence
+from io import FileIO
 from itertools import accumulate, islice
 from pathlib import Path
 from typing import Any, ClassVar, Final, Union
@@ -103,13 +105,15 @@ class FactLines:
         self._directory = directory
         self._decode = decode
         self._again = again
-        self._starts = array("Q")
+        self._file: FileIO | None = None
+        self._starts = array("Q", (0,))
+        """Of each line, and of the one that would come after the last."""
         self._positions = array("q")
         """0 for what has no position that could be asked for."""
 
     def batches(self) -> Iterator[Sequence[FactRead | Unread]]:
         """Raises: BundleUnreadable."""
-        number = at = 0
+        number = 0
         for lines in read_batches(self._directory, BATCH_FACTS):
             facts: Sequence[FactRead | Unread]
             try:
@@ -118,9 +122,7 @@ class FactLines:
                 facts = [self._read(line, number + more) for more, line in enumerate(lines, 1)]
             number += len(lines)
             if self._again:
-                starts = [*accumulate(map(len, lines), initial=at)]
-                at = starts.pop()
-                self._starts.extend(starts)
+                self._starts.extend(accumulate(map(len, lines), initial=self._starts.pop()))
                 self._positions.extend([_within(fact) for fact in facts])
             yield facts
 
@@ -139,16 +141,32 @@ class FactLines:
         return _Superseded(row.position, row.recorded_at_microseconds, envelope, row.tags, row.type)
 
     def at(self, positions: Sequence[int]) -> Iterator[FactRead]:
-        """The facts at some positions, which were gone through before."""
-        with (self._directory / FACTS_FILE).open("rb") as file:
-            for position in positions:
-                at = position - 1
-                if self._positions[at : at + 1] != array("q", (position,)):  # lines were removed or swapped
-                    at = self._positions.index(position)
-                file.seek(self._starts[at])
-                fact = self._read(file.readline(), at + 1)
-                if isinstance(fact, FactRead):
-                    yield fact
+        """The facts at some positions, of those that were gone through before."""
+        if self._file is None:
+            self._file = (self._directory / FACTS_FILE).open("rb", 0)
+        number_of, starts, descriptor = self._number_of, self._starts, self._file.fileno()
+        for position in positions:
+            number = number_of(position)
+            if number is None:
+                continue
+            line = os.pread(descriptor, starts[number + 1] - starts[number], starts[number])
+            fact = self._read(line, number + 1)
+            if isinstance(fact, FactRead):
+                yield fact
+
+    def _number_of(self, position: int) -> int | None:
+        """The line of a fact, counted from 0; None where there is none."""
+        at = position - 1
+        if self._positions[at : at + 1] == array("q", (position,)):
+            return at
+        try:  # lines were removed or swapped
+            return self._positions.index(position)
+        except ValueError:
+            return None
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
 
 
 def _within(fact: FactRead | Unread) -> int:

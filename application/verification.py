@@ -16,9 +16,10 @@ import os
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import closing
 from functools import partial
 from io import BytesIO
-from itertools import zip_longest
+from itertools import accumulate, zip_longest
 from multiprocessing import get_context
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Final, Protocol
@@ -83,6 +84,8 @@ PARTS: Final = ("log", "fold", "rules", "plain", "files")
 """In the order in which they are told."""
 SHARES_MAX: Final = 4
 """How many processes share the deciding: each takes the memory of one."""
+LEARNING: Final = 0.1
+"""How long noting where a fact is takes, of how long deciding one takes."""
 
 Roots = Mapping[int, Sequence[tuple[str, bytes]]]
 
@@ -175,8 +178,10 @@ def _entries_of(ledger: str) -> Callable[[int, Sequence[bytes]], tuple[bytes, li
 
 
 class _Part(Protocol):
-    """What checks facts as they are gone through."""
+    """What checks facts as they are gone through. Once it has ended, it needs no more of them."""
 
+    @property
+    def ended(self) -> bool: ...
     def take(self, facts: Sequence[FactRead | Unread]) -> None: ...
     def checked(self) -> Checked: ...
 
@@ -188,27 +193,31 @@ def verify_facts(
     *,
     fold: bool = False,
     plain: bool = False,
-    share: int | None = None,
-    shares: int = 1,
+    share: tuple[int, int | None] | None = None,
 ) -> list[Checked]:
-    """Those of the parts ``fold``, ``rules`` (a share of them) and ``plain`` that are wanted, while going through the
-    facts once. Raises: BundleUnreadable."""
+    """Those of the parts ``fold``, ``rules`` (of a share: from one fact on to another) and ``plain`` that are wanted,
+    while going through the facts once. Raises: BundleUnreadable."""
     lines = FactLines(directory, decode, again=share is not None)
     parts: list[_Part] = []
     if fold:
         parts.append(_Fold(directory, manifest))
     if share is not None:
-        parts.append(_Rules(lines, share, shares))
+        parts.append(_Rules(lines, *share))
     if plain:
         parts.append(_Plain(directory, manifest))
-    for facts in lines.batches():
-        for part in parts:
-            part.take(facts)
-    return [part.checked() for part in parts]
+    with closing(lines):
+        for facts in lines.batches():
+            for part in parts:
+                part.take(facts)
+            if all(part.ended for part in parts):
+                break
+        return [part.checked() for part in parts]
 
 
 class _Fold:
     """The part ``fold``."""
+
+    ended = False
 
     def __init__(self, directory: Path, manifest: Manifest) -> None:
         self._directory, self._size = directory, manifest.size
@@ -311,8 +320,8 @@ def _compare(kind: str, place: str, what: str, written: object, ours: object, fi
 class _Rules:
     """The part ``rules``, or a share of it."""
 
-    def __init__(self, lines: FactLines, share: int, shares: int) -> None:
-        self._redecision = Redecision(lines.at, share=share, shares=shares)
+    def __init__(self, lines: FactLines, first: int, last: int | None) -> None:
+        self._redecision = Redecision(lines.at, first=first, last=last)
         self._number = 0
 
     def take(self, facts: Sequence[FactRead | Unread]) -> None:
@@ -324,6 +333,10 @@ class _Rules:
                 self._redecision.pass_over(number)
         self._number += len(facts)
 
+    @property
+    def ended(self) -> bool:
+        return self._redecision.ended
+
     def checked(self) -> Checked:
         redecision = self._redecision
         redecision.close(may_go_on=True)
@@ -332,6 +345,8 @@ class _Rules:
 
 class _Plain:
     """The part ``plain``."""
+
+    ended = False
 
     def __init__(self, directory: Path, manifest: Manifest) -> None:
         self._manifest = manifest
@@ -474,20 +489,19 @@ def verify_parts(
     ``decode`` raises a ValueError for what can't be decoded. Raises: BundleUnreadable.
     """
     processes = processes or os.cpu_count() or 1
-    # The longest first. Deciding is shared by as many as there are: each folds all facts, and decides some.
-    shares = min(SHARES_MAX, processes) if rules else 0
+    shares = _shares(manifest.size, min(SHARES_MAX, processes)) if rules else [None]
+    # The last share goes through all facts, and the first ones end before.
     checks: list[Callable[[], list[Checked]]] = [
         partial(
             verify_facts,
             directory,
             manifest,
             decode,
-            fold=share == 0,
-            plain=plain and share == 0,
-            share=share if rules else None,
-            shares=shares,
+            share=share,
+            fold=share is shares[-1],
+            plain=plain and share is shares[-1],
         )
-        for share in range(shares or 1)
+        for share in shares[::-1]
     ]
     checks += partial(verify_log, directory, manifest, roots), partial(verify_files, directory, manifest)
     if processes == 1:
@@ -499,12 +513,20 @@ def verify_parts(
     return [one for name in PARTS for one in _joined([each for each in done if each.part == name])]
 
 
+def _shares(size: int, shares: int) -> list[tuple[int, int | None]]:
+    """From which fact on and up to which each share decides, so that all take as long."""
+    weights = [(1 - LEARNING) ** share for share in range(shares)]
+    ends = [round(size * weight / sum(weights)) for weight in accumulate(weights)]
+    return [(first + 1, last) for first, last in zip([0, *ends], [*ends[:-1], None], strict=False)]
+
+
 def _joined(shares: Sequence[Checked]) -> Iterator[Checked]:
     """The shares of one part as the whole of it; none where there is none."""
     if shares:
         whole = shares[0]
         for share in shares[1:]:
             whole.findings.extend(share.findings)
+            whole.commands += share.commands
             whole.undecided += share.undecided
         if whole.part == "rules":
             whole.findings.sort()
