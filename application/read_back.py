@@ -712,7 +712,8 @@ def _row(command: Command) -> ImportHours:
         raise NoCommand("旧台账的一行须登记或处理一条服务记录", "a row of older books logs or settles a service record")
     if logged is None:
         logged = command.state(ServiceRecord.of(record)).require()
-    for fact in command.facts:
+    # What was new is registered before the record is logged.
+    for fact in () if command.facts[0] is logged else command.facts:
         match fact:
             case CommunityRegistered() if fact.community != logged.community:
                 household_community = fact.community

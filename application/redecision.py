@@ -195,14 +195,15 @@ class Redecision:
                 self._decide_last(group, facts)
             else:
                 self._decide(group, facts)
-        states.begin(self._group_id, all_tags)
+        states.places.begin(self._group_id, all_tags)
         logged: HoursLogged | None = None
         for recorded, fact, own in zip(group, facts, all_tags, strict=True):
             match fact:
                 case HoursLogged():
                     logged = fact
                     day = fact.started_at.date()
-                    self._first_day, self._last_day = min(self._first_day, day), max(self._last_day, day)
+                    if not self._first_day <= day <= self._last_day:
+                        self._first_day, self._last_day = min(self._first_day, day), max(self._last_day, day)
                 case HoursConfirmed() | HoursReversed():
                     of_record = logged if logged is not None and logged.record == fact.record else None
                     self._note_service(recorded.position, fact, of_record)
@@ -362,7 +363,10 @@ class Redecision:
             logged = self._states.state(ServiceRecord.of(fact.record)).logged
         if logged is None:
             return
-        positions, minutes = self._service.setdefault(logged.volunteer, (array("Q"), array("q")))
+        known = self._service.get(logged.volunteer)
+        if known is None:
+            known = self._service[logged.volunteer] = array("Q"), array("q")
+        positions, minutes = known
         positions.append(position)
         minutes.append(logged.service_minutes if isinstance(fact, HoursConfirmed) else -logged.service_minutes)
 
@@ -457,7 +461,7 @@ class _States:
         self._states_max = states_max
         self._young: dict[Reading[Any], Any] = {}
         self._old: dict[Reading[Any], Any] = {}
-        self._places = _Places()
+        self.places = _Places()
         self._folds = _folds_by_type()
 
     def state(self, reading: Reading[Any]) -> Any:
@@ -495,7 +499,7 @@ class _States:
                 if state is None and (state := old.pop(key, None)) is None:
                     continue
                 young[key] = fold.evolve(state, fact)
-        self._places.add(position)
+        self.places.add(position)
 
     def learn(self, position: int, fact: Fact, tags: tuple[str, ...]) -> None:
         """Note where a fact is, of which nothing is asked yet. Accounts are folded all the same, since they alone
@@ -505,11 +509,7 @@ class _States:
                 if tag.startswith(_ACCOUNT):
                     reading = Reading(account_fold, tag)
                     self._young[reading] = account_fold.evolve(self.state(reading), fact)
-        self._places.add(position)
-
-    def begin(self, command: str, tags: Sequence[tuple[str, ...]]) -> None:
-        """The facts of the next command bear these tags."""
-        self._places.begin(command, tags)
+        self.places.add(position)
 
     def forget(self) -> None:
         """Start a new generation if the young one is full: between commands only."""
@@ -518,14 +518,14 @@ class _States:
 
     def facts_of(self, tag: str) -> list[Recorded[Any]]:
         """All facts so far that bear a tag, in their order."""
-        positions = self._places.of(tag)
+        positions = self.places.of(tag)
         if not positions:
             return []
         return [recorded for recorded in self._past(positions) if tag in recorded.envelope.fact.tags()]
 
     def command_before(self, command: str) -> int:
         """The first position at which a command was recorded before; 0: it wasn't."""
-        positions = self._places.of(command)
+        positions = self.places.of(command)
         if positions:
             for recorded in self._past(positions):
                 if recorded.envelope.command == command:
@@ -568,7 +568,7 @@ class _Places:
         number = len(self._commands)
         self._commands.append(len(self._positions))
         once, seen = self._fresh.setdefault, self._seen
-        for tag in {command}.union(*tags):
+        for tag in {command, *chain.from_iterable(tags)}:
             key = hash(tag) & 0xFFFF_FFFF
             seen[key & 0xFF_FFFF] = 1
             if once(key, number) != number:

@@ -84,7 +84,7 @@ PARTS: Final = ("log", "fold", "rules", "plain", "files")
 """In the order in which they are told."""
 SHARES_MAX: Final = 4
 """How many processes share the deciding: each takes the memory of one."""
-LEARNING: Final = 0.1
+LEARNING: Final = 0.2
 """How long noting where a fact is takes, of how long deciding one takes."""
 
 Roots = Mapping[int, Sequence[tuple[str, bytes]]]

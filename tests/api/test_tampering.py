@@ -673,6 +673,14 @@ class Bundle:
         self.lines[position - 1] = head + data + stored.replace(old.encode(), new.encode(), 1)
         self.write()
 
+    def write_otherwise(self, position: int, old: bytes, new: bytes) -> None:
+        """Have a line say what it said in another way; and a manifest that fits."""
+        said = self.line(position)
+        self.lines[position - 1] = self.lines[position - 1].replace(old, new, 1)
+        assert self.line(position) == said
+        self.write()
+        self.list_files()
+
     def set(self, position: int, /, **changes: Any) -> None:
         self.lines[position - 1] = msgspec.json.encode(msgspec.structs.replace(self.line(position), **changes))
         self.write()
@@ -842,6 +850,16 @@ IN_THE_BUNDLE: Final = (
     Row("an unknown type", lambda b: b.set(funded(b), type="pool-funded.v9"), at(UNREADABLE, funded), first=False),
     Row("a tag", lambda b: b.set(confirmed(b), tags=["record:T9"]), at(LINE_CHANGED, confirmed)),
     Row("a time of recording", lambda b: b.set(funded(b), recorded_at_microseconds=1), at(LINE_CHANGED, funded)),
+    Row(
+        "a space in a line",
+        lambda b: b.write_otherwise(funded(b), b'"type":', b'"type": '),
+        at(LINE_CHANGED, funded),
+    ),
+    Row(
+        "a type before the type",
+        lambda b: b.write_otherwise(funded(b), b'"type":', b'"type":"hours-logged.v1","type":'),
+        at(LINE_CHANGED, funded),
+    ),
     Row("a byte of a fact and of its entry", both, at(CHANGED, funded)),
     Row("a line that is no fact", lambda b: b.edit(funded(b), "}", ""), at(UNREADABLE, funded)),
     Row("a swapped pair", lambda b: swap_facts(b, logged(b)), at(SWAPPED, logged)),
