@@ -216,21 +216,25 @@ def _roots(
 
 _WANTED_KEYS: Final = (
     "SELECT hashtextextended(tag, hashtextextended(ledger, position >> 30)) << 30 | (position & 1073741823) AS key"
-    " FROM facts CROSS JOIN LATERAL unnest(tags) AS tag"
+    " FROM facts JOIN tag_heads USING (ledger) CROSS JOIN LATERAL unnest(tags) AS tag WHERE position <= tag_heads.head"
 )
 
 
 def _check_index(connection: psycopg.Connection[Any], ledger: str, findings: Findings) -> None:
     """Facts beyond the head, and the index by which decisions find facts: whoever hides one from it has the rules
     decide without it."""
-    ((head, beyond),) = connection.execute(
-        "SELECT head, (SELECT count(*) FROM facts WHERE facts.ledger = ledgers.ledger AND position > head)"
-        " FROM ledgers WHERE ledger = %s",
+    ((head, reach, beyond),) = connection.execute(
+        "SELECT ledgers.head, coalesce(tag_heads.head, 0),"
+        " (SELECT count(*) FROM facts WHERE facts.ledger = ledgers.ledger AND position > ledgers.head)"
+        " FROM ledgers LEFT JOIN tag_heads USING (ledger) WHERE ledger = %s",
         (ledger,),
     ).fetchall()
     if beyond:
         zh, en = f"位置 {head} 之后有 {beyond} 条", f"{beyond} facts are stored after position {head}"
         findings.add(Finding(INSERTED, zh, en, position=head + 1))
+    if reach > head:
+        zh, en = f"标签索引说到位置 {reach}", f"the index of tags is said to reach position {reach}"
+        findings.add(Finding(TAGS_INDEX, zh, en, "tag_heads", head + 1))
     for one, other, zh, en in (
         (_WANTED_KEYS, "SELECT tag_key FROM fact_tags", "缺少", "is missing"),
         ("SELECT tag_key FROM fact_tags", _WANTED_KEYS, "多余", "is too much"),

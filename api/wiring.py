@@ -34,6 +34,7 @@ from infrastructure.projector import Projector, ProjectorThread, projections_ver
 from infrastructure.schema import SERVICE_ROLE, migrate
 from infrastructure.settings import Settings
 from infrastructure.signing import read_key
+from infrastructure.tag_index import TagIndexThread
 from infrastructure.tokens import revoke_tokens
 from infrastructure.vault import forget, remember
 from projections.account import Accounts, recalled_accounts
@@ -396,6 +397,7 @@ class Service:
         self.position = await asyncio.to_thread(projector.catch_up)
         enter.enter_context(ProjectorThread(projector, self._projected))
         enter.enter_context(SealerThread(bank.sealer(), bank.settings.checkpoint_seconds))
+        enter.enter_context(TagIndexThread(bank.address, bank.store.journal))
         self._write_loop = enter.enter_context(WriteLoop(Writer(bank.store, bank.zone), self._deliver))
 
     async def __aexit__(self, *_: object) -> None:

@@ -145,6 +145,7 @@ class PostgresJournal(DCBRecorder):
     def __init__(self, datastore: PostgresDatastore, ledger: str) -> None:
         self.datastore = datastore
         self.ledger = ledger
+        self.appended = threading.Event()  # set after each append, for whoever follows within this process
         self._new_fact_oid = 0
 
     # Appending
@@ -175,6 +176,7 @@ class PostgresJournal(DCBRecorder):
                 raise DataError(f"a type or tag is not valid Unicode: {error}") from error
         if appended is None:
             raise InternalError(f"ledger {self.ledger} vanished during an append")
+        self.appended.set()
         last_position, recorded_at = appended
         return Appended(last_position - len(events) + 1, last_position, recorded_at + _MICROSECONDS_1970_TO_2000)
 

@@ -97,7 +97,7 @@ from tests.api.service import XINZHU
 from tests.conftest import new_database, settings_for
 
 VOLUNTEER, CLERK, SECOND, ADMIN = "V00001", Actor("S0101", "staff"), Actor("S0102", "staff"), Actor("D001", "admin")
-TABLES: Final = ("ledgers", "facts", "fact_tags", "log_tiles", "log_heads", "log_checkpoints")
+TABLES: Final = ("ledgers", "facts", "fact_tags", "tag_heads", "log_tiles", "log_heads", "log_checkpoints")
 
 
 def live(bank: Timebank) -> None:
@@ -185,6 +185,7 @@ class Database:
         self.head = bank.store.head()
         self.facts: list[Fact] = [r.envelope.fact for batch in bank.store.scan() for r in batch]
         with psycopg.connect(bank.owner_address) as connection:
+            connection.execute("SELECT index_facts(%s, %s)", (bank.name, self.head))
             for table in TABLES:
                 connection.execute(f"ALTER TABLE {table} DISABLE TRIGGER ALL".encode())
                 connection.execute(f"CREATE TABLE IF NOT EXISTS kept_{table} AS TABLE {table}".encode())
@@ -256,7 +257,8 @@ class Database:
 
     def index(self) -> None:
         """Make the index of tags anew, as one who knows how would."""
-        self.sql("TRUNCATE fact_tags")
+        self.sql("TRUNCATE fact_tags, tag_heads")
+        self.sql("INSERT INTO tag_heads SELECT ledger, head FROM ledgers")
         self.sql(f"INSERT INTO fact_tags {replay._WANTED_KEYS}")
 
     def reseal(self, *, keep_older: bool = False) -> None:
@@ -488,6 +490,11 @@ ON_THE_DATABASE: Final = (
         "an entry too many in the index of tags",
         lambda d: d.sql("INSERT INTO fact_tags VALUES ((77::bigint << 30) | 5)"),
         at(TAGS_INDEX, lambda _: 5),
+    ),
+    Row(
+        "an index of tags that is said to reach further than it does",
+        lambda d: d.sql("UPDATE tag_heads SET head = head + 9 WHERE ledger = 'qingxiu'"),
+        at(TAGS_INDEX, lambda d: d.head + 1),
     ),
     Row(
         "an edited projection",
