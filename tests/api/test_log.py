@@ -123,6 +123,33 @@ def test_entries_are_for_auditors_unless_the_operator_opens_them(
         assert found.headers["cache-control"] == "public, max-age=60"
 
 
+def test_a_member_has_the_receipts_of_hours_that_staff_logged_and_nobody_elses(api: Api, key: VerifierKey) -> None:
+    giver, served, other = api.new_volunteer(), api.new_volunteer(), api.new_volunteer()
+    logged = [
+        api.wrote("/v1/hours", giver.hours(hour=hour, volunteer=giver.number, recipient_household=to), "S1")
+        for hour, to in ((9, served.household), (11, None))
+    ]
+    confirmed = api.wrote(f"/v1/hours/{logged[0]['record']}/confirmation", None, "S2")
+    rejected = api.wrote(f"/v1/hours/{logged[1]['record']}/rejection", {"reason": "not-served"}, "S2")
+    elsewhere = api.wrote("/v1/hours", other.hours(volunteer=other.number), "S1")
+    assert checkpoint(api, key).size == api.bank.store.head()
+    shared, own = (logged[0], confirmed), (logged[1], rejected)
+    for caller, allowed, barred in (
+        (giver.number, (*shared, *own), (elsewhere,)),
+        (served.number, shared, (*own, elsewhere)),
+        (other.number, (elsewhere,), (*shared, *own)),
+        ("S9", (), (*shared, *own, elsewhere)),
+    ):
+        for written in allowed:
+            response = receipt_of(api, written["position"], caller)
+            assert response.status_code == 200, (caller, written, response.text)
+            receipt = Receipt.parse(response.text)
+            leaf = receipt.proven(Checkpoint.parse(verified(receipt.checkpoint, [key])))
+            assert (leaf.position, leaf.type) == (written["position"], written["facts"][-1])
+        for written in barred:
+            api.problem(receipt_of(api, written["position"], caller), 404, "not-found")
+
+
 def test_without_a_key_nothing_is_signed_and_the_operator_is_told_how(api: Api) -> None:
     api.problem(api.get("/v1/log/checkpoint"), 422, "no-signing-key")
     api.problem(receipt_of(api, 1, "auditor"), 422, "no-signing-key")
