@@ -66,6 +66,7 @@ def audited(
             findings.extend(checked.findings)
             if checked.part == "fold":
                 content |= {"facts": checked.facts, "movements": checked.movements, "figures": checked.figures}
+                content |= {"seals": checked.seals, "samples": checked.samples}
             if checked.part == "rules":
                 content |= {"commands": checked.commands, "facts_undecided": checked.undecided}
     except BundleUnreadable as error:
@@ -94,6 +95,8 @@ def verify(
             console.print(
                 "  公钥取自审计包本身，请另行核对。 The key is the bundle's own; compare it elsewhere, or name it."
             )
+        if "seals" in content:
+            show_recounted(console, content)
         if "commands" in content:
             console.print(f"  {content['commands']:,} 个命令按当时的规则重新决定 commands decided again")
             if content["facts_undecided"]:
@@ -119,6 +122,14 @@ def told(findings: Findings) -> dict[str, Any]:
         ],
         "findings": findings.found,
     }
+
+
+def show_recounted(console: Console, content: dict[str, Any]) -> None:
+    """How many seals were counted again, and samples drawn again."""
+    console.print(
+        f"  {content['seals']:,} 次封存重新计数 seals counted again, "
+        f"{content['samples']:,} 次抽样重新抽取 samples drawn again"
+    )
 
 
 def show_findings(console: Console, findings: Findings) -> None:

@@ -22,7 +22,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from api import replay, verification
+from api import disclosure, inspection, replay, verification
 from api.bundle import export
 from api.wiring import Timebank, timebank
 from application.bundle import (
@@ -45,6 +45,7 @@ from application.finding import (
     CHANGED,
     COSIGNATURE,
     COUNTED_OTHERWISE,
+    DRAWN_OTHERWISE,
     ENTRIES,
     FILE_CHANGED,
     FILE_MISSING,
@@ -66,6 +67,7 @@ from application.finding import (
     REFUSED,
     REMOVED,
     REPEATED,
+    SEALED_OTHERWISE,
     SWAPPED,
     TAGS_INDEX,
     TAIL_REMOVED,
@@ -83,9 +85,11 @@ from domain.account import FundPool, HoursConfirmed, HoursReversed, PoolFunded, 
 from domain.certificate import CertificateIssued, IssueCertificate, issue_certificate
 from domain.checkpoint import Checkpoint
 from domain.decision import Actor
+from domain.disclosure import PeriodSealed, seal_period
 from domain.fact import Fact
 from domain.hours import ConfirmHours, HoursLogged, LogHours, ReverseHours, confirm, log, reverse
 from domain.household import MemberRegistered, VolunteerEnrolled
+from domain.inspection import SampleDrawn, SampleWanted, draw_sample
 from domain.leaf import bundle, encoder
 from domain.merkle import HASH_BYTES, TILE_HASHES, Frontier, Tile, leaf_hashes
 from domain.plain_journal import BEANCOUNT, HLEDGER, LEDGER
@@ -97,11 +101,13 @@ from tests.api.service import XINZHU
 from tests.conftest import new_database, settings_for
 
 VOLUNTEER, CLERK, SECOND, ADMIN = "V00001", Actor("S0101", "staff"), Actor("S0102", "staff"), Actor("D001", "admin")
+AUDITOR = Actor("U001", "auditor")
 TABLES: Final = ("ledgers", "facts", "fact_tags", "log_tiles", "log_heads", "log_checkpoints")
 
 
 def live(bank: Timebank) -> None:
-    """Some days after the import: hours, a reversal, a pool that is funded, and two certificates."""
+    """Some days after the import: hours, a reversal, a pool that is funded, two certificates, a month that is sealed,
+    and a sample that is drawn."""
     today = datetime.now(bank.zone).replace(hour=0, minute=0, second=0, microsecond=0)
 
     def run(decide: Any, command: Any, actor: Actor) -> None:
@@ -131,6 +137,9 @@ def live(bank: Timebank) -> None:
             kept_sha256="d" * 64,
         )
         run(issue_certificate, certificate, CLERK)
+    fold(bank)
+    run(seal_period, disclosure.prepared(bank, f"{today.replace(day=1) - timedelta(days=1):%Y-%m}"), ADMIN)
+    run(draw_sample, inspection.prepared(bank, SampleWanted(seed="03 08 14 21 27 30 + 11", count=5)), AUDITOR)
 
 
 def sign(bank: Timebank) -> None:
@@ -323,6 +332,27 @@ def funded(tampered: Any) -> int:
 
 def certified(tampered: Any) -> int:
     return int(tampered.where(CertificateIssued, last=True))
+
+
+def sealed(tampered: Any) -> int:
+    return int(tampered.where(PeriodSealed))
+
+
+def drawn(tampered: Any) -> int:
+    return int(tampered.where(SampleDrawn))
+
+
+def seal_more(tampered: Any) -> None:
+    """An hour more than there was in the sealed month."""
+    minutes = tampered.facts[sealed(tampered) - 1].service_minutes
+    tampered.edit(sealed(tampered), f'"service_minutes":{minutes}', f'"service_minutes":{minutes + 60}')
+
+
+def draw_another(tampered: Any) -> None:
+    """A record that suits better in the place of the one that was drawn first."""
+    records = tampered.facts[drawn(tampered) - 1].records
+    other = next(one.record for one in tampered.facts if isinstance(one, HoursLogged) and one.record not in records)
+    tampered.edit(drawn(tampered), f'"records":["{records[0]}"', f'"records":["{other}"')
 
 
 def after(position: Callable[[Any], int]) -> Callable[[Any], int]:
@@ -546,6 +576,8 @@ ON_THE_DATABASE: Final = (
         resealed(certify_reversed),
         at(COUNTED_OTHERWISE, certified),
     ),
+    Row("a seal's figures, signed anew", resealed(seal_more), at(SEALED_OTHERWISE, sealed)),
+    Row("a draw's records, signed anew", resealed(draw_another), at(DRAWN_OTHERWISE, drawn)),
     Row(
         "a reversal left out",
         resealed(lambda d: remove(d, d.where(HoursReversed, last=True))),
@@ -618,7 +650,7 @@ def test_the_ledger_that_nobody_touched_is_found_as_it_should_be(database: Datab
         database.head,
         0,
     )
-    assert content["checkpoints"] == 2
+    assert (content["checkpoints"], content["seals"], content["samples"]) == (2, 1, 1)
     for to in (0, 1, older_size(database), database.head - 1):
         findings, content = replay.audited(database.bank, to)
         assert (findings.found, content["position"]) == ([], to)
@@ -1011,6 +1043,8 @@ IN_THE_BUNDLE: Final = (
         first=False,
     ),
     Row("a certificate for a reversed record", signed_anew(certify_reversed), at(COUNTED_OTHERWISE, certified)),
+    Row("a seal's figures, signed anew", signed_anew(seal_more), at(SEALED_OTHERWISE, sealed)),
+    Row("a draw's records, signed anew", signed_anew(draw_another), at(DRAWN_OTHERWISE, drawn)),
     Row(
         "a policy version, signed anew",
         signed_anew(lambda b: b.edit(logged(b), '"policy":1', '"policy":2')),
@@ -1061,6 +1095,7 @@ def test_a_bundle_that_nobody_touched_is_found_as_it_should_be(tampered: Bundle)
         assert audited(tampered, rules=rules).found == []
     findings, content = verification.audited(tampered.directory)
     assert (findings.found, content["facts"], content["key"]) == ([], tampered.head, "own")
+    assert (content["seals"], content["samples"]) == (1, 1)
     tampered.reseal()
     assert audited(tampered).found == []
     cosign(tampered)
@@ -1078,6 +1113,18 @@ def test_tampering_with_a_bundle_is_found_and_named(tampered: Bundle, row: Row) 
         assert expected[0] == first.kind, (expected, first)
         assert expected[2] in (first.position, first.place), (expected, first)
     assert all(one.told_zh and one.told_en for one in findings.found)
+
+
+@pytest.mark.parametrize("rules", [True, False])
+@pytest.mark.parametrize(
+    ("change", "kind", "position"), [(seal_more, SEALED_OTHERWISE, sealed), (draw_another, DRAWN_OTHERWISE, drawn)]
+)
+def test_what_a_seal_counted_and_a_sample_drew_is_found_by_nothing_but_counting_and_drawing_again(
+    tampered: Bundle, rules: bool, change: Callable[[Bundle], None], kind: str, position: Callable[[Bundle], int]
+) -> None:
+    signed_anew(change)(tampered)
+    (found,) = audited(tampered, rules=rules).found
+    assert (found.kind, found.position) == (kind, position(tampered))
 
 
 def test_there_are_more_than_thirty_kinds_of_each() -> None:
