@@ -26,9 +26,17 @@ from domain.checkpoint import Checkpoint, NoCheckpoint
 from domain.fact import Envelope
 from domain.ledger import SYNTHETIC_NOTICE
 from domain.statement import VerifierKey
+from domain.witness import witness_key
 from infrastructure.codec import UnknownFactType, UnreadableFact, decode
-from infrastructure.signing import NoteNotGenuine, preceding, split_successions, succeeding, verified
-from infrastructure.witnessed import WitnessKey, cosigned_at
+from infrastructure.signing import (
+    NotCosigned,
+    NoteNotGenuine,
+    preceding,
+    require_cosigned,
+    split_successions,
+    succeeding,
+    verified,
+)
 
 FINDINGS_SHOWN = 30
 
@@ -44,7 +52,7 @@ def decoded(type_: str, data: bytes, position: int) -> Envelope[Any]:
 def audited(
     directory: Path,
     trusted: Sequence[VerifierKey] = (),
-    witnesses: Sequence[WitnessKey] = (),
+    witnesses: Sequence[VerifierKey] = (),
     *,
     rules: bool = True,
     plain: bool = True,
@@ -154,9 +162,9 @@ def _key(text: str) -> VerifierKey:
         fail(f"--key：{error}。")
 
 
-def _witness(text: str) -> WitnessKey:
+def _witness(text: str) -> VerifierKey:
     try:
-        return WitnessKey.parse(text.strip())
+        return witness_key(text.strip())
     except ValueError as error:
         fail(f"--witness：{error}。")
 
@@ -165,7 +173,7 @@ def signed_roots(
     directory: Path,
     manifest: Manifest,
     trusted: Sequence[VerifierKey],
-    witnesses: Sequence[WitnessKey],
+    witnesses: Sequence[VerifierKey],
     findings: Findings,
 ) -> dict[int, list[tuple[str, bytes]]]:
     """The roots that were signed, by their size, each with its checkpoint's place. What doesn't hold is found.
@@ -244,12 +252,12 @@ def _is_signed(note: str, known: Sequence[VerifierKey]) -> bool:
     return True
 
 
-def _check_witness(note: str, witness: WitnessKey, findings: Findings) -> None:
+def _check_witness(note: str, witness: VerifierKey, findings: Findings) -> None:
     try:
-        if cosigned_at(note, witness) is None:
-            findings.add(
-                Finding(COSIGNATURE, f"没有 {witness.name} 的副签", f"{witness.name} has not cosigned it", CHECKPOINT)
-            )
-    except ValueError:
+        require_cosigned(note, [witness])
+    except NotCosigned:
+        zh, en = f"没有 {witness.name} 的副签", f"{witness.name} has not cosigned it"
+        findings.add(Finding(COSIGNATURE, zh, en, CHECKPOINT))
+    except NoteNotGenuine:
         zh, en = f"{witness.name} 的副签不成立", f"the cosignature of {witness.name} doesn't hold"
         findings.add(Finding(COSIGNATURE, zh, en, CHECKPOINT))

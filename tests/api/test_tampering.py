@@ -20,7 +20,6 @@ import msgspec
 import psycopg
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from api import disclosure, inspection, replay, verification
 from api.bundle import export
@@ -95,8 +94,7 @@ from domain.merkle import HASH_BYTES, TILE_HASHES, Frontier, Tile, leaf_hashes
 from domain.plain_journal import BEANCOUNT, HLEDGER, LEDGER
 from domain.statement import VerifierKey
 from infrastructure.codec import decode
-from infrastructure.signing import SigningKey, create_key, read_key, rotate_key
-from infrastructure.witnessed import WitnessKey
+from infrastructure.signing import CosigningKey, SigningKey, create_key, read_key, rotate_key
 from tests.api.service import XINZHU
 from tests.conftest import new_database, settings_for
 
@@ -760,22 +758,15 @@ class Bundle:
         (self.directory / path).write_bytes(content)
 
 
-WITNESS: Final = Ed25519PrivateKey.from_private_bytes(b"w" * 32)
-
-
-def witness_key() -> WitnessKey:
-    public = b"\x04" + WITNESS.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
-    hashed = sha256(b"auditor.example\n" + public).digest()[:4]
-    return WitnessKey.parse(f"auditor.example+{hashed.hex()}+{base64.b64encode(public).decode()}")
+WITNESS: Final = CosigningKey("auditor.example", Ed25519PrivateKey.from_private_bytes(b"w" * 32))
 
 
 def cosign(tampered: Bundle, *, seconds: int = 1_800_000_000, forged: bool = False) -> None:
-    """A witness's line below the newest checkpoint, as C2SP tlog-cosignature has it."""
+    """A witness's line below the newest checkpoint."""
     note = (tampered.directory / CHECKPOINT).read_text()
-    text = note.rpartition("\n\n")[0] + "\n"
-    signature = WITNESS.sign(f"cosignature/v1\ntime {seconds}\n{text}".encode())
-    signed = witness_key().hash + (seconds + forged).to_bytes(8, "big") + signature
-    tampered.put(CHECKPOINT, f"{note}— auditor.example {base64.b64encode(signed).decode()}\n".encode())
+    cosignature = WITNESS.cosign(note.rpartition("\n\n")[0] + "\n", seconds)
+    line = cosignature._replace(seconds=seconds + forged).line()
+    tampered.put(CHECKPOINT, f"{note}{line}".encode())
     tampered.list_files()
 
 
@@ -1083,7 +1074,7 @@ def tampered(exported: Path, bank: Timebank, tmp_path: Path) -> Bundle:
 
 
 def audited(tampered: Bundle, row: Row | None = None, *, rules: bool = True) -> Findings:
-    witnesses = [witness_key()] if row is not None and row.witnessed else []
+    witnesses = [WITNESS.verifier] if row is not None and row.witnessed else []
     trusted: list[VerifierKey] = [tampered.key.verifier] if row is None or row.trusted else []
     findings, _ = verification.audited(tampered.directory, trusted, witnesses, rules=rules, processes=1)
     return findings
