@@ -8,13 +8,14 @@ from typing import Any
 
 import httpx
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from api.wiring import Timebank
 from domain.checkpoint import Checkpoint, Receipt
 from domain.leaf import Leaf, unbundled
 from domain.merkle import leaf_hash, root
 from domain.statement import VerifierKey
-from infrastructure.signing import NoteNotGenuine, create_key, succeeding, verified
+from infrastructure.signing import NoteNotGenuine, SigningKey, create_key, succeeding, verified
 from tests.api.processes import answer, run, until
 from tests.api.service import Api, register_places, serving
 
@@ -208,6 +209,14 @@ def test_the_command_line_writes_and_verifies_receipts_offline(sample_url: str, 
     assert [str(one) for one in succeeding([VerifierKey.parse(key)], [notes.read_text()])] == [key, rotated]
     assert "timebank keys init" in run("verify", file, **elsewhere).stderr
     assert "--key" in run("verify", file, "--key", "nonsense", **elsewhere).stderr
+
+    stranger = SigningKey("xingning", Ed25519PrivateKey.from_private_bytes(bytes(32)))
+    signed = stranger.sign(Receipt.parse(shown.stdout).checkpoint.partition("\n\n")[0] + "\n")
+    for text in (shown.stdout.partition("\n\n")[0] + "\n\n" + signed, signed):
+        file.write_text(text)
+        refused = run("verify", file, "--key", stranger.verifier, **elsewhere)
+        assert (refused.returncode, refused.stdout) == (1, "")
+        assert "of the log “qingxiu”, and the key that signed it is of “xingning”" in refused.stderr
 
     lines = shown.stdout.split("\n")
     leaf = bytearray(base64.b64decode(lines[1].removeprefix("extra ")))

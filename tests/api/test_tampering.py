@@ -1118,6 +1118,17 @@ def test_what_a_seal_counted_and_a_sample_drew_is_found_by_nothing_but_counting_
     assert (found.kind, found.position) == (kind, position(tampered))
 
 
+def test_a_trusted_key_of_another_log_speaks_for_no_bundle(tampered: Bundle) -> None:
+    stranger = SigningKey("xixiu", Ed25519PrivateKey.from_private_bytes(b"o" * 32))
+    tampered.put(LOG_KEYS, f"{stranger.verifier}\n".encode())
+    tampered.put(SUCCESSIONS, b"")
+    forget_older(tampered)
+    tampered.reseal(stranger)
+    findings, _ = verification.audited(tampered.directory, [stranger.verifier], rules=False, processes=1)
+    (found,) = findings.found
+    assert (found.kind, found.place) == (UNSIGNED, CHECKPOINT)
+
+
 def test_there_are_more_than_thirty_kinds_of_each() -> None:
     for table in (ON_THE_DATABASE, IN_THE_BUNDLE):
         names = [row.name for row in table]
