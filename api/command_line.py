@@ -83,6 +83,7 @@ from infrastructure.settings import BadSetting, Settings, read_settings
 from infrastructure.signing import (
     NotCosigned,
     NoteNotGenuine,
+    OtherOrigin,
     SigningKey,
     SigningKeyExists,
     SigningKeyUnusable,
@@ -155,6 +156,7 @@ EXPECTED: Final = (
     NoSampleHistory,
     NoSuchPeriod,
     NoteNotGenuine,
+    OtherOrigin,
     NothingRecorded,
     ProjectionsAreNewer,
     ProjectionsDamaged,

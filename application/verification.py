@@ -1,7 +1,7 @@
 """A bundle verified offline: without a database, without a network, and without trusting whoever wrote it.
 
     log      every line is the leaf that was sealed; tiles, entry bundles and roots are those of the leaves
-    fold     facts decode; balances, figures and rules are what they come to
+    fold     facts decode; balances, figures, rules, seals and samples are what they come to
     rules    every fact is decided again
     plain    the plain-text journals are, to the byte, what the facts give
     files    every file is the one that the manifest names
@@ -16,6 +16,7 @@ import os
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from functools import partial
 from io import BytesIO
 from itertools import zip_longest
 from multiprocessing import get_context
@@ -44,16 +45,19 @@ from application.bundle import (
     read_policies,
     tile_path,
 )
+from application.disclosure import SealRecount
 from application.finding import (
     BALANCES as BALANCE,
 )
 from application.finding import (
     BUNDLE,
+    DRAWN_OTHERWISE,
     FILE_CHANGED,
     FILE_MISSING,
     FILE_UNLISTED,
     NOT_CONSERVED,
     PLAIN,
+    SEALED_OTHERWISE,
     UNREADABLE,
     Finding,
     Findings,
@@ -64,12 +68,15 @@ from application.finding import (
 from application.finding import (
     POLICIES as POLICY,
 )
+from application.inspection import Past, Redraw
 from application.log import Relog, Row
 from application.redecision import POSITION_MAX, Redecision
 from application.replay import CELLS
+from domain.disclosure import PeriodSealed
 from domain.fact import Movement, Recorded
 from domain.facts import FACTS
-from domain.figures import DEFINITIONS, Tally
+from domain.figures import DEFINITIONS
+from domain.inspection import SampleDrawn
 from domain.ledger import LedgerOpened
 from domain.plain_journal import FORMS, PlainJournal
 from domain.policy import PolicyAdopted
@@ -94,6 +101,8 @@ class Checked(msgspec.Struct):
     facts: int = 0
     movements: int = 0
     commands: int = 0
+    seals: int = 0
+    samples: int = 0
     undecided: int = 0
     """Facts at the end whose command may go on beyond the bundle."""
     figures: Any = None
@@ -169,9 +178,10 @@ def verify_log(directory: Path, manifest: Manifest, roots: Roots) -> Checked:
 def verify_fold(directory: Path, manifest: Manifest, decode: Decode) -> Checked:
     """The part ``fold``. Raises: BundleUnreadable."""
     findings = Findings()
-    refold = Refold()
+    lines = FactLines(directory)
+    refold = Refold(manifest.ledger, lambda positions: map(partial(_recorded, decode), lines.at(positions)))
     fold = refold.fold
-    for number, line in enumerate(FactLines(directory), 1):
+    for number, line in enumerate(lines, 1):
         if line is None:
             continue  # found where the log is computed again
         try:
@@ -180,18 +190,38 @@ def verify_fold(directory: Path, manifest: Manifest, decode: Decode) -> Checked:
             findings.add(Finding(UNREADABLE, str(error), str(error), position=number, type=line.type))
         else:
             fold(line.position, fact)
+    for finding in recounted(refold.seals, refold.redraw):
+        findings.add(finding)
     refold.compare(directory, manifest.size, findings)
-    return Checked("fold", findings, facts=refold.facts, movements=refold.movements, figures=refold.tally.figures())
+    return Checked(
+        "fold",
+        findings,
+        facts=refold.facts,
+        movements=refold.movements,
+        seals=refold.seals.seals,
+        samples=refold.redraw.samples,
+        figures=refold.tally.figures(),
+    )
+
+
+def recounted(seals: SealRecount, redraw: Redraw) -> Iterator[Finding]:
+    """What seals and samples say that the facts before them don't come to."""
+    for difference in seals.differences:
+        yield difference.finding(SEALED_OTHERWISE, PeriodSealed.type)
+    for difference in redraw.differences:
+        yield difference.finding(DRAWN_OTHERWISE, SampleDrawn.type)
 
 
 class Refold:
-    """Balances, figures and rules, as the facts come to."""
+    """Balances, figures and rules, as the facts come to; and every seal and every sample, as the facts before it do."""
 
-    def __init__(self) -> None:
+    def __init__(self, ledger: str, past: Past) -> None:
         self.facts = 0
         self.movements = 0
         self.balances: dict[str, int] = {}
-        self.tally = Tally()
+        self.seals = SealRecount(ledger)
+        self.redraw = Redraw(ledger, past)
+        self.tally = self.seals.periods.tally
         self._policies: dict[int, PolicyFile] = {}
 
     def fold(self, position: int, fact: Any) -> None:
@@ -203,7 +233,8 @@ class Refold:
             balances[fact.target] = balances.get(fact.target, 0) + minutes
         elif isinstance(fact, PolicyAdopted):
             self._policies[fact.version] = PolicyFile(fact.version, fact.effective_on, position, fact.policy)
-        self.tally.fold(fact)
+        self.seals.fold(position, fact)
+        self.redraw.fold(position, fact)
 
     def compare(self, directory: Path, size: int, findings: Findings) -> None:
         """Find where the files of a bundle say otherwise. What can't be read is found as that."""
@@ -261,14 +292,16 @@ def _compare(kind: str, place: str, what: str, written: object, ours: object, fi
         findings.add(Finding(kind, zh, en, place))
 
 
+def _recorded(decode: Decode, line: FactLine) -> Recorded[Any]:
+    """Raises: ValueError for what can't be decoded."""
+    envelope = decode(line.type, bytes(line.data), line.position)
+    return Recorded(line.position, line.recorded_at_microseconds, envelope)
+
+
 def verify_rules(directory: Path, decode: Decode, share: int = 0, shares: int = 1) -> Checked:
     """The part ``rules``, or a share of it. Raises: BundleUnreadable."""
     lines = FactLines(directory)
-
-    def recorded(line: FactLine) -> Recorded[Any]:
-        envelope = decode(line.type, bytes(line.data), line.position)
-        return Recorded(line.position, line.recorded_at_microseconds, envelope)
-
+    recorded = partial(_recorded, decode)
     redecision = Redecision(lambda positions: map(recorded, lines.at(positions)), share=share, shares=shares)
     for number, line in enumerate(lines, 1):
         try:

@@ -49,9 +49,10 @@ def last_instant(day: date, zone: tzinfo) -> datetime:
     return datetime.combine(day, time.max, zone)
 
 
-class _Service(msgspec.Struct, frozen=True, gc=False):
-    """What figures count of one record; a long journal has hundreds of thousands of them."""
+class Service(msgspec.Struct, frozen=True, gc=False):
+    """What is counted of one record; a long journal has hundreds of thousands of them."""
 
+    volunteer: str
     community: str
     grid: GridPath
     service: str
@@ -67,13 +68,14 @@ class Tally:
     """
 
     def __init__(self) -> None:
-        self._logged: dict[str, _Service] = {}
-        self._counting: dict[str, _Service] = {}
+        self._logged: dict[str, Service] = {}
+        self._counting: dict[str, Service] = {}
         self._known: dict[Any, Any] = {}
         """Names, places and days, each kept once for all records that have it."""
         self._communities: dict[str, Community] = {}
 
-    def fold(self, fact: Fact) -> None:
+    def fold(self, fact: Fact) -> Service | None:
+        """Returns the service that counts from now on, or that counted until now; None: no other counts than before."""
         match fact:
             case HoursLogged():
                 self._logged[fact.record] = self._service(fact)
@@ -81,17 +83,20 @@ class Tally:
                 logged = self._logged.pop(fact.record, None)
                 if logged is not None:
                     self._counting[fact.record] = logged
+                return logged
             case HoursReversed():
-                self._counting.pop(fact.record, None)
+                return self._counting.pop(fact.record, None)
             case CommunityMerged() | GridMoved():
                 self._communities[fact.community] = evolve(self._community(fact.community), fact)
             case _:
                 pass
+        return None
 
-    def _service(self, fact: HoursLogged) -> _Service:
+    def _service(self, fact: HoursLogged) -> Service:
         once = self._known.setdefault
         day, recipient = fact.started_at.date(), fact.recipient_household
-        return _Service(
+        return Service(
+            once(fact.volunteer, fact.volunteer),
             once(fact.community, fact.community),
             once(fact.grid, fact.grid),
             once(fact.service, fact.service),
@@ -117,7 +122,7 @@ class Tally:
         """
         # By what there is little of first, place or day, and only then by what that belongs to.
         of = _GROUPED_BY[by]
-        groups: dict[Any, list[_Service]] = {}
+        groups: dict[Any, list[Service]] = {}
         for logged in self._counting.values():
             if until is None or logged.started_on <= until:
                 what = of(logged)
@@ -125,7 +130,7 @@ class Tally:
                 if group is None:
                     group = groups[what] = []
                 group.append(logged)
-        cells: dict[str, list[_Service]] = {}
+        cells: dict[str, list[Service]] = {}
         for group in groups.values():
             place = group[0].community, group[0].grid
             if places_on is not None and self._communities:
@@ -134,7 +139,7 @@ class Tally:
         return {key: _count(cell) for key, cell in cells.items()}
 
 
-_GROUPED_BY: Final[dict[Dimension, Callable[[_Service], Any]]] = {
+_GROUPED_BY: Final[dict[Dimension, Callable[[Service], Any]]] = {
     "community": attrgetter("community", "grid"),
     "grid": attrgetter("community", "grid"),
     "service": attrgetter("service"),
@@ -142,7 +147,7 @@ _GROUPED_BY: Final[dict[Dimension, Callable[[_Service], Any]]] = {
 }
 
 
-def _key(logged: _Service, place: Place, by: Dimension, level: int) -> str:
+def _key(logged: Service, place: Place, by: Dimension, level: int) -> str:
     match by:
         case "community":
             return place[0]
@@ -154,7 +159,7 @@ def _key(logged: _Service, place: Place, by: Dimension, level: int) -> str:
             return f"{logged.started_on:%Y-%m}"
 
 
-def _count(records: list[_Service]) -> Figure:
+def _count(records: list[Service]) -> Figure:
     return Figure(
         len({r.recipient_household for r in records if r.recipient_household is not None}),
         sum(r.service_minutes for r in records),
