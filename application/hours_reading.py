@@ -18,6 +18,8 @@ from itertools import islice
 from types import TracebackType
 from typing import IO, Final, NamedTuple, Self, cast
 
+import msgspec
+
 from application.hours_file import HoursFile, HoursFileError, HoursRow, RowProblem
 from application.write_loop import Ticket, command_digest, command_id
 from domain.decision import Actor
@@ -30,7 +32,7 @@ APART_ROWS_MIN: Final = 20_000
 _PIPE_BYTES: Final = 1 << 20
 
 
-class Read(NamedTuple):
+class Read(msgspec.Struct, frozen=True, gc=False):
     """One row: its record with its command's id and digest, or all that is wrong with it."""
 
     row: HoursRow | tuple[RowProblem, ...]

@@ -65,9 +65,12 @@ class PostgresFactStore:
         boundary: Collection[Reading[Any]],
         commands: Collection[str],
         after: int,
+        tags: Sequence[Sequence[str]] | None = None,
     ) -> tuple[int, int]:
         """See `FactStore`. Raises: Conflict, StoreUnavailable."""
-        events = [DCBEvent(stored_type(e.fact), encode(e), e.tags()) for e in envelopes]
+        if tags is None:
+            tags = [envelope.tags() for envelope in envelopes]
+        events = [DCBEvent(stored_type(e.fact), encode(e), list(its)) for e, its in zip(envelopes, tags, strict=True)]
         condition = DCBAppendCondition(_Boundary(boundary, commands), after)
         try:
             appended = self.journal.append_facts(events, condition)

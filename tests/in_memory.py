@@ -69,7 +69,9 @@ class InMemoryFactStore:
         boundary: Collection[Reading[Any]],
         commands: Collection[str],
         after: int,
+        tags: Sequence[Sequence[str]] | None = None,
     ) -> tuple[int, int]:
+        assert tags is None or [list(some) for some in tags] == [envelope.tags() for envelope in envelopes]
         if self.before_append:
             self.before_append.popleft()()
         events = [DCBEvent(stored_type(e.fact), encode(e), e.tags()) for e in envelopes]
