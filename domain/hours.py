@@ -588,13 +588,13 @@ def _check_claim(
         raise RecordTooShort(minutes, policy.record_minutes_min)
     if minutes > policy.record_minutes_max:
         raise RecordTooLong(minutes, policy.record_minutes_max)
-    claimed = span_of(logged)
     first, last = days_of(logged.started_at, logged.ended_at)
     if last > first + timedelta(days=1):
         raise RecordTooLong((logged.ended_at - logged.started_at) // MINUTE, DAY_MINUTES)
     spans = (*first_day.spans, *last_day.spans) if first != last else first_day.spans
     if not spans and first == last and minutes <= policy.day_minutes_max:
         return  # nearly every claim: the only one of its day
+    claimed = span_of(logged)
     clashing = [span for span in spans if span.overlaps(claimed)]
     for record in (yield from read_all(ServiceRecord.of(span.record) for span in clashing)):
         if record.counts:
