@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
-from eventsourcing.dcb.api import DCBAppendCondition, DCBEvent, DCBQuery, DCBQueryItem
+from eventsourcing.dcb.api import DCBAppendCondition, DCBQuery, DCBQueryItem
 from eventsourcing.persistence import IntegrityError, PersistenceError
 
 from domain.account import Account, account_fold
@@ -12,7 +12,7 @@ from domain.decision import Reading
 from domain.fact import Envelope, Recorded
 from domain.journal import Conflict, StoreUnavailable
 from infrastructure.codec import decode, encode, is_imported, stored_type
-from infrastructure.journal import PostgresJournal, StoredFact
+from infrastructure.journal import NewFact, PostgresJournal, StoredFact
 
 RecallAccounts = Callable[[list[str]], tuple[int, dict[str, tuple[int, int]]]]
 """Balances and held minutes of some accounts as of one position; those left out had never moved. Position 0: none
@@ -70,7 +70,7 @@ class PostgresFactStore:
         """See `FactStore`. Raises: Conflict, StoreUnavailable."""
         if tags is None:
             tags = [envelope.tags() for envelope in envelopes]
-        events = [DCBEvent(stored_type(e.fact), encode(e), list(its)) for e, its in zip(envelopes, tags, strict=True)]
+        events = [NewFact(stored_type(e.fact), encode(e), its) for e, its in zip(envelopes, tags, strict=True)]
         condition = DCBAppendCondition(_Boundary(boundary, commands), after)
         try:
             appended = self.journal.append_facts(events, condition)
