@@ -91,17 +91,22 @@ def command_id(actor: str, key: str) -> str:
     return hashlib.blake2b(f"{len(actor)}:{actor}:{key}".encode(), digest_size=16).hexdigest()
 
 
-def new_id() -> str:
-    """A UUIDv7 (RFC 9562): 48 bits of milliseconds, then randomness, so that ids sort by time.
+def new_id(milliseconds: int | None = None) -> str:
+    """A UUIDv7 (RFC 9562): 48 bits of milliseconds (since 1970; None: now), then randomness, so that ids sort by time.
 
     An id is unlike any other and no secret: nobody gains anything by guessing one.
     """
     # Seeded by the system, anew in a forked process. Asking the system itself lets go of the interpreter every time,
     # and the writer then waits behind the event loop, a switch interval for a fact.
     noise = random.getrandbits(80) & 0x0FFF_3FFF_FFFF_FFFF_FFFF
-    milliseconds = time.time_ns() // 1_000_000
+    if milliseconds is None:
+        milliseconds = _milliseconds_now()
     text = (milliseconds << 80 | 0x7000_8000_0000_0000_0000 | noise).to_bytes(16).hex()
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def _milliseconds_now() -> int:
+    return time.time_ns() // 1_000_000
 
 
 class Memory:
@@ -179,6 +184,8 @@ class _Batch:
     """One attempt at a batch: what it has decided so far, not yet recorded."""
 
     states: _States
+    milliseconds: int = field(default_factory=_milliseconds_now)
+    """Since 1970: the time in the ids of its envelopes."""
     envelopes: list[Envelope[Any]] = field(default_factory=list)
     tags: list[tuple[str, ...]] = field(default_factory=list)
     """Of each envelope."""
@@ -375,7 +382,17 @@ class Writer:
         command_tag = "command:" + ticket.id
         for policy, fact in decided.each():
             batch.envelopes.append(
-                Envelope(new_id(), actor.id, actor.role, ticket.id, ticket.digest, policy, now, fact, ticket.imported)
+                Envelope(
+                    new_id(batch.milliseconds),
+                    actor.id,
+                    actor.role,
+                    ticket.id,
+                    ticket.digest,
+                    policy,
+                    now,
+                    fact,
+                    ticket.imported,
+                )
             )
             tags = fact.tags()
             batch.tags.append((*tags, command_tag))
