@@ -488,9 +488,9 @@ def _settle(
 ) -> tuple[RowProblem, ...]:
     """Take one row's outcome into the report; what refused it, if anything."""
     outcome = ticket.outcome if ticket is not None else None
-    if isinstance(outcome, Refusal):
-        return (_problem(row, outcome),)
     if not isinstance(outcome, Accepted):
+        if isinstance(outcome, Refusal):
+            return (_problem(row, outcome),)
         raise outcome if outcome is not None else RuntimeError("a row has no outcome")
     if row.volunteer_name:
         importing.names[row.volunteer] = row.volunteer_name
