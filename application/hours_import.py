@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import tzinfo
-from itertools import islice
+from itertools import accumulate, chain, islice, pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -101,20 +101,40 @@ class ImportReport(msgspec.Struct):
     problems: list[RowProblem] = []
 
 
+class _Tags:
+    """The tags of each envelope in turn, kept one after the other. A list an envelope would be hundreds of thousands of
+    objects for the interpreter to search for garbage again and again."""
+
+    def __init__(self) -> None:
+        self._tags: list[str] = []
+        self._bounds = array("q", [0])
+        """Where each envelope's begin, and where the last one's end."""
+
+    def add(self, tags: Sequence[Sequence[str]]) -> None:
+        end = self._bounds.pop()
+        self._bounds.extend(accumulate(map(len, tags), initial=end))
+        self._tags += chain.from_iterable(tags)
+
+    def __iter__(self) -> Iterator[list[str]]:
+        return self.after(0)
+
+    def after(self, envelopes: int) -> Iterator[list[str]]:
+        """Those of the envelopes after so many."""
+        return (self._tags[start:end] for start, end in pairwise(self._bounds[envelopes:]))
+
+
 class Held:
     """What was decided for one file and is not recorded yet, on top of the facts up to ``after``.
 
     Hardly any tag is asked for again while its facts are held: what is asked often is remembered by the writer, and
     the rest is new. So where each tag occurs is worked out when the first of them is asked for. It is a chain of
-    entries, each with the one before it. A list a tag would be hundreds of thousands of objects for the interpreter to
-    search for garbage again and again.
+    entries, each with the one before it, and no list a tag, for the same reason as in `_Tags`.
     """
 
     def __init__(self, after: int) -> None:
         self.after = after
         self.envelopes: list[Envelope[Any]] = []
-        self._tags: list[Sequence[str]] = []
-        """Of each envelope."""
+        self._tags = _Tags()
         self._tags_held: set[str] = set()
         self._boundary: set[Reading[Any]] = set()
         self._commands: set[str] = set()
@@ -136,7 +156,7 @@ class Held:
         commands: Collection[str],
     ) -> None:
         self.envelopes += envelopes
-        self._tags += tags
+        self._tags.add(tags)
         self._tags_held.update(*tags)
         self._boundary.update(boundary)
         self._commands.update(commands)
@@ -159,13 +179,13 @@ class Held:
         """Enter the tags of what was added since the last time."""
         last_entry, entry = self._last_entry, len(self._entry_envelopes)
         of_envelope, before = self._entry_envelopes.append, self._entries_before.append
-        for index, tags in enumerate(self._tags[self._envelopes_entered :], self._envelopes_entered):
+        for index, tags in enumerate(self._tags.after(self._envelopes_entered), self._envelopes_entered):
             for tag in tags:
                 before(last_entry.get(tag, -1))
                 of_envelope(index)
                 last_entry[tag] = entry
                 entry += 1
-        self._envelopes_entered = len(self._tags)
+        self._envelopes_entered = len(self.envelopes)
 
     def record(self, store: FactStore) -> int:
         """Record all of it in one append; returns the first position.
@@ -223,12 +243,11 @@ class PendingStore:
         boundary: Collection[Reading[Any]],
         commands: Collection[str],
         after: int,
-        tags: Sequence[Sequence[str]] | None = None,
+        tags: Iterable[Sequence[str]] | None = None,
     ) -> tuple[int, int]:
         del after
         first = self.held.head + 1
-        if tags is None:
-            tags = [envelope.tags() for envelope in envelopes]
+        tags = [envelope.tags() for envelope in envelopes] if tags is None else list(tags)
         self.held.add(envelopes, tags, boundary, commands)
         return first, 0
 

@@ -65,12 +65,10 @@ class PostgresFactStore:
         boundary: Collection[Reading[Any]],
         commands: Collection[str],
         after: int,
-        tags: Sequence[Sequence[str]] | None = None,
+        tags: Iterable[Sequence[str]] | None = None,
     ) -> tuple[int, int]:
         """See `FactStore`. Raises: Conflict, StoreUnavailable."""
-        if tags is None:
-            tags = [envelope.tags() for envelope in envelopes]
-        events = [NewFact(stored_type(e.fact), encode(e), its) for e, its in zip(envelopes, tags, strict=True)]
+        events = _NewFacts(envelopes, [envelope.tags() for envelope in envelopes] if tags is None else tags)
         condition = DCBAppendCondition(_Boundary(boundary, commands), after)
         try:
             appended = self.journal.append_facts(events, condition)
@@ -115,6 +113,22 @@ class PostgresFactStore:
             return self.journal.position_at(time)
         except PersistenceError as error:
             raise StoreUnavailable(str(error)) from error
+
+
+class _NewFacts:
+    """Envelopes as the journal is to record them. Each is made when it is packed, of what is known before the ledger is
+    locked: an import's would be hundreds of thousands of objects for the interpreter to search for garbage."""
+
+    def __init__(self, envelopes: Sequence[Envelope[Any]], tags: Iterable[Sequence[str]]) -> None:
+        self._types = [stored_type(envelope.fact) for envelope in envelopes]
+        self._data = [encode(envelope) for envelope in envelopes]
+        self._tags = tags
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def __iter__(self) -> Iterator[NewFact]:
+        return map(NewFact, self._types, self._data, self._tags)
 
 
 class _Boundary(DCBQuery):

@@ -2,7 +2,7 @@
 
 import threading
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 from eventsourcing.dcb.api import DCBAppendCondition, DCBEvent, DCBQuery, DCBQueryItem
@@ -69,7 +69,7 @@ class InMemoryFactStore:
         boundary: Collection[Reading[Any]],
         commands: Collection[str],
         after: int,
-        tags: Sequence[Sequence[str]] | None = None,
+        tags: Iterable[Sequence[str]] | None = None,
     ) -> tuple[int, int]:
         assert tags is None or [list(some) for some in tags] == [envelope.tags() for envelope in envelopes]
         if self.before_append:
