@@ -297,7 +297,7 @@ class Writer:
             else:
                 states[reading] = state
         head, answers = memory.head, Answers()
-        self._load(memory, missing, tickets, answers, first=True)
+        states.update(self._load(memory, missing, tickets, answers, first=True))
         if memory.head != head:
             states.clear()  # others recorded facts meanwhile, over which the memory has carried its own
         return begun, states, answers
@@ -310,8 +310,8 @@ class Writer:
         answers: Answers,
         *,
         first: bool,
-    ) -> None:
-        """Fold the missing states from the journal, and carry all known ones forward over its tail.
+    ) -> dict[Reading[Any], Any]:
+        """Fold the missing states from the journal, and carry all known ones forward over its tail; returns the first.
 
         What the journal holds under the tickets' ids goes to ``answers``: from its whole length the first time, and
         from the tail every time, so that a command which another process records meanwhile isn't missed.
@@ -345,6 +345,7 @@ class Writer:
                 if not known or recorded.position > known[-1].position:
                     known.append(recorded)
         memory.load(states)
+        return states
 
     def _decide(
         self, memory: Memory, ticket: Ticket, now: datetime, batch: _Batch, answers: Answers, begun: _Begun | None
