@@ -1,7 +1,7 @@
 """The board on the command line: queues, solvency, signals."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from typing import Annotated, Any, Final
 
@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from api.board import late_board, queues_board, signals_board, solvency_board
+from api.terminal import Json, answer
 from api.wiring import Timebank, timebank
 from domain.identifiers import normal_name
 from infrastructure.settings import read_settings
@@ -16,60 +17,60 @@ from infrastructure.settings import read_settings
 SAVERS_LISTED: Final = 10
 """Old savers on the terminal; the JSON document has all that the board names."""
 
-Answer = Callable[[Any, bool, Callable[[Console], None]], None]
-Json = Annotated[bool, typer.Option("--json", help="以一个 JSON 文档作答。 Answer with one JSON document.")]
 Community = Annotated[str | None, typer.Option(help="只看一个社区。 One community only.")]
 
+commands = typer.Typer()
 
-def add_to(app: typer.Typer, answer: Answer) -> None:
-    """Add the commands; ``answer`` shows content as text, or as JSON where that was asked for."""
 
-    @app.command()
-    def queues(community: Community = None, as_json: Json = False) -> None:
-        """工作人员的待办：每类多少条，最早的等了多久。 What waits for staff: how many, and for how long."""
-        with _caught_up() as bank:
-            found = queues_board(bank, community=_name(community), now=datetime.now(UTC))
-        answer(found, as_json, lambda console: _show_queues(console, found))
+@commands.command()
+def queues(community: Community = None, as_json: Json = False) -> None:
+    """工作人员的待办：每类多少条，最早的等了多久。 What waits for staff: how many, and for how long."""
+    with _caught_up() as bank:
+        found = queues_board(bank, community=_name(community), now=datetime.now(UTC))
+    answer(found, as_json, lambda console: _show_queues(console, found))
 
-    @app.command("late-entries")
-    def late_entries(
-        community: Community = None,
-        since: Annotated[
-            datetime | None, typer.Option(formats=["%Y-%m-%d"], help="从哪一天的登记起。 Logged on this day or later.")
-        ] = None,
-        until: Annotated[
-            datetime | None, typer.Option(formats=["%Y-%m-%d"], help="至哪一天的登记。 Logged on this day or earlier.")
-        ] = None,
-        as_json: Json = False,
-    ) -> None:
-        """补登的记录，按社区和登记的月份计。 Records that were logged late, by community and month."""
-        days = {name: None if at is None else at.date() for name, at in (("since", since), ("until", until))}
-        with _caught_up() as bank:
-            found = late_board(bank, community=_name(community), **days)
-        answer(found, as_json, lambda console: _show_late(console, found))
 
-    @app.command()
-    def solvency(community: Community = None, as_json: Json = False) -> None:
-        """兑付能力：未用的时间与每月服务量、发行去向、等待时间、高龄闲置。 Whether what was promised can be served."""
-        with _caught_up() as bank:
-            found = solvency_board(bank, community=_name(community), today=datetime.now(bank.zone).date())
-        answer(found, as_json, lambda console: _show_solvency(console, found))
+@commands.command("late-entries")
+def late_entries(
+    community: Community = None,
+    since: Annotated[
+        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="从哪一天的登记起。 Logged on this day or later.")
+    ] = None,
+    until: Annotated[
+        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="至哪一天的登记。 Logged on this day or earlier.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """补登的记录，按社区和登记的月份计。 Records that were logged late, by community and month."""
+    days = {name: None if at is None else at.date() for name, at in (("since", since), ("until", until))}
+    with _caught_up() as bank:
+        found = late_board(bank, community=_name(community), **days)
+    answer(found, as_json, lambda console: _show_late(console, found))
 
-    @app.command()
-    def signals(
-        community: Community = None,
-        since: Annotated[
-            datetime | None,
-            typer.Option(formats=["%Y-%m-%d"], help="从哪一天的服务起，默认一年前。 Services from this day on."),
-        ] = None,
-        as_json: Json = False,
-    ) -> None:
-        """供检查的风险信号：每条规则及其记录；信号不是结论。 Risk signals for inspection, with rules and records."""
-        first_day: date | None = None if since is None else since.date()
-        with _caught_up() as bank:
-            today = datetime.now(bank.zone).date()
-            found = signals_board(bank, community=_name(community), since=first_day, today=today)
-        answer(found, as_json, lambda console: _show_signals(console, found))
+
+@commands.command()
+def solvency(community: Community = None, as_json: Json = False) -> None:
+    """兑付能力：未用的时间与每月服务量、发行去向、等待时间、高龄闲置。 Whether what was promised can be served."""
+    with _caught_up() as bank:
+        found = solvency_board(bank, community=_name(community), today=datetime.now(bank.zone).date())
+    answer(found, as_json, lambda console: _show_solvency(console, found))
+
+
+@commands.command()
+def signals(
+    community: Community = None,
+    since: Annotated[
+        datetime | None,
+        typer.Option(formats=["%Y-%m-%d"], help="从哪一天的服务起，默认一年前。 Services from this day on."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """供检查的风险信号：每条规则及其记录；信号不是结论。 Risk signals for inspection, with rules and records."""
+    first_day: date | None = None if since is None else since.date()
+    with _caught_up() as bank:
+        today = datetime.now(bank.zone).date()
+        found = signals_board(bank, community=_name(community), since=first_day, today=today)
+    answer(found, as_json, lambda console: _show_signals(console, found))
 
 
 @contextlib.contextmanager

@@ -244,26 +244,26 @@ def recount_(as_json: Json = False) -> None:
         raise typer.Exit(1)
 
 
-def add_recognition_to(app: typer.Typer) -> None:
-    """Add the command that shows a volunteer's record."""
+commands = typer.Typer()
 
-    @app.command()
-    def recognition(
-        volunteer: Annotated[str, typer.Argument(help="志愿者编号。 The volunteer's number.")], as_json: Json = False
-    ) -> None:
-        """一名志愿者的档案：服务时长、星级、荣誉、培训、表彰和证明。 A volunteer's record: hours, stars, honours."""
-        number = normal_id(volunteer)
-        with _caught_up() as bank:
-            person = known(bank.store, Person.of(number))
-            if person.household is None and not (person.left or person.died):
-                raise UnknownMember(number)
 
-            async def ask(connection: psycopg.AsyncConnection[Any]) -> dict[str, Any]:
-                return await record_of(connection, number)
+@commands.command()
+def recognition(
+    volunteer: Annotated[str, typer.Argument(help="志愿者编号。 The volunteer's number.")], as_json: Json = False
+) -> None:
+    """一名志愿者的档案：服务时长、星级、荣誉、培训、表彰和证明。 A volunteer's record: hours, stars, honours."""
+    number = normal_id(volunteer)
+    with _caught_up() as bank:
+        person = known(bank.store, Person.of(number))
+        if person.household is None and not (person.left or person.died):
+            raise UnknownMember(number)
 
-            notice = SYNTHETIC_NOTICE if bank.opened.synthetic else None
-            content = {**_asked(bank, ask), "notice": notice}
-        answer(content, as_json, lambda console: _show_record(console, content))
+        async def ask(connection: psycopg.AsyncConnection[Any]) -> dict[str, Any]:
+            return await record_of(connection, number)
+
+        notice = SYNTHETIC_NOTICE if bank.opened.synthetic else None
+        content = {**_asked(bank, ask), "notice": notice}
+    answer(content, as_json, lambda console: _show_record(console, content))
 
 
 @contextlib.contextmanager

@@ -22,54 +22,53 @@ STATUS = {"open": "异议期内 open to objections", "frozen": "已定稿 frozen
 PeriodOption = Annotated[str, typer.Option("--period", help="月份，如 2026-10。 A month.")]
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add the commands."""
+commands = typer.Typer()
 
-    @app.command()
-    def disclose(period: PeriodOption, token: Token, key: Key = None, as_json: Json = False) -> None:
-        """封存一个月并公示：逐月进行，由全区的工作人员或管理员；之后的更正另行列出。
 
-        Seal a month that is over and disclose it; what is corrected later is listed as late.
-        """
-        month = _period(period)
-        with timebank(read_settings()) as bank:
-            actor = actor_of(bank, token, ("staff", "admin"))
-            size = checkpoint_size(bank)
-        with caught_up() as bank:
-            carry_out(bank, actor, seal_period, prepared(bank, month, size), key)
-        with caught_up() as bank:
-            content = disclosed(bank, month)
-        answer(content, as_json, lambda console: _show(console, content))
+@commands.command()
+def disclose(period: PeriodOption, token: Token, key: Key = None, as_json: Json = False) -> None:
+    """封存一个月并公示：逐月进行，由全区的工作人员或管理员；之后的更正另行列出。
 
-    @app.command()
-    def disclosure(
-        period: Annotated[
-            str | None, typer.Option("--period", help="月份；省略则列出全部。 A month; else all.")
-        ] = None,
-        late: Annotated[bool, typer.Option("--late", help="列出封存后的更正。 List what came late to it.")] = False,
-        recounted: Annotated[
-            bool, typer.Option("--recount", help="从账本重新核对全部封存。 Count every seal again from the journal.")
-        ] = False,
-        as_json: Json = False,
-    ) -> None:
-        """已公示的月份：数字、名单、封存后的更正、异议。 Disclosed months, what came late to them, and objections."""
-        month = None if period is None else _period(period)
-        if late and month is None:
-            raise typer.BadParameter("--late 须与 --period 一起使用。 Give --late with --period.")
-        if recounted:
-            if month is not None:
-                raise typer.BadParameter("--recount 核对全部月份。 --recount is of all months.")
-            _recount(as_json)
+    Seal a month that is over and disclose it; what is corrected later is listed as late.
+    """
+    month = _period(period)
+    with timebank(read_settings()) as bank:
+        actor = actor_of(bank, token, ("staff", "admin"))
+        size = checkpoint_size(bank)
+    with caught_up() as bank:
+        carry_out(bank, actor, seal_period, prepared(bank, month, size), key)
+    with caught_up() as bank:
+        content = disclosed(bank, month)
+    answer(content, as_json, lambda console: _show(console, content))
+
+
+@commands.command()
+def disclosure(
+    period: Annotated[str | None, typer.Option("--period", help="月份；省略则列出全部。 A month; else all.")] = None,
+    late: Annotated[bool, typer.Option("--late", help="列出封存后的更正。 List what came late to it.")] = False,
+    recounted: Annotated[
+        bool, typer.Option("--recount", help="从账本重新核对全部封存。 Count every seal again from the journal.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """已公示的月份：数字、名单、封存后的更正、异议。 Disclosed months, what came late to them, and objections."""
+    month = None if period is None else _period(period)
+    if late and month is None:
+        raise typer.BadParameter("--late 须与 --period 一起使用。 Give --late with --period.")
+    if recounted:
+        if month is not None:
+            raise typer.BadParameter("--recount 核对全部月份。 --recount is of all months.")
+        _recount(as_json)
+        return
+    with caught_up() as bank:
+        if month is None:
+            found = queried(bank, lambda connection: projected.disclosures(connection, after="", limit=LISTED_MAX))
+            items = [shown(bank, row) for row in found]
+            answer({"items": items}, as_json, lambda console: _show_all(console, items))
             return
-        with caught_up() as bank:
-            if month is None:
-                found = queried(bank, lambda connection: projected.disclosures(connection, after="", limit=LISTED_MAX))
-                items = [shown(bank, row) for row in found]
-                answer({"items": items}, as_json, lambda console: _show_all(console, items))
-                return
-            content = late_page(bank, month, limit=LISTED_MAX) if late else disclosed(bank, month)
-        show = _show_late if late else _show
-        answer(content, as_json, lambda console: show(console, content))
+        content = late_page(bank, month, limit=LISTED_MAX) if late else disclosed(bank, month)
+    show = _show_late if late else _show
+    answer(content, as_json, lambda console: show(console, content))
 
 
 def _period(text: str) -> str:

@@ -21,9 +21,12 @@ from domain.inspection import DRAWN_MAX, SampleDrawn, SampleWanted, draw_sample
 from domain.ledger import SYNTHETIC_NOTICE
 from infrastructure.settings import read_settings
 
+commands = typer.Typer()
+
 PeriodOption = Annotated[str | None, typer.Option("--period", help="只限一个月的服务，如 2026-10。 Of one month only.")]
 
 
+@commands.command()
 def sample(
     seed: Annotated[str, typer.Option(help="公开的种子，抽样之前无人知道，如彩票号码。 A public seed.")] = "",
     count: Annotated[int, typer.Option("--n", min=1, max=DRAWN_MAX, help="抽多少条。 How many records.")] = 50,
@@ -107,6 +110,7 @@ def _check(as_json: bool) -> None:
         raise typer.Exit(1)
 
 
+@commands.command()
 def report(
     directory: Annotated[Path, typer.Argument(help="写入的目录。 Where to write.")],
     period: PeriodOption = None,

@@ -52,11 +52,14 @@ from infrastructure.signing import (
     verified,
 )
 
+commands = typer.Typer()
+
 RECEIPT_BYTES_MAX = 1_000_000
 RECEIPTS_BYTES_MAX = 500_000_000
 """A file of a household's receipts: some thousand bytes a fact."""
 
 
+@commands.command()
 def proof(
     position: Annotated[int, typer.Argument(min=1, help="事实的位置。 The fact's position.")],
     as_json: Json = False,
@@ -72,6 +75,7 @@ def proof(
     _write({"position": position, "receipt": found.text()}, found.text(), as_json)
 
 
+@commands.command()
 def receipts(
     household: Annotated[str, typer.Argument(help="户编号。 The household's number.")],
     as_json: Json = False,
@@ -99,6 +103,7 @@ def _proofs(bank: Timebank, household: str, proven: Proven) -> Iterator[str]:
     yield proven.checkpoint
 
 
+@commands.command()
 def consistency(
     older: Annotated[int, typer.Argument(min=1, help="较早检查点的条数。 The older checkpoint's size.")],
     newer: Annotated[
@@ -151,6 +156,7 @@ class Trust:
         return [{"name": key.name, "key": str(key), "cosigned_at": one.at.isoformat()} for key, one in found.items()]
 
 
+@commands.command()
 def verify(
     file: Annotated[
         Path,

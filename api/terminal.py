@@ -11,6 +11,8 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from domain.identifiers import Flaw, check_id, check_name, masked, normal_id, normal_name
+
 Json = Annotated[bool, typer.Option("--json", help="以一个 JSON 文档作答。 Answer with one JSON document.")]
 
 PLAIN_COLUMNS: Final = 100_000
@@ -63,3 +65,24 @@ def day(text: str | None) -> date | None:
         return None if text is None else date.fromisoformat(text)
     except ValueError:
         fail(f"日期应写作 2026-10-31，不是“{text}”。 / A day is written 2026-10-31, not “{text}”.")
+
+
+def person_of(text: str) -> str:
+    """A person's number as the ledger has it; ends the command where it can be none."""
+    return _fit("人员编号", "person's number", number := normal_id(text), check_id(number))
+
+
+def household_of(text: str) -> str:
+    """A household's number as the ledger has it; ends the command where it can be none."""
+    return _fit("户编号", "household's number", number := normal_id(text), check_id(number))
+
+
+def community_of(text: str) -> str:
+    """A community's name as the ledger has it; ends the command where it can be none."""
+    return _fit("社区名称", "community's name", name := normal_name(text), check_name(name))
+
+
+def _fit(zh: str, en: str, text: str, flaw: Flaw | None) -> str:
+    if flaw is not None:
+        fail(f"{zh}“{masked(text)}”{flaw.zh}。 / The {en} {flaw}.")
+    return text

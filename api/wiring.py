@@ -1,7 +1,6 @@
 """Where the parts are put together: settings to database, journal, writer, projector and service."""
 
 import asyncio
-import gc
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
@@ -86,16 +85,6 @@ class LedgerNotOpen(Exception):
             f"账本“{name}”还没有开立，请先运行 timebank db open，或用 timebank demo 试用示例。 / "
             f"The ledger “{name}” is not open; run `timebank db open`, or try the sample with `timebank demo`."
         )
-
-
-def spare_the_collector() -> None:
-    """Make a program of ours look for garbage less often.
-
-    It keeps states and rows by the hundred thousand, hardly any of them in cycles: at the interpreter's own settings
-    looking for those that are takes up to two fifths of an import, a replay or the write loop, and finds nothing.
-    """
-    gc.freeze()
-    gc.set_threshold(100_000, 50, 100)
 
 
 def projections() -> Sequence[Projection]:

@@ -5,6 +5,7 @@ the one above it, and so on up to a root that was signed. So a changed fact is o
 above it, and a changed tile doesn't make facts look changed.
 """
 
+import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
@@ -23,7 +24,7 @@ from application.finding import (
     Finding,
     Findings,
 )
-from domain.leaf import Leaf, LeafMalformed, LeafTooLong, bundle, encoder, unbundled
+from domain.leaf import Leaf, LeafMalformed, LeafTooLong, bundle, encoder, parted, unbundled
 from domain.merkle import (
     HASH_BYTES,
     TILE_HASHES,
@@ -104,6 +105,24 @@ class Relog:
                 continue
             self._take(row)
 
+    def fold_entries(self, position: int, entries: bytes, lengths: Sequence[int]) -> bool:
+        """Take in a whole tile of leaves, bundled, the first of them at a position, if all is as it was sealed. If
+        anything isn't, nothing is taken in: `fold` finds what it is. ``lengths`` are the leaves' own."""
+        first, count = position - 1, len(lengths)
+        tile = Tile(0, first // TILE_HASHES, count)
+        if position != self._expected or self._frontier.size != first or first % TILE_HASHES:
+            return False
+        if count != tile_width(self.size, 0, tile.number):
+            return False
+        if self._read_entries is not None and self._read_entries(tile.number, count) != entries:
+            return False
+        hashes = leaf_hashes(parted(entries, lengths))
+        if self._read_tile(tile) != hashes:
+            return False
+        self._expected += count
+        self._grow(hashes)
+        return True
+
     def missing(self, kind: str = UNREADABLE, zh: str = "不是事实", en: str = "it is no fact") -> None:
         """The next fact isn't there, or can't be read."""
         self._find(kind, self._expected, zh, en)
@@ -160,7 +179,7 @@ class Relog:
             return b""
         try:
             return self._encode(*row)
-        except (LeafTooLong, UnicodeEncodeError) as error:
+        except (LeafTooLong, UnicodeEncodeError, struct.error) as error:
             self._find(UNREADABLE, row[0], str(error), str(error), row[2])
             return b""
 

@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
+from itertools import chain
 from operator import attrgetter
 from typing import Any, Final, get_args
 from zoneinfo import ZoneInfo
@@ -44,7 +45,7 @@ from application.finding import (
     Findings,
 )
 from application.read_back import GOES_ON, Asked, Command, NoCommand, read_back
-from domain.account import HoursConfirmed, HoursReversed
+from domain.account import HoursConfirmed, HoursReversed, account_fold
 from domain.certificate import CertificateIssued, CountedService, count_service
 from domain.decision import Actor, Context, Decided, Decision, Fold, Reading, Role
 from domain.fact import Fact, Recorded
@@ -74,9 +75,9 @@ _common: Final = attrgetter(*_COMMON)
 class Redecision:
     """A fold over facts in their order, each with its stored tags.
 
-    ``past`` reads facts again by their positions, which rise; they are before what is being folded. With ``shares``
-    every so many commands are decided, beginning with number ``share``, for others decide the rest; what isn't decided
-    command by command is checked by the first share.
+    ``past`` reads facts again by their positions, which rise; they are before what is being folded, and some may not be
+    there. ``first`` and ``last`` bound the work to the commands that begin with those facts, by their number: it is
+    only noted where the facts before them are, and what comes after them is left.
     """
 
     def __init__(
@@ -84,10 +85,14 @@ class Redecision:
         past: Callable[[Sequence[int]], Iterable[Recorded[Any]]],
         states_max: int = STATES_MAX,
         *,
-        share: int = 0,
-        shares: int = 1,
+        first: int = 1,
+        last: int | None = None,
     ) -> None:
-        self._share, self._shares = share, shares
+        self._first, self._last = first, last
+        self._number = 0
+        """Of the last fact, as they are counted here."""
+        self.ended = False
+        """Whether what is to be decided has been."""
         self.position = 0
         self.commands = 0
         self.undecided = 0
@@ -106,6 +111,7 @@ class Redecision:
         self._group: list[Recorded[Any]] = []
         self._tags: list[Sequence[str]] = []
         self._group_id = ""
+        self._group_number = 0
 
     def fold(self, facts: Iterable[tuple[Recorded[Any], Sequence[str]]]) -> None:
         for recorded, tags in facts:
@@ -113,16 +119,24 @@ class Redecision:
 
     def take(self, recorded: Recorded[Any], tags: Sequence[str]) -> None:
         """The next fact."""
+        self._number += 1
         if recorded.envelope.command != self._group_id:
             self._decide_group()
-            self._group_id = recorded.envelope.command
-        if not self._share:
+            self._group_id, self._group_number = recorded.envelope.command, self._number
+            self.ended = self._last is not None and self._number > self._last
+        if self.ended:
+            return
+        if self._group_number >= self._first:
             self._check_place(recorded)
+        else:
+            self.position = recorded.position
+            self._latest = max(self._latest, recorded.recorded_at_microseconds)
         self._group.append(recorded)
         self._tags.append(tags)
 
     def pass_over(self, position: int) -> None:
         """The next fact can't be read, which others have found."""
+        self._number += 1
         self.position = position
 
     def close(self, *, may_go_on: bool = False) -> None:
@@ -169,17 +183,19 @@ class Redecision:
         group, tags = self._group, self._tags
         if not group:
             return
-        mine = self.commands % self._shares == self._share
-        self.commands += 1
-        facts = tuple(recorded.envelope.fact for recorded in group)
+        facts = tuple([recorded.envelope.fact for recorded in group])
         all_tags = [fact.tags() for fact in facts]
-        if not self._share:
-            self._check_together(group, all_tags, tags)
-        if mine and may_go_on:
-            self._decide_last(group, facts)
-        elif mine:
-            self._decide(group, facts)
         states = self._states
+        mine = self._group_number >= self._first
+        fold = states.fold if mine else states.learn
+        if mine:
+            self.commands += 1
+            self._check_together(group, all_tags, tags)
+            if may_go_on:
+                self._decide_last(group, facts)
+            else:
+                self._decide(group, facts)
+        states.begin(self._group_id, all_tags)
         logged: HoursLogged | None = None
         for recorded, fact, own in zip(group, facts, all_tags, strict=True):
             match fact:
@@ -187,15 +203,14 @@ class Redecision:
                     logged = fact
                     day = fact.started_at.date()
                     self._first_day, self._last_day = min(self._first_day, day), max(self._last_day, day)
-                case HoursConfirmed() | HoursReversed() if not self._share:
+                case HoursConfirmed() | HoursReversed():
                     of_record = logged if logged is not None and logged.record == fact.record else None
                     self._note_service(recorded.position, fact, of_record)
-                case CertificateIssued() | StarAwarded() | StarWithdrawn() if not self._share:
+                case CertificateIssued() | StarAwarded() | StarWithdrawn() if mine:
                     self._count_again(recorded, fact)
                 case LedgerOpened():
                     self._open(fact)
-            states.fold(recorded.position, fact, own)
-        states.note_command(self._group_id, group[0].position)
+            fold(recorded.position, fact, own)
         states.forget()
         self._group, self._tags = [], []
 
@@ -429,6 +444,8 @@ def _folds_by_type() -> dict[type[Fact], dict[str, tuple[Fold[Any], ...]]]:
     return found
 
 
+_ACCOUNT: Final = account_fold.prefix + ":"
+_OF_ACCOUNTS: Final = frozenset(account_fold.fact_types)
 _NO_FOLDS: Final[dict[str, tuple[Fold[Any], ...]]] = {}
 
 
@@ -478,10 +495,21 @@ class _States:
                 if state is None and (state := old.pop(key, None)) is None:
                     continue
                 young[key] = fold.evolve(state, fact)
-        self._places.note(position, tags)
+        self._places.add(position)
 
-    def note_command(self, command: str, position: int) -> None:
-        self._places.note(position, (command,))
+    def learn(self, position: int, fact: Fact, tags: tuple[str, ...]) -> None:
+        """Note where a fact is, of which nothing is asked yet. Accounts are folded all the same, since they alone
+        gather facts without end."""
+        if type(fact) in _OF_ACCOUNTS:
+            for tag in tags:
+                if tag.startswith(_ACCOUNT):
+                    reading = Reading(account_fold, tag)
+                    self._young[reading] = account_fold.evolve(self.state(reading), fact)
+        self._places.add(position)
+
+    def begin(self, command: str, tags: Sequence[tuple[str, ...]]) -> None:
+        """The facts of the next command bear these tags."""
+        self._places.begin(command, tags)
 
     def forget(self) -> None:
         """Start a new generation if the young one is full: between commands only."""
@@ -513,15 +541,16 @@ class _States:
 
 
 class _Places:
-    """Where each tag (or command) occurs, in eight bytes an occurrence: 32 bits of its hash before 32 of the position.
+    """Where each tag (or command) occurs, in eight bytes for each command that it occurs in: 32 bits of its hash before
+    32 of the command's number.
 
-    What was noted last is in a dictionary; the rest in sorted runs, of which each is as large as all after it. Nearly
-    always something is asked for that never occurred, and one look into ``seen`` tells so. Another tag may have
-    the same hash: whoever reads by it compares the fact's own tags.
+    What was noted last is in a dictionary; the rest in sorted runs. Nearly always something is asked for that never
+    occurred, and one look into ``seen`` tells so. Another tag may have the same hash, and not all facts of a
+    command bear the tag: whoever reads by it compares the fact's own tags.
     """
 
     FRESH_MAX: Final = 1 << 16
-    RUN_MAX: Final = 1 << 21
+    RUNS_MERGED: Final = 16
     SEEN: Final = 1 << 24
 
     def __init__(self) -> None:
@@ -530,40 +559,56 @@ class _Places:
         self._runs: list[array[int]] = []
         self._seen = bytearray(self.SEEN)
         """By some bits of a hash, whether any such was noted."""
+        self._positions = array("I")
+        self._commands = array("I")
+        """Where the facts of each command begin among the positions."""
 
-    def note(self, position: int, tags: Sequence[str]) -> None:
+    def begin(self, command: str, tags: Sequence[tuple[str, ...]]) -> None:
+        """The next command, and the tags of all its facts, which `add` will tell."""
+        number = len(self._commands)
+        self._commands.append(len(self._positions))
         once, seen = self._fresh.setdefault, self._seen
-        for tag in tags:
+        for tag in {command}.union(*tags):
             key = hash(tag) & 0xFFFF_FFFF
             seen[key & 0xFF_FFFF] = 1
-            if once(key, position) != position:
-                self._fresh_again.setdefault(key, []).append(position)
+            if once(key, number) != number:
+                self._fresh_again.setdefault(key, []).append(number)
         if len(self._fresh) >= self.FRESH_MAX:
             self._settle()
 
-    def of(self, tag: str) -> list[int]:
-        """The positions noted for a tag, or for another of the same hash, in order."""
+    def add(self, position: int) -> None:
+        """The next fact of the command."""
+        self._positions.append(position)
+
+    def of(self, tag: str) -> Sequence[int]:
+        """The positions of all facts so far of the commands that a tag, or another of the same hash, was noted for."""
         key = hash(tag) & 0xFFFF_FFFF
-        found: list[int] = []
         if not self._seen[key & 0xFF_FFFF]:
-            return found
+            return ()
         start, end = key << 32, (key + 1) << 32
+        numbers: list[int] = []
         for run in self._runs:
             at = bisect_left(run, start)
             while at < len(run) and run[at] < end:
-                found.append(run[at] & 0xFFFF_FFFF)
+                numbers.append(run[at] & 0xFFFF_FFFF)
                 at += 1
         if key in self._fresh:
-            found.append(self._fresh[key])
-            found += self._fresh_again.get(key, ())
-        return list(dict.fromkeys(found))
+            numbers.append(self._fresh[key])
+            numbers += self._fresh_again.get(key, ())
+        found: set[int] = set()
+        commands, positions = self._commands, self._positions
+        for number in numbers:
+            after = commands[number + 1] if number + 1 < len(commands) else len(positions)
+            found.update(positions[commands[number] : after])
+        return sorted(found)
 
     def _settle(self) -> None:
-        run = [key << 32 | position for key, position in self._fresh.items()]
-        run += [key << 32 | position for key, positions in self._fresh_again.items() for position in positions]
+        run = [key << 32 | number for key, number in self._fresh.items()]
+        run += [key << 32 | number for key, numbers in self._fresh_again.items() for number in numbers]
         run.sort()
-        while self._runs and len(self._runs[-1]) <= len(run) and len(run) < self.RUN_MAX:
-            # Sorting two sorted runs is merging them.
-            run = sorted([*self._runs.pop(), *run])
         self._runs.append(array("Q", run))
         self._fresh, self._fresh_again = {}, {}
+        last = self._runs[-self.RUNS_MERGED :]
+        if len(last) == self.RUNS_MERGED and len(last[0]) < 2 * self.FRESH_MAX:
+            # Sorting sorted runs is merging them.
+            self._runs[-self.RUNS_MERGED :] = [array("Q", sorted(chain.from_iterable(last)))]

@@ -68,7 +68,7 @@ class Replay:
         return Counted(
             {name: account.balance_minutes for name, account in sorted(self._accounts.items())},
             self._tally.figures(),
-            {name: self._tally.cells(by, level=level) for name, (by, level) in CELLS.items()},
+            self._tally.all_cells(CELLS),
         )
 
 

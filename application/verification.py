@@ -13,22 +13,22 @@ through them once, and reads again only where a decision asks for something long
 
 import hashlib
 import os
-from array import array
+import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import closing
 from functools import partial
 from io import BytesIO
-from itertools import zip_longest
+from itertools import accumulate, zip_longest
 from multiprocessing import get_context
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, Protocol
 from zoneinfo import ZoneInfo
 
 import msgspec
 
 from application.bundle import (
     BALANCES,
-    FACTS_FILE,
     FIGURES,
     MANIFEST,
     POLICIES,
@@ -46,6 +46,7 @@ from application.bundle import (
     tile_path,
 )
 from application.disclosure import SealRecount
+from application.fact_lines import UNREADABLE_LINE, FactLines, FactRead, Unread, decode_line, parsed, read_batches
 from application.finding import (
     BALANCES as BALANCE,
 )
@@ -55,6 +56,8 @@ from application.finding import (
     FILE_CHANGED,
     FILE_MISSING,
     FILE_UNLISTED,
+    KEPT_MAX,
+    LINE_CHANGED,
     NOT_CONSERVED,
     PLAIN,
     SEALED_OTHERWISE,
@@ -69,26 +72,26 @@ from application.finding import (
     POLICIES as POLICY,
 )
 from application.inspection import Past, Redraw
-from application.log import Relog, Row
+from application.log import Relog
 from application.redecision import POSITION_MAX, Redecision
 from application.replay import CELLS
 from domain.disclosure import PeriodSealed
-from domain.fact import Movement, Recorded
-from domain.facts import FACTS
+from domain.fact import Movement
 from domain.figures import DEFINITIONS
 from domain.inspection import SampleDrawn
+from domain.leaf import LeafTooLong, packer
 from domain.ledger import LedgerOpened
+from domain.merkle import TILE_HASHES
 from domain.plain_journal import FORMS, PlainJournal
 from domain.policy import PolicyAdopted
 
-BATCH_FACTS: Final = 2_000
-MOVEMENTS: Final = frozenset(name for name, fact in FACTS.items() if issubclass(fact, Movement))
-"""Stored types of which plain-text journals are made: of movements no version was superseded."""
+BATCH_MOVEMENTS: Final = 256
 PARTS: Final = ("log", "fold", "rules", "plain", "files")
 """In the order in which they are told."""
 SHARES_MAX: Final = 4
 """How many processes share the deciding: each takes the memory of one."""
-_READ_BYTES: Final = 1 << 20
+LEARNING: Final = 0.1
+"""How long noting where a fact is takes, of how long deciding one takes."""
 
 Roots = Mapping[int, Sequence[tuple[str, bytes]]]
 
@@ -108,46 +111,7 @@ class Checked(msgspec.Struct):
     figures: Any = None
 
 
-class FactLines:
-    """The facts of a bundle in the order of their lines, and again by their positions."""
-
-    def __init__(self, directory: Path) -> None:
-        self._path = directory / FACTS_FILE
-        self._decode = msgspec.json.Decoder(FactLine).decode
-        self._starts = array("Q")
-        self._positions = array("q")
-
-    def __iter__(self) -> Iterator[FactLine | None]:
-        """None in the place of a line that is no fact. Raises: BundleUnreadable."""
-        decode, starts, positions = self._decode, self._starts, self._positions
-        at = 0
-        try:
-            with self._path.open("rb", _READ_BYTES) as file:
-                for line in file:
-                    starts.append(at)
-                    at += len(line)
-                    try:
-                        fact = decode(line)
-                        positions.append(fact.position)
-                        yield fact
-                    except (msgspec.MsgspecError, UnicodeDecodeError, OverflowError):
-                        positions.append(0)
-                        yield None
-        except OSError as error:
-            raise BundleUnreadable(FACTS_FILE, error.strerror or str(error)) from None
-
-    def at(self, positions: Sequence[int]) -> Iterator[FactLine]:
-        """The facts at some positions, which were gone through before."""
-        with self._path.open("rb") as file:
-            for position in positions:
-                at = position - 1
-                if self._positions[at : at + 1] != array("q", (position,)):  # lines were removed or swapped
-                    at = self._positions.index(position)
-                file.seek(self._starts[at])
-                yield self._decode(file.readline())
-
-
-def verify_log(directory: Path, manifest: Manifest, roots: Roots) -> Checked:
+def verify_log(directory: Path, manifest: Manifest, roots: Roots) -> list[Checked]:
     """The part ``log``. Raises: BundleUnreadable."""
     relog = Relog(
         manifest.ledger,
@@ -156,52 +120,141 @@ def verify_log(directory: Path, manifest: Manifest, roots: Roots) -> Checked:
         lambda tile: _bytes(directory, tile_path(tile)),
         lambda number, width: _bytes(directory, entries_path(number, width)),
     )
-    rows: list[Row] = []
+    entries_of = _entries_of(manifest.ledger)
+    odd: list[FactLine] = []
+    position = 1
+    for lines in read_batches(directory, TILE_HASHES):
+        packed = entries_of(position, lines)
+        if packed is None or not relog.fold_entries(position, *packed):
+            _relog_one_by_one(relog, lines, odd)
+        position += len(lines)
+    relog.close()
+    # A line that is written otherwise may be read otherwise; where the fact itself is another one that was told.
+    told = {finding.position for finding in relog.findings.found}
+    for row in odd:
+        if row.position not in told:
+            zh, en = "写法不同", "it is written in another way"
+            relog.findings.add(Finding(LINE_CHANGED, zh, en, position=row.position, type=row.type))
+    return [Checked("log", relog.findings)]
 
-    def hand() -> None:
-        relog.fold(rows)
-        rows.clear()
 
-    for line in FactLines(directory):
-        if line is None:
-            hand()
+def _relog_one_by_one(relog: Relog, lines: Sequence[bytes], odd: list[FactLine]) -> None:
+    for line in lines:
+        row = parsed(line)
+        if row is None:
             relog.missing(zh="这一行不是事实", en="the line is no fact")
             continue
-        rows.append((line.position, line.recorded_at_microseconds, line.type, line.tags, bytes(line.data)))
-        if len(rows) == BATCH_FACTS:
-            hand()
-    hand()
-    relog.close()
-    return Checked("log", relog.findings)
+        if len(odd) < KEPT_MAX and msgspec.json.encode(row) + b"\n" != line:
+            odd.append(row)
+        relog.fold([(row.position, row.recorded_at_microseconds, row.type, row.tags, bytes(row.data))])
 
 
-def verify_fold(directory: Path, manifest: Manifest, decode: Decode) -> Checked:
-    """The part ``fold``. Raises: BundleUnreadable."""
-    findings = Findings()
-    lines = FactLines(directory)
-    refold = Refold(manifest.ledger, lambda positions: map(partial(_recorded, decode), lines.at(positions)))
-    fold = refold.fold
-    for number, line in enumerate(lines, 1):
-        if line is None:
-            continue  # found where the log is computed again
+def _entries_of(ledger: str) -> Callable[[int, Sequence[bytes]], tuple[bytes, list[int]] | None]:
+    """What bundles the leaves of lines that begin at a position, and tells their lengths; of none where a line isn't
+    written as it is exported.
+
+    No line says the same in fewer bytes: so one that is as long as what was read from it says nothing else besides.
+    """
+    pack = packer(ledger, bundled=True)
+    nothing: list[bytes] = []
+    # A line and a leaf have type, data and the texts of tags in common.
+    shorter = pack(nothing, 1, 0, "", (), b"") - len(msgspec.json.encode(FactLine(0, 0, "", [], msgspec.Raw(b"")))) - 1
+    shorter += len("00")
+
+    def entries_of(position: int, lines: Sequence[bytes]) -> tuple[bytes, list[int]] | None:
+        pieces: list[bytes] = []
+        lengths: list[int] = []
+        known_at, digits = 0, 1
         try:
-            fact = decode(line.type, bytes(line.data), line.position).fact
-        except ValueError as error:
-            findings.add(Finding(UNREADABLE, str(error), str(error), position=number, type=line.type))
-        else:
-            fold(line.position, fact)
-    for finding in recounted(refold.seals, refold.redraw):
-        findings.add(finding)
-    refold.compare(directory, manifest.size, findings)
-    return Checked(
-        "fold",
-        findings,
-        facts=refold.facts,
-        movements=refold.movements,
-        seals=refold.seals.seals,
-        samples=refold.redraw.samples,
-        figures=refold.tally.figures(),
-    )
+            for line in lines:
+                row = decode_line(line)
+                at, tags = row.recorded_at_microseconds, row.tags
+                if at != known_at:
+                    known_at, digits = at, len(str(at))
+                length = pack(pieces, position, at, row.type, tags, bytes(row.data))
+                lengths.append(length)
+                commas = len(tags) - 1 if tags else 0
+                written = length - shorter + len(str(position)) + digits + commas
+                if written != len(line) or row.position != position:
+                    return None
+                position += 1
+        except (*UNREADABLE_LINE, LeafTooLong, UnicodeEncodeError, struct.error):
+            return None
+        return b"".join(pieces), lengths
+
+    return entries_of
+
+
+class _Part(Protocol):
+    """What checks facts as they are gone through. Once it has ended, it needs no more of them."""
+
+    @property
+    def ended(self) -> bool: ...
+    def take(self, facts: Sequence[FactRead | Unread]) -> None: ...
+    def checked(self) -> Checked: ...
+
+
+def verify_facts(
+    directory: Path,
+    manifest: Manifest,
+    decode: Decode,
+    *,
+    fold: bool = False,
+    plain: bool = False,
+    share: tuple[int, int | None] | None = None,
+) -> list[Checked]:
+    """Those of the parts ``fold``, ``rules`` (of a share: from one fact on to another) and ``plain`` that are wanted,
+    while going through the facts once. Raises: BundleUnreadable."""
+    lines = FactLines(directory, decode, again=fold or share is not None)
+    parts: list[_Part] = []
+    if fold:
+        parts.append(_Fold(directory, manifest, lines))
+    if share is not None:
+        parts.append(_Rules(lines, *share))
+    if plain:
+        parts.append(_Plain(directory, manifest))
+    with closing(lines):
+        for facts in lines.batches():
+            for part in parts:
+                part.take(facts)
+            if all(part.ended for part in parts):
+                break
+        return [part.checked() for part in parts]
+
+
+class _Fold:
+    """The part ``fold``."""
+
+    ended = False
+
+    def __init__(self, directory: Path, manifest: Manifest, lines: FactLines) -> None:
+        self._directory, self._size = directory, manifest.size
+        self._findings = Findings()
+        self._refold = Refold(manifest.ledger, lines.at)
+
+    def take(self, facts: Sequence[FactRead | Unread]) -> None:
+        fold = self._refold.fold
+        for fact in facts:
+            if isinstance(fact, FactRead):
+                fold(fact.position, fact.envelope.fact)
+            elif fact.type:  # else it was found where the log is computed again
+                self._findings.add(Finding(UNREADABLE, fact.reason, fact.reason, position=fact.number, type=fact.type))
+
+    def checked(self) -> Checked:
+        """Raises: BundleUnreadable."""
+        refold, findings = self._refold, self._findings
+        for finding in recounted(refold.seals, refold.redraw):
+            findings.add(finding)
+        refold.compare(self._directory, self._size, findings)
+        return Checked(
+            "fold",
+            findings,
+            facts=refold.facts,
+            movements=refold.movements,
+            seals=refold.seals.seals,
+            samples=refold.redraw.samples,
+            figures=refold.tally.figures(),
+        )
 
 
 def recounted(seals: SealRecount, redraw: Redraw) -> Iterator[Finding]:
@@ -271,7 +324,7 @@ class Refold:
     def _compare_figures(self, directory: Path, size: int, findings: Findings) -> None:
         written = read_figures(directory)
         definitions = {name: f"{zh} / {en}" for name, (zh, en) in DEFINITIONS.items()}
-        cells = {name: self.tally.cells(by, level=level) for name, (by, level) in CELLS.items()}
+        cells = self.tally.all_cells(CELLS)
         ours = FiguresFile(size, self.tally.figures(), cells, definitions)
         _compare(FIGURE, FIGURES, "position", written.position, ours.position, findings)
         for name in ours.figures.__struct_fields__:
@@ -292,63 +345,76 @@ def _compare(kind: str, place: str, what: str, written: object, ours: object, fi
         findings.add(Finding(kind, zh, en, place))
 
 
-def _recorded(decode: Decode, line: FactLine) -> Recorded[Any]:
-    """Raises: ValueError for what can't be decoded."""
-    envelope = decode(line.type, bytes(line.data), line.position)
-    return Recorded(line.position, line.recorded_at_microseconds, envelope)
+class _Rules:
+    """The part ``rules``, or a share of it."""
+
+    def __init__(self, lines: FactLines, first: int, last: int | None) -> None:
+        self._redecision = Redecision(lines.at, first=first, last=last)
+        self._number = 0
+
+    def take(self, facts: Sequence[FactRead | Unread]) -> None:
+        take = self._redecision.take
+        for number, fact in enumerate(facts, self._number + 1):
+            if isinstance(fact, FactRead) and 0 < fact.position <= POSITION_MAX:
+                take(fact, fact.tags)
+            else:  # it was found where the log is computed again, or the facts are folded
+                self._redecision.pass_over(number)
+        self._number += len(facts)
+
+    @property
+    def ended(self) -> bool:
+        return self._redecision.ended
+
+    def checked(self) -> Checked:
+        redecision = self._redecision
+        redecision.close(may_go_on=True)
+        return Checked("rules", redecision.findings, commands=redecision.commands, undecided=redecision.undecided)
 
 
-def verify_rules(directory: Path, decode: Decode, share: int = 0, shares: int = 1) -> Checked:
-    """The part ``rules``, or a share of it. Raises: BundleUnreadable."""
-    lines = FactLines(directory)
-    recorded = partial(_recorded, decode)
-    redecision = Redecision(lambda positions: map(recorded, lines.at(positions)), share=share, shares=shares)
-    for number, line in enumerate(lines, 1):
-        try:
-            if line is None or not 0 < line.position <= POSITION_MAX:
-                raise ValueError
-            redecision.take(recorded(line), line.tags)
-        except ValueError:
-            redecision.pass_over(number)  # found where the log is computed again
-    redecision.close(may_go_on=True)
-    return Checked("rules", redecision.findings, commands=redecision.commands, undecided=redecision.undecided)
+class _Plain:
+    """The part ``plain``."""
 
+    ended = False
 
-def verify_plain(directory: Path, manifest: Manifest, decode: Decode) -> Checked:
-    """The part ``plain``. Raises: BundleUnreadable."""
-    findings = Findings()
-    plain: PlainJournal | None = None
-    journals = [PlainFile(directory, name, findings) for name in FORMS]
-    texts: list[list[str]] = [[] for _ in FORMS]
-    waiting = 0
-    for line in FactLines(directory):
-        if line is None or (plain is not None and line.type not in MOVEMENTS):
-            continue
-        try:
-            fact = decode(line.type, bytes(line.data), line.position).fact
-        except ValueError:
-            continue  # found where the facts are folded
-        if plain is None:
-            zone = ZoneInfo(fact.zone if isinstance(fact, LedgerOpened) else "UTC")
-            plain = PlainJournal(manifest.ledger, zone, synthetic=manifest.synthetic)
-            for chunks, text in zip(texts, plain.head(), strict=True):
+    def __init__(self, directory: Path, manifest: Manifest) -> None:
+        self._manifest = manifest
+        self._findings = Findings()
+        self._plain: PlainJournal | None = None
+        self._journals = [PlainFile(directory, name, self._findings) for name in FORMS]
+        self._texts: list[list[str]] = [[] for _ in FORMS]
+
+    def take(self, facts: Sequence[FactRead | Unread]) -> None:
+        for fact in facts:
+            if isinstance(fact, FactRead):
+                what = fact.envelope.fact
+                if self._plain is None:
+                    self._plain = self._begun(what)
+                if isinstance(what, Movement):
+                    moved = self._plain.movement(fact.position, fact.recorded_at_microseconds, fact.stored_type, what)
+                    for chunks, text in zip(self._texts, moved, strict=True):
+                        chunks.append(text)
+        if len(self._texts[0]) >= BATCH_MOVEMENTS:
+            self._compare()
+
+    def _begun(self, first: Any) -> PlainJournal:
+        zone = ZoneInfo(first.zone if isinstance(first, LedgerOpened) else "UTC")
+        plain = PlainJournal(self._manifest.ledger, zone, synthetic=self._manifest.synthetic)
+        self._texts = [[text] for text in plain.head()]
+        return plain
+
+    def _compare(self) -> None:
+        for journal, chunks in zip(self._journals, self._texts, strict=True):
+            journal.compare("".join(chunks).encode())
+            chunks.clear()
+
+    def checked(self) -> Checked:
+        if self._plain is not None:
+            for chunks, text in zip(self._texts, self._plain.end(), strict=True):
                 chunks.append(text)
-        if isinstance(fact, Movement):
-            moved = plain.movement(line.position, line.recorded_at_microseconds, line.type, fact)
-            for chunks, text in zip(texts, moved, strict=True):
-                chunks.append(text)
-            waiting += 1
-            if waiting == BATCH_FACTS:
-                for journal, chunks in zip(journals, texts, strict=True):
-                    journal.compare("".join(chunks).encode())
-                    chunks.clear()
-                waiting = 0
-    if plain is not None:
-        for journal, chunks, text in zip(journals, texts, plain.end(), strict=True):
-            journal.compare("".join((*chunks, text)).encode())
-    for journal in journals:
-        journal.close()
-    return Checked("plain", findings)
+            self._compare()
+        for journal in self._journals:
+            journal.close()
+        return Checked("plain", self._findings)
 
 
 class PlainFile:
@@ -400,7 +466,7 @@ def _shown(line: bytes | None) -> str:
     return "—" if line is None else repr(line.decode(errors="replace").rstrip("\n"))
 
 
-def verify_files(directory: Path, manifest: Manifest) -> Checked:
+def verify_files(directory: Path, manifest: Manifest) -> list[Checked]:
     """The part ``files``."""
     findings = Findings()
     listed = {MANIFEST}
@@ -425,7 +491,7 @@ def verify_files(directory: Path, manifest: Manifest) -> Checked:
     for name in _all_files(directory):
         if name not in listed:
             findings.add(Finding(FILE_UNLISTED, "清单里没有", "the manifest doesn't name it", name))
-    return Checked("files", findings)
+    return [Checked("files", findings)]
 
 
 def _all_files(directory: Path) -> Iterator[str]:
@@ -451,23 +517,35 @@ def verify_parts(
     ``decode`` raises a ValueError for what can't be decoded. Raises: BundleUnreadable.
     """
     processes = processes or os.cpu_count() or 1
-    # The longest first. Deciding is shared by as many as there are: each folds all facts, and decides some.
-    parts: list[tuple[Callable[..., Checked], tuple[Any, ...]]] = []
-    shares = min(SHARES_MAX, processes)
-    if rules:
-        parts += [(verify_rules, (directory, decode, share, shares)) for share in range(shares)]
-    if plain:
-        parts.append((verify_plain, (directory, manifest, decode)))
-    parts.append((verify_fold, (directory, manifest, decode)))
-    parts.append((verify_log, (directory, manifest, roots)))
-    parts.append((verify_files, (directory, manifest)))
+    shares = _shares(manifest.size, min(SHARES_MAX, processes)) if rules else [None]
+    # The last share goes through all facts, and the first ones end before.
+    checks: list[Callable[[], list[Checked]]] = [
+        partial(
+            verify_facts,
+            directory,
+            manifest,
+            decode,
+            share=share,
+            fold=share is shares[-1],
+            plain=plain and share is shares[-1],
+        )
+        for share in shares[::-1]
+    ]
+    checks += partial(verify_log, directory, manifest, roots), partial(verify_files, directory, manifest)
     if processes == 1:
-        done = [check(*arguments) for check, arguments in parts]
+        done = [each for check in checks for each in check()]
     else:
-        with ProcessPoolExecutor(min(processes, len(parts)), get_context("fork")) as pool:
-            running: list[Future[Checked]] = [pool.submit(check, *arguments) for check, arguments in parts]
-            done = [future.result() for future in running]
+        with ProcessPoolExecutor(min(processes, len(checks)), get_context("fork")) as pool:
+            running: list[Future[list[Checked]]] = [pool.submit(check) for check in checks]
+            done = [each for future in running for each in future.result()]
     return [one for name in PARTS for one in _joined([each for each in done if each.part == name])]
+
+
+def _shares(size: int, shares: int) -> list[tuple[int, int | None]]:
+    """From which fact on and up to which each share decides, so that all take as long."""
+    weights = [(1 - LEARNING) ** share for share in range(shares)]
+    ends = [round(size * weight / sum(weights)) for weight in accumulate(weights)]
+    return [(first + 1, last) for first, last in zip([0, *ends], [*ends[:-1], None], strict=False)]
 
 
 def _joined(shares: Sequence[Checked]) -> Iterator[Checked]:
@@ -476,6 +554,7 @@ def _joined(shares: Sequence[Checked]) -> Iterator[Checked]:
         whole = shares[0]
         for share in shares[1:]:
             whole.findings.extend(share.findings)
+            whole.commands += share.commands
             whole.undecided += share.undecided
         if whole.part == "rules":
             whole.findings.sort()

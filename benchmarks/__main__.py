@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from api.wiring import spare_the_collector
-from benchmarks import append, history, http, write_loop
+from api.collector import spare_the_collector
+from benchmarks import append, audit, history, http, write_loop
 from benchmarks.bench import FULL, SHORT, District, district
 
 RESULTS = Path(__file__).with_name("results.json")
@@ -26,10 +26,12 @@ BENCHMARKS: dict[str, Callable[[District], Iterator[dict[str, object]]]] = {
     "append": lambda of: append.measure(of.server.url),
     "import": history.measure_import,
     "replay": history.measure_folding,
+    "audit": audit.measure,
     "write_loop": write_loop.measure,
     "http_log": http.measure,
 }
-"""In this order: what comes after `import` runs on what it imported. `replay` also rebuilds, `http_log` also reads."""
+"""In this order: what comes after `import` runs on what it imported, and `audit` on nothing else. `replay` also
+rebuilds, `http_log` also reads."""
 
 
 def main() -> None:
@@ -42,7 +44,7 @@ def main() -> None:
     records = []
     with tempfile.TemporaryDirectory(prefix="timebank-bench-") as directory, district(size, Path(directory)) as of:
         for name, measure in BENCHMARKS.items():
-            needed = name == "import" and set(names) & {"replay", "write_loop", "http_log"}
+            needed = name == "import" and set(names) & {"replay", "audit", "write_loop", "http_log"}
             if name not in names and not needed:
                 continue
             # Each starts as a program of its own would: what the one before it left behind is not its to walk over.

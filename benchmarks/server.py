@@ -10,9 +10,10 @@ from starlette.responses import Response
 
 from api.answers import answer
 from api.app import create_app
+from api.collector import spare_the_collector
 from api.identity import Anyone
 from api.protocol import ProblemProtocol
-from api.wiring import spare_the_collector, timebank
+from api.wiring import timebank
 from infrastructure.settings import read_settings
 
 

@@ -1,6 +1,6 @@
 """The district's public figures, counted from facts. What each one means is written here, once, and shown with it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import date, datetime, time, tzinfo
 from operator import attrgetter
 from typing import Any, Final, Literal
@@ -94,12 +94,13 @@ class Tally:
 
     def _service(self, fact: HoursLogged) -> Service:
         once = self._known.setdefault
-        day, recipient = fact.started_at.date(), fact.recipient_household
+        community, grid, service, recipient = fact.community, fact.grid, fact.service, fact.recipient_household
+        day = fact.started_at.date()
         return Service(
             once(fact.volunteer, fact.volunteer),
-            once(fact.community, fact.community),
-            once(fact.grid, fact.grid),
-            once(fact.service, fact.service),
+            once(community, community),
+            once(grid, grid),
+            once(service, service),
             once(day, day),
             once(recipient, recipient),
             fact.service_minutes,
@@ -111,7 +112,7 @@ class Tally:
 
     def figures(self, *, until: date | None = None) -> Figure:
         """The district's figures over services that began on or before a day (None: all)."""
-        return _count([x for x in self._counting.values() if until is None or x.started_on <= until])
+        return _Counted().of([x for x in self._counting.values() if until is None or x.started_on <= until]).figure()
 
     def cells(
         self, by: Dimension, *, level: int = 1, until: date | None = None, places_on: date | None = None
@@ -120,7 +121,21 @@ class Tally:
 
         With ``places_on`` places are rolled up into what they have become by that day.
         """
-        # By what there is little of first, place or day, and only then by what that belongs to.
+        return self._rolled_up(self._groups(by, until), by, level, places_on)
+
+    def all_cells(self, wanted: Mapping[str, tuple[Dimension, int]]) -> dict[str, dict[str, Figure]]:
+        """`cells` of several dimensions, each with its level: what is grouped alike is gone through once."""
+        groups: dict[Any, list[tuple[Service, _Counted]]] = {}
+        cells = {}
+        for name, (by, level) in wanted.items():
+            of = _GROUPED_BY[by]
+            if of not in groups:
+                groups[of] = self._groups(by, None)
+            cells[name] = self._rolled_up(groups[of], by, level, None)
+        return cells
+
+    def _groups(self, by: Dimension, until: date | None) -> list[tuple[Service, "_Counted"]]:
+        """Counted by what there is little of, place, service or day: each with one of its records."""
         of = _GROUPED_BY[by]
         groups: dict[Any, list[Service]] = {}
         for logged in self._counting.values():
@@ -130,18 +145,48 @@ class Tally:
                 if group is None:
                     group = groups[what] = []
                 group.append(logged)
-        cells: dict[str, list[Service]] = {}
-        for group in groups.values():
-            place = group[0].community, group[0].grid
+        return [(group[0], _Counted().of(group)) for group in groups.values()]
+
+    def _rolled_up(
+        self, groups: list[tuple[Service, "_Counted"]], by: Dimension, level: int, places_on: date | None
+    ) -> dict[str, Figure]:
+        cells: dict[str, _Counted] = {}
+        for logged, counted in groups:
+            place = logged.community, logged.grid
             if places_on is not None and self._communities:
                 place = became(self._community, *place, places_on)
-            cells.setdefault(_key(group[0], place, by, level), []).extend(group)
-        return {key: _count(cell) for key, cell in cells.items()}
+            cells.setdefault(_key(logged, place, by, level), _Counted()).add(counted)
+        return {key: cell.figure() for key, cell in cells.items()}
 
 
+class _Counted:
+    """What some records come to, which can be added to what others do."""
+
+    __slots__ = ("households", "records", "service_minutes")
+
+    def __init__(self) -> None:
+        self.households: set[str] = set()
+        self.service_minutes = self.records = 0
+
+    def of(self, records: list[Service]) -> "_Counted":
+        self.households = {r.recipient_household for r in records if r.recipient_household is not None}
+        self.service_minutes = sum([r.service_minutes for r in records])
+        self.records = len(records)
+        return self
+
+    def add(self, other: "_Counted") -> None:
+        self.households |= other.households
+        self.service_minutes += other.service_minutes
+        self.records += other.records
+
+    def figure(self) -> Figure:
+        return Figure(len(self.households), self.service_minutes, self.records)
+
+
+_place: Final = attrgetter("community", "grid")
 _GROUPED_BY: Final[dict[Dimension, Callable[[Service], Any]]] = {
-    "community": attrgetter("community", "grid"),
-    "grid": attrgetter("community", "grid"),
+    "community": _place,
+    "grid": _place,
     "service": attrgetter("service"),
     "month": attrgetter("started_on"),
 }
@@ -157,11 +202,3 @@ def _key(logged: Service, place: Place, by: Dimension, level: int) -> str:
             return logged.service
         case "month":
             return f"{logged.started_on:%Y-%m}"
-
-
-def _count(records: list[Service]) -> Figure:
-    return Figure(
-        len({r.recipient_household for r in records if r.recipient_household is not None}),
-        sum(r.service_minutes for r in records),
-        len(records),
-    )

@@ -15,7 +15,7 @@ read. A new version of the encoding would get another first byte; leaves already
 """
 
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 VERSION: Final = 1
@@ -79,38 +79,65 @@ def leaf_length_bytes(ledger: str, type_: str, tags: Sequence[str], data: bytes)
 
 Encode = Callable[[int, int, str, Sequence[str], bytes], bytes]
 """The leaf of a fact by its position, recorded-at (Unix microseconds), type, tags and data. Raises: LeafTooLong."""
+Pack = Callable[[list[bytes], int, int, str, Sequence[str], bytes], int]
+"""The same in pieces, put behind others; returns the leaf's length. Raises: LeafTooLong."""
 
 
 def encoder(ledger: str) -> Encode:
     """What encodes the leaves of one ledger."""
-    name = ledger.encode()
-    head = bytes((VERSION,)) + _LENGTH.pack(len(name)) + name
-    pack_index_time_type, pack_length, pack_data_length = _INDEX_TIME_TYPE.pack, _LENGTH.pack, _DATA_LENGTH.pack
-    # Types and many tags' lengths recur, and packing is most of the work.
-    lengths = [pack_length(length) for length in range(256)]
-    types: dict[str, bytes] = {}
+    pack = packer(ledger)
 
     def encode(position: int, recorded_at_microseconds: int, type_: str, tags: Sequence[str], data: bytes) -> bytes:
+        pieces: list[bytes] = []
+        pack(pieces, position, recorded_at_microseconds, type_, tags, data)
+        return b"".join(pieces)
+
+    return encode
+
+
+def packer(ledger: str, *, bundled: bool = False) -> Pack:
+    """What encodes the leaves of one ledger, many of which are joined at a time; with ``bundled`` each after its
+    length, as in an entry bundle."""
+    name = ledger.encode()
+    head = bytes((VERSION,)) + _LENGTH.pack(len(name)) + name
+    fixed_bytes = len(head) + _INDEX_TIME_TYPE.size + _LENGTH.size + _DATA_LENGTH.size
+    pack_index_time_type, pack_data_length, pack_length = _INDEX_TIME_TYPE.pack, _DATA_LENGTH.pack, _LENGTH.pack
+    # Types and most lengths recur, and packing is most of the work.
+    lengths = [pack_length(length) for length in range(2_048)]
+    types: dict[str, bytes] = {}
+
+    def pack(
+        pieces: list[bytes],
+        position: int,
+        recorded_at_microseconds: int,
+        type_: str,
+        tags: Sequence[str],
+        data: bytes,
+    ) -> int:
         type_bytes = types.get(type_)
         if type_bytes is None:
             type_bytes = types[type_] = type_.encode()
-        parts = [head, pack_index_time_type(position - 1, recorded_at_microseconds, len(type_bytes)), type_bytes]
-        try:
-            parts.append(pack_length(len(tags)))
-            for tag in tags:
-                tag_bytes = tag.encode()
-                length = len(tag_bytes)
-                parts.append(lengths[length] if length < 256 else pack_length(length))
-                parts.append(tag_bytes)
-        except struct.error:
-            raise LeafTooLong(position, leaf_length_bytes(ledger, type_, tags, data)) from None
-        parts += (pack_data_length(len(data)), data)
-        leaf = b"".join(parts)
-        if len(leaf) > LEAF_BYTES_MAX:
-            raise LeafTooLong(position, len(leaf))
-        return leaf
+        data_length, type_length = len(data), len(type_bytes)
+        length = fixed_bytes + type_length + data_length
+        tagged: list[bytes] = []
+        for tag in tags:
+            tag_bytes = tag.encode()
+            tag_length = len(tag_bytes)
+            length += 2 + tag_length
+            tagged += (lengths[tag_length] if tag_length < 2_048 else b""), tag_bytes
+        if length > LEAF_BYTES_MAX:
+            raise LeafTooLong(position, length)
+        if length >= 2_048:
+            tagged = [piece for tag_bytes in tagged[1::2] for piece in (pack_length(len(tag_bytes)), tag_bytes)]
+        if bundled:
+            pieces.append(lengths[length] if length < 2_048 else pack_length(length))
+        pieces += head, pack_index_time_type(position - 1, recorded_at_microseconds, type_length), type_bytes
+        pieces.append(lengths[len(tags)] if length < 2_048 else pack_length(len(tags)))
+        pieces += tagged
+        pieces += pack_data_length(data_length), data
+        return length
 
-    return encode
+    return pack
 
 
 def _taken_apart(encoded: bytes) -> Leaf:
@@ -142,6 +169,15 @@ def bundle(leaves: Sequence[bytes]) -> bytes:
     """An entry bundle: each leaf after its length in two bytes."""
     pack = _LENGTH.pack
     return b"".join([part for leaf in leaves for part in (pack(len(leaf)), leaf)])
+
+
+def parted(content: bytes, lengths: Iterable[int]) -> Iterator[bytes]:
+    """The leaves of an entry bundle, by their lengths."""
+    end = 0
+    for length in lengths:
+        start = end + _LENGTH.size
+        end = start + length
+        yield content[start:end]
 
 
 def unbundled(content: bytes) -> list[bytes]:

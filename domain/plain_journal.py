@@ -19,6 +19,7 @@ between two ``-``, and what doesn't begin with a capital or a digit, or begins w
 """
 
 import re
+from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import Final, NamedTuple, Protocol
 
@@ -37,16 +38,12 @@ _PLAIN: Final = re.compile("[^A-Za-z0-9._\u2e80-\u2fff\u3001-\u9fff\uac00-\ufaff
 _COMPONENT: Final = re.compile("[^A-Za-z0-9\u3400-\u4dbf\u4e00-\u9fff]")
 
 
-class Moved(NamedTuple):
-    """A movement as all forms write it. ``recorded`` is its recorded-at in the ledger's zone (RFC 3339)."""
+class When(NamedTuple):
+    """When movements were recorded, as all forms write it: by its day, and in the ledger's zone (RFC 3339)."""
 
-    position: int
     day: date
+    day_text: str
     recorded: str
-    type: str
-    source: str
-    target: str
-    minutes: int
 
 
 class Form(Protocol):
@@ -55,7 +52,7 @@ class Form(Protocol):
     def account(self, account: str) -> str: ...
     def head(self, ledger: str, notice: str | None) -> str: ...
     def opened(self, account: str, day: date) -> str: ...
-    def moved(self, moved: Moved, source: str, target: str) -> str: ...
+    def moved(self, when: When, position: int, type_: str, source: str, target: str, minutes: int) -> str: ...
     def asserted(self, at_end_of: date, balances: list[tuple[str, int]]) -> str:
         """That accounts hold so many minutes when the day ends."""
         ...
@@ -96,10 +93,10 @@ class _Ledger:
     def opened(self, account: str, _: date) -> str:
         return f"\naccount {account}"
 
-    def moved(self, moved: Moved, source: str, target: str) -> str:
+    def moved(self, when: When, position: int, type_: str, source: str, target: str, minutes: int) -> str:
         return (
-            f"\n{moved.day} {moved.type}\n    ; fact: {moved.position}\n    ; recorded: {moved.recorded}\n"
-            f"    {source}  {-moved.minutes} MIN\n    {target}  {moved.minutes} MIN\n"
+            f"\n{when.day_text} {type_}\n    ; fact: {position}\n    ; recorded: {when.recorded}\n"
+            f"    {source}  {-minutes} MIN\n    {target}  {minutes} MIN\n"
         )
 
     def asserted(self, at_end_of: date, balances: list[tuple[str, int]]) -> str:
@@ -123,10 +120,10 @@ class _Beancount:
     def opened(self, account: str, day: date) -> str:
         return f"\n{day} open {account} MIN"
 
-    def moved(self, moved: Moved, source: str, target: str) -> str:
+    def moved(self, when: When, position: int, type_: str, source: str, target: str, minutes: int) -> str:
         return (
-            f'\n{moved.day} * "{moved.type}"\n  fact: {moved.position}\n  recorded: "{moved.recorded}"\n'
-            f"  {source}  {-moved.minutes} MIN\n  {target}  {moved.minutes} MIN\n"
+            f'\n{when.day_text} * "{type_}"\n  fact: {position}\n  recorded: "{when.recorded}"\n'
+            f"  {source}  {-minutes} MIN\n  {target}  {minutes} MIN\n"
         )
 
     def asserted(self, at_end_of: date, balances: list[tuple[str, int]]) -> str:
@@ -138,7 +135,8 @@ class _Beancount:
 LEDGER: Final = "journal.ledger"
 HLEDGER: Final = "journal.hledger"
 BEANCOUNT: Final = "journal.beancount"
-FORMS: Final[dict[str, Form]] = {LEDGER: _Ledger(), HLEDGER: _Hledger(), BEANCOUNT: _Beancount()}
+_LEDGER_FORM, _BEANCOUNT_FORM = _Ledger(), _Beancount()
+FORMS: Final[dict[str, Form]] = {LEDGER: _LEDGER_FORM, HLEDGER: _Hledger(), BEANCOUNT: _BEANCOUNT_FORM}
 """The forms by the names of their files."""
 
 
@@ -154,63 +152,69 @@ class PlainJournal:
         self._zone = zone
         self._notice = SYNTHETIC_NOTICE if synthetic else None
         self.balances: dict[str, int] = {}
-        self._names: dict[str, list[str]] = {}
+        self._names: dict[str, tuple[str, ...]] = {}
         self._moved: set[str] = set()
-        """Households that moved in the month of the last movement."""
-        self._day = date.min
+        """Accounts that moved in the month of the last movement."""
+        self._when = When(date.min, "", "")
         self._recorded_at_microseconds: int | None = None
-        self._recorded = ""
 
     def head(self) -> list[str]:
         return [form.head(self._ledger, self._notice) for form in FORMS.values()]
 
     def movement(self, position: int, recorded_at_microseconds: int, type_: str, fact: Movement) -> list[str]:
         """A movement, before it the accounts that it is the first of and the assertions of the month that it ends."""
-        last = self._day
+        last = self._when.day
         if recorded_at_microseconds != self._recorded_at_microseconds:
             self._tell_time(recorded_at_microseconds)
-        texts = ["", "", ""]
-        if self._moved and (last.year, last.month) != (self._day.year, self._day.month):
-            texts = self._asserted((last.replace(day=28) + timedelta(days=4)).replace(day=1) - timedelta(days=1))
+        when = self._when
+        before: list[str] | None = None
+        if when.day is not last and self._moved and (last.year, last.month) != (when.day.year, when.day.month):
+            before = self._asserted((last.replace(day=28) + timedelta(days=4)).replace(day=1) - timedelta(days=1))
             self._moved.clear()
-        source, target, minutes = fact.source, fact.target, fact.minutes
+        source, target, minutes, names = fact.source, fact.target, fact.minutes, self._names
         for account in (source, target):
-            if account not in self._names:
-                texts = _both(texts, self._open(account))
-            if account.startswith(_HOUSEHOLD):
-                self._moved.add(account)
+            if account not in names:
+                opened = self._open(account)
+                before = opened if before is None else _both(before, opened)
+        self._moved.update((source, target))
         balances = self.balances
         balances[source] -= minutes
         balances[target] += minutes
-        moved = Moved(position, self._day, self._recorded, type_, source, target, minutes)
-        sources, targets = self._names[source], self._names[target]
-        return [
-            text + form.moved(moved, sources[at], targets[at])
-            for at, (text, form) in enumerate(zip(texts, FORMS.values(), strict=True))
-        ]
+        sources, targets = names[source], names[target]
+        # Of ledger and hledger the names and the transactions are the same.
+        plain = _LEDGER_FORM.moved(when, position, type_, sources[0], targets[0], minutes)
+        beancount = _BEANCOUNT_FORM.moved(when, position, type_, sources[2], targets[2], minutes)
+        moved = [plain, plain, beancount]
+        return moved if before is None else _both(before, moved)
 
     def end(self) -> list[str]:
         """What every account holds at the end."""
-        self._moved = set(self.balances)
-        return self._asserted(self._day) if self._moved else ["", "", ""]
+        if not self.balances:
+            return ["", "", ""]
+        return self._asserted(self._when.day, self.balances)
 
     def _open(self, account: str) -> list[str]:
         self.balances[account] = 0
-        names = self._names[account] = [form.account(account) for form in FORMS.values()]
-        return [form.opened(name, self._day) for form, name in zip(FORMS.values(), names, strict=True)]
+        names = self._names[account] = tuple(form.account(account) for form in FORMS.values())
+        return [form.opened(name, self._when.day) for form, name in zip(FORMS.values(), names, strict=True)]
 
     def _tell_time(self, recorded_at_microseconds: int) -> None:
         # Not by a fraction of seconds, which has too few digits for microseconds.
         instant = (_EPOCH + timedelta(microseconds=recorded_at_microseconds)).astimezone(self._zone)
         self._recorded_at_microseconds = recorded_at_microseconds
-        self._recorded = instant.isoformat(timespec="microseconds")
         # Recorded-at never goes back, but clocks that are put back at midnight give a day twice.
-        self._day = max(self._day, instant.date())
+        day = max(self._when.day, instant.date())
+        self._when = When(day, str(day), instant.isoformat(timespec="microseconds"))
 
-    def _asserted(self, at_end_of: date) -> list[str]:
-        accounts = sorted(self._moved)
+    def _asserted(self, at_end_of: date, accounts: Iterable[str] | None = None) -> list[str]:
+        """What these accounts hold; without any, the households that moved."""
+        if accounts is None:
+            accounts = (account for account in self._moved if account.startswith(_HOUSEHOLD))
+        told = sorted(accounts)
+        if not told:
+            return ["", "", ""]
         return [
-            form.asserted(at_end_of, [(self._names[account][at], self.balances[account]) for account in accounts])
+            form.asserted(at_end_of, [(self._names[account][at], self.balances[account]) for account in told])
             for at, form in enumerate(FORMS.values())
         ]
 

@@ -24,7 +24,7 @@ def journal(store: FactStore) -> Facts:
 
 
 def redecided(
-    facts: Facts, *, states_max: int = 100, may_go_on: bool = False, share: int = 0, shares: int = 1
+    facts: Facts, *, states_max: int = 100, may_go_on: bool = False, first: int = 1, last: int | None = None
 ) -> Redecision:
     by_position = {recorded.position: recorded for recorded, _ in facts}
 
@@ -32,7 +32,7 @@ def redecided(
         assert list(positions) == sorted(set(positions))
         return [by_position[position] for position in positions if position in by_position]
 
-    redecision = Redecision(past, states_max, share=share, shares=shares)
+    redecision = Redecision(past, states_max, first=first, last=last)
     for one in facts:
         redecision.fold([one])
     redecision.close(may_go_on=may_go_on)

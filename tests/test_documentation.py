@@ -20,10 +20,9 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple, cast
 
 import pytest
-import typer.main
 
 from api.app import create_app
-from api.command_line import app as command_line
+from api.command_line import whole_program
 from domain.refusal import all_refusals
 from infrastructure.settings import Settings
 
@@ -181,7 +180,7 @@ def test_every_link_into_a_document_has_its_heading(document: Path) -> None:
 @pytest.mark.parametrize("document", ALL, ids=lambda path: path.stem)
 def test_every_command_and_option_that_is_named_exists(document: Path) -> None:
     for line in re.findall(r"(?:`|\$ |\()timebank ((?:[^`\n)]|\\\n)*)", document.read_text()):
-        command: Any = typer.main.get_command(command_line)
+        command: Any = whole_program()
         for word in line.split():
             if not hasattr(command, "commands"):
                 break

@@ -32,8 +32,9 @@ def environment(**settings: object) -> dict[str, str]:
 
 
 _forks = multiprocessing.get_context("forkserver")
-# Loading the program takes two seconds of processor time, so one process loads it and each command is a fork of that.
-_forks.set_forkserver_preload(["api.command_line", __name__])
+# Loading all commands takes two seconds of processor time: one process loads them, and each command is a fork of that.
+_COMMANDS = [f"api.{path.stem}" for path in sorted((ROOT / "api").glob("*_command.py"))]
+_forks.set_forkserver_preload(["api.command_line", "api.command_error", *_COMMANDS, __name__])
 
 
 @cache

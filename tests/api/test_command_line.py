@@ -17,10 +17,9 @@ from zoneinfo import ZoneInfo
 import httpx
 import psycopg
 import pytest
-import typer.main
 from eventsourcing.dcb.api import DCBAppendCondition, DCBEvent, DCBQuery
 
-from api.command_line import app as command_line
+from api.command_line import whole_program
 from api.wiring import timebank
 from application.replay import replay
 from application.sample import SampleSummary
@@ -33,7 +32,7 @@ SMALL = ("--households-served", 20, "--hours", 400)
 
 
 def commands(group: Any = None, before: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    for name, command in (group or typer.main.get_command(command_line)).commands.items():
+    for name, command in (group or whole_program()).commands.items():
         yield (*before, name)
         if hasattr(command, "commands"):
             yield from commands(command, (*before, name))

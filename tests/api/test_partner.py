@@ -5,7 +5,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from api.command_line import new_token
+from api.token_command import new_token
 from domain.partner import UnknownPartner
 from tests.api.service import JINHU, XINZHU, Api
 from tests.api.shop import Shop, open_shop

@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from api.command_line import DEMO_POLICY
+from api.demo_command import DEMO_POLICY
 from api.notifier import write_news
 from api.scenes import NEIGHBOUR, NoSampleHistory, play_scenes
 from api.wiring import Timebank, timebank

@@ -365,16 +365,20 @@ def test_what_was_counted_for_certificates_and_stars_is_counted_again() -> None:
     assert (star, COUNTED_OTHERWISE, "") in found(with_fact(facts, star, service_minutes=minutes + 60))
 
 
-@pytest.mark.parametrize("shares", [2, 3])
+@pytest.mark.parametrize("shares", [2, 3, 40])
 def test_shares_of_the_deciding_find_together_what_one_finds_alone(day: Facts, shares: int) -> None:
     tampered = with_fact(with_envelope(day, len(day), policy=7), where(day, PoolFunded), minutes=-600)
     tampered = with_fact(tampered, where(day, HoursConfirmed), minutes=91)
     (recorded, tags) = tampered[4]
     tampered[4] = (recorded, tags[1:])
-    alone = redecided(tampered).findings
-    together = Findings()
-    for share in range(shares):
-        together.extend(redecided(tampered, share=share, shares=shares).findings)
+    alone = redecided(tampered)
+    together, commands = Findings(), 0
+    ends = [len(tampered) * share // shares for share in range(1, shares)]
+    for first, last in zip([0, *ends], [*ends, None], strict=True):
+        one = redecided(tampered, first=first + 1, last=last)
+        together.extend(one.findings)
+        commands += one.commands
     together.sort()
-    assert together.found == alone.found
-    assert together.counts == alone.counts
+    assert together.found == alone.findings.found
+    assert together.counts == alone.findings.counts
+    assert commands == alone.commands
