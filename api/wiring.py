@@ -177,6 +177,10 @@ class Timebank:
             self.address, self.name, CHANNEL, self.store.journal.scan, lambda: read_key(self.settings.data, self.name)
         )
 
+    def indexing(self) -> TagIndexThread:
+        """Use it as a context manager while much is appended."""
+        return TagIndexThread(self.address, self.store.journal)
+
     def reading(self) -> psycopg.Connection[Any]:
         """A connection for queries on the projections."""
         return psycopg.connect(self.read_address, autocommit=True)
@@ -386,7 +390,7 @@ class Service:
         self.position = await asyncio.to_thread(projector.catch_up)
         enter.enter_context(ProjectorThread(projector, self._projected))
         enter.enter_context(SealerThread(bank.sealer(), bank.settings.checkpoint_seconds))
-        enter.enter_context(TagIndexThread(bank.address, bank.store.journal))
+        enter.enter_context(bank.indexing())
         self._write_loop = enter.enter_context(WriteLoop(Writer(bank.store, bank.zone), self._deliver))
 
     async def __aexit__(self, *_: object) -> None:

@@ -20,7 +20,6 @@ from domain.household import (
     register_household,
     register_member,
 )
-from infrastructure.tag_index import TagIndexThread
 
 IN_FLIGHT = 300
 ROUNDS = 3
@@ -104,7 +103,7 @@ def _commands_per_second(bank: Timebank, volunteers: list[str], round_number: in
             failures.append(ticket.outcome)
         free.release()
 
-    with TagIndexThread(bank.address, bank.store.journal), WriteLoop(Writer(bank.store, bank.zone)) as loop:
+    with bank.indexing(), WriteLoop(Writer(bank.store, bank.zone)) as loop:
         started = time.perf_counter()
         for volunteer, started_at in slots:
             if time.perf_counter() > stop_at:
