@@ -9,7 +9,6 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Callable
 from datetime import date
-from typing import Final
 
 from application.replay import Difference
 from domain.account import HoursConfirmed
@@ -19,8 +18,6 @@ from domain.fact import Fact
 from domain.figures import Service, Tally
 from domain.journal import FactStore
 from domain.published_list import ServiceGiven, figure, list_sha256, pseudonym, rows, volunteers
-
-_CONSENTS: Final = frozenset((ConsentGiven, ConsentWithdrawn))
 
 
 class PeriodTally:
@@ -50,9 +47,9 @@ class PeriodTally:
             changes.append(len(self._services))
             self._positions.append(position)
             self._services.append(service)
-            self._counts.append(1 if isinstance(fact, HoursConfirmed) else -1)
-        elif type(fact) in _CONSENTS and isinstance(fact, ConsentGiven | ConsentWithdrawn):
-            self._consents.setdefault(fact.person, []).append((position, isinstance(fact, ConsentGiven)))
+            self._counts.append(1 if type(fact) is HoursConfirmed else -1)
+        elif type(fact) is ConsentGiven or type(fact) is ConsentWithdrawn:
+            self._consents.setdefault(fact.person, []).append((position, type(fact) is ConsentGiven))
 
     def service_given(self, period: str, position: int) -> list[ServiceGiven]:
         """The month's records that were confirmed and unreversed at a position."""
@@ -133,7 +130,7 @@ class SealRecount:
 
     def fold(self, position: int, fact: Fact) -> None:
         self.periods.fold(position, fact)
-        if isinstance(fact, PeriodSealed):
+        if type(fact) is PeriodSealed:
             self._seal(fact, position)
 
     def _seal(self, fact: PeriodSealed, position: int) -> None:

@@ -34,10 +34,10 @@ class Redraw:
 
     def fold(self, position: int, fact: Fact) -> None:
         self.position = position
-        if isinstance(fact, HoursLogged):
+        if type(fact) is HoursLogged:
             self._positions.append(position)
             self._days.append(fact.started_at.toordinal())
-        elif isinstance(fact, SampleDrawn):
+        elif type(fact) is SampleDrawn:
             self._draw(fact)
 
     def _draw(self, fact: SampleDrawn) -> None:

@@ -76,20 +76,18 @@ class Tally:
 
     def fold(self, fact: Fact) -> Service | None:
         """Returns the service that counts from now on, or that counted until now; None: no other counts than before."""
-        match fact:
-            case HoursLogged():
-                self._logged[fact.record] = self._service(fact)
-            case HoursConfirmed():
-                logged = self._logged.pop(fact.record, None)
-                if logged is not None:
-                    self._counting[fact.record] = logged
-                return logged
-            case HoursReversed():
-                return self._counting.pop(fact.record, None)
-            case CommunityMerged() | GridMoved():
-                self._communities[fact.community] = evolve(self._community(fact.community), fact)
-            case _:
-                pass
+        # Asking for the very type, as nothing derives from a fact, is several times faster than asking for an instance.
+        if type(fact) is HoursLogged:
+            self._logged[fact.record] = self._service(fact)
+        elif type(fact) is HoursConfirmed:
+            logged = self._logged.pop(fact.record, None)
+            if logged is not None:
+                self._counting[fact.record] = logged
+            return logged
+        elif type(fact) is HoursReversed:
+            return self._counting.pop(fact.record, None)
+        elif type(fact) is CommunityMerged or type(fact) is GridMoved:
+            self._communities[fact.community] = evolve(self._community(fact.community), fact)
         return None
 
     def _service(self, fact: HoursLogged) -> Service:
