@@ -456,7 +456,7 @@ Need = Literal["living-alone", "low-income", "disability", "illness", "emergency
 class FundPool(BaseModel):
     """Give a community's pool minutes from issuance."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     community: PlaceName
     minutes: Amount
@@ -465,7 +465,7 @@ class FundPool(BaseModel):
 class GrantMinutes(BaseModel):
     """Grant a household minutes from its community's pool."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     household: HouseholdId
     minutes: Amount

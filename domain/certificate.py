@@ -226,7 +226,7 @@ class IssueCertificate(CertificateWanted):
 class RevokeCertificate(BaseModel):
     """Revoke a certificate, once and for good; another one may be issued."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     certificate: RecordId
     reason: RevocationReason

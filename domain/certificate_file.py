@@ -48,7 +48,7 @@ class NoCertificateFile(Exception):
 class CertifiedService(BaseModel):
     """How much of one service was given, as it is printed."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     service: str
     minutes: int
@@ -59,7 +59,7 @@ class CertificateContent(BaseModel):
     """What is printed on a certificate. ``standing_minutes`` are those that still stood at ``position`` of the journal,
     when the file was signed; names, contact and code are None where the vault no longer has them."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     ledger: str
     certificate: str

@@ -268,7 +268,7 @@ def place_on(community: str, grid: GridPath, day: date) -> Generator[Question, A
 class RegisterCommunity(BaseModel):
     """Register a community. Its id stays when the name changes; the name on signs may serve as the id."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     community: PlaceName
     name: PlaceName | None = None
@@ -277,7 +277,7 @@ class RegisterCommunity(BaseModel):
 class RegisterGrid(BaseModel):
     """Register a grid below a community; the grids above it must be registered already."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     community: PlaceName
     grid: Annotated[tuple[PlaceName, ...], Field(min_length=1, max_length=3)]

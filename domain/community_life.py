@@ -51,7 +51,7 @@ Grid = Annotated[tuple[PlaceName, ...], Field(min_length=1, max_length=3)]
 class RenameCommunity(BaseModel):
     """Give a community another name from a day on."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     community: PlaceName
     name: PlaceName
@@ -61,7 +61,7 @@ class RenameCommunity(BaseModel):
 class MergeCommunities(BaseModel):
     """Make a community a part of another one from a day on, with its pool, its grids and its households."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     community: PlaceName
     into: PlaceName
@@ -72,7 +72,7 @@ class MoveGrid(BaseModel):
     """Let a grid and all below it become another registered grid from a day on: to rename it, to merge it, or to give
     it to another community."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     community: PlaceName
     grid: Grid
@@ -84,7 +84,7 @@ class MoveGrid(BaseModel):
 class GridName(BaseModel):
     """One grid and what it is called."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     grid: Grid
     name: PlaceName
@@ -93,7 +93,7 @@ class GridName(BaseModel):
 class RenameGrids(BaseModel):
     """Give grids of a community other names, all from one day on, so that two of them can swap theirs."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     community: PlaceName
     names: Annotated[tuple[GridName, ...], Field(min_length=1, max_length=200)]
@@ -110,7 +110,7 @@ class SplitCommunity(BaseModel):
     """Make some base grids a new community from a day on. Its share of the pool is held until then, and its own on the
     day."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     community: PlaceName
     into: PlaceName
@@ -123,7 +123,7 @@ class SplitCommunity(BaseModel):
 class CompleteMerger(BaseModel):
     """Carry out what a merger of communities means for the pool: due on its day, and whenever minutes came since."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     community: PlaceName
 
@@ -131,7 +131,7 @@ class CompleteMerger(BaseModel):
 class CompleteSplit(BaseModel):
     """Carry the new community's share of the pool over on the day of a split."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     community: PlaceName
     into: PlaceName
@@ -140,7 +140,7 @@ class CompleteSplit(BaseModel):
 class FollowPlace(BaseModel):
     """Let a household follow the place that it is registered at, which has become another one."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     household: HouseholdId
 

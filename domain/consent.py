@@ -72,7 +72,7 @@ _consent = Fold[Consent]("consent", Consent, _evolve, get_args(ConsentFact))
 class GiveConsent(BaseModel):
     """Agree to be listed. Staff record what somebody signed on paper, with the hash of its scan."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     person: PersonId
     paper_sha256: Sha256 | None = None
@@ -81,7 +81,7 @@ class GiveConsent(BaseModel):
 class WithdrawConsent(BaseModel):
     """Agree no longer. No paper is needed for that."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     person: PersonId
 

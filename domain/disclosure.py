@@ -275,7 +275,7 @@ class SealPeriod(BaseModel):
     """Seal a month that is over, with what was counted: which may be counted anew for a repeated request, and so is no
     part of what is asked for."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     period: Period
     counted: CountedPeriod = Field(exclude=True)
@@ -284,7 +284,7 @@ class SealPeriod(BaseModel):
 class FreezePeriod(BaseModel):
     """Freeze a disclosure whose time is over."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     period: Period
 

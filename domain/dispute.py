@@ -139,7 +139,7 @@ class WithText(BaseModel):
     ``salt`` goes to the vault with them. Once both are erased, nobody can try guesses at the words against the digest.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     text: Text | None = Field(default=None, exclude=True)
     salt: str = Field(default="", exclude=True)
@@ -185,7 +185,7 @@ class DecideDispute(WithText):
 class WithdrawDispute(BaseModel):
     """Take back a dispute that one opened."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     dispute: RecordId
 
@@ -193,7 +193,7 @@ class WithdrawDispute(BaseModel):
 class EscalateDispute(BaseModel):
     """Hand a dispute that nobody decided in time to the administrators."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     dispute: RecordId
 

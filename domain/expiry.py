@@ -227,7 +227,7 @@ def earned_before(day: date, months: int) -> date:
 class AnnounceExpiry(BaseModel):
     """Announce that what is left of these records' minutes will lapse."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     household: HouseholdId
     records: Annotated[tuple[RecordId, ...], Field(min_length=1, max_length=RECORDS_MAX)]
@@ -236,7 +236,7 @@ class AnnounceExpiry(BaseModel):
 class ExpireMinutes(BaseModel):
     """Have announced minutes lapse, as far as they are still there."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     household: HouseholdId
     announcement: RecordId

@@ -126,7 +126,7 @@ _start = Fold[StartingGrant]("start", lambda _: StartingGrant(), _evolve_start, 
 class ProposeGrant(BaseModel):
     """Propose a grant to a household from its community's pool, for another person to approve."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     grant: RecordId | None = None
     household: HouseholdId
@@ -137,7 +137,7 @@ class ProposeGrant(BaseModel):
 class ApproveGrant(BaseModel):
     """Approve a proposed grant: the minutes are paid."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     grant: RecordId
 
@@ -145,7 +145,7 @@ class ApproveGrant(BaseModel):
 class RejectGrant(BaseModel):
     """Refuse a proposed grant."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     grant: RecordId
     reason: WhyNot
@@ -154,7 +154,7 @@ class RejectGrant(BaseModel):
 class WithdrawGrant(BaseModel):
     """Take one's own proposal back."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     grant: RecordId
 
@@ -162,7 +162,7 @@ class WithdrawGrant(BaseModel):
 class GrantStartingMinutes(BaseModel):
     """Give a new household in need the policy's starting grant from its community's pool."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     household: HouseholdId
     need: Need

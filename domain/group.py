@@ -126,7 +126,7 @@ _fold = Fold[Group]("group", Group, _evolve, get_args(GroupFact))
 class RegisterGroup(BaseModel):
     """Register a group of volunteers in a community."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     group: RecordId
     community: PlaceName
@@ -136,7 +136,7 @@ class RegisterGroup(BaseModel):
 class JoinGroup(BaseModel):
     """Add a registered member of a household to a group."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     group: RecordId
     member: PersonId
@@ -145,7 +145,7 @@ class JoinGroup(BaseModel):
 class LeaveGroup(BaseModel):
     """Take a person off a group."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     group: RecordId
     member: PersonId
@@ -154,7 +154,7 @@ class LeaveGroup(BaseModel):
 class AppointGroupLeader(BaseModel):
     """Have another member lead a group."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     group: RecordId
     leader: PersonId
@@ -163,7 +163,7 @@ class AppointGroupLeader(BaseModel):
 class GroupGift(BaseModel):
     """What a group gives: to a household in need, or to a pool (its own community's if none is named)."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     minutes: Amount
     community: PlaceName | None = None

@@ -422,7 +422,7 @@ class LogHours(BaseModel):
 class LogManyHours(BaseModel):
     """Log several stretches of service, such as a day's sheet: all of them, or none."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     hours: Annotated[tuple[LogHours, ...], Field(min_length=1, max_length=1000)]
 
@@ -430,7 +430,7 @@ class LogManyHours(BaseModel):
 class ConfirmHours(BaseModel):
     """Confirm a logged record: the hours count and the minutes are credited."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     record: RecordId
     rating: Rating | None = None
@@ -440,7 +440,7 @@ class SettleSilence(BaseModel):
     """Confirm a record that nobody has answered. ``logged_at`` is when the journal recorded it: that is a column of
     the journal's own, which no fact holds, so it arrives with the command."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     record: RecordId
     logged_at: AwareDatetime
@@ -449,7 +449,7 @@ class SettleSilence(BaseModel):
 class RejectHours(BaseModel):
     """Reject a logged record."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     record: RecordId
     reason: Reason
@@ -458,7 +458,7 @@ class RejectHours(BaseModel):
 class ReverseHours(BaseModel):
     """Undo a confirmed record, exactly and once."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     record: RecordId
     reason: Reason

@@ -370,7 +370,7 @@ Name = Annotated[
 class RegisterHousehold(BaseModel):
     """Register a household in a community, at a grid of it if known."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     household: HouseholdId
     community: PlaceName
@@ -380,7 +380,7 @@ class RegisterHousehold(BaseModel):
 class RegisterMember(BaseModel):
     """Register a person as member of a household: somebody new, or somebody who had left one."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     member: PersonId
     household: HouseholdId
@@ -390,7 +390,7 @@ class RegisterMember(BaseModel):
 class EnrolVolunteer(BaseModel):
     """Enrol a registered member as a volunteer."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     volunteer: PersonId
 
@@ -398,7 +398,7 @@ class EnrolVolunteer(BaseModel):
 class AttestAge(BaseModel):
     """Attest that a member has reached an age, from a document that was seen and not copied."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     person: PersonId
     age_years_min: Annotated[int, Field(strict=True, ge=1, le=120)]

@@ -51,7 +51,7 @@ MOVE_DAYS_AHEAD_MAX: Final = 366
 class LeaveHousehold(BaseModel):
     """A member leaves the household, for none that is known. The balance stays with the household."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     member: PersonId
 
@@ -59,7 +59,7 @@ class LeaveHousehold(BaseModel):
 class MoveMember(BaseModel):
     """A member goes from one household to another. The balance stays where it is."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     member: PersonId
     into: HouseholdId
@@ -68,7 +68,7 @@ class MoveMember(BaseModel):
 class RecordDeath(BaseModel):
     """A member has died. The household keeps its balance."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     member: PersonId
 
@@ -76,7 +76,7 @@ class RecordDeath(BaseModel):
 class MoveHousehold(BaseModel):
     """A household has moved to another community or grid, or will, on a day to come."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     household: HouseholdId
     community: PlaceName
@@ -87,7 +87,7 @@ class MoveHousehold(BaseModel):
 class CallOffMove(BaseModel):
     """A household won't move as planned."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     household: HouseholdId
 
@@ -95,7 +95,7 @@ class CallOffMove(BaseModel):
 class CompleteMove(BaseModel):
     """Carry out a planned move on its day."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     household: HouseholdId
 
@@ -104,7 +104,7 @@ class SplitHousehold(BaseModel):
     """Some members become a household of their own, with a share of the balance. Its place is that of the old one,
     if none is named."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     household: HouseholdId
     into: HouseholdId
@@ -127,7 +127,7 @@ class SplitHousehold(BaseModel):
 class MergeHouseholds(BaseModel):
     """All members and the whole balance of a household go to another one, and the household is closed."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     household: HouseholdId
     into: HouseholdId
@@ -136,7 +136,7 @@ class MergeHouseholds(BaseModel):
 class CloseHousehold(BaseModel):
     """Close a household. Its balance goes to the household that takes it over, or else where the policy says."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     household: HouseholdId
     cause: Literal["moved-away", "died", "other"]

@@ -273,7 +273,7 @@ class DrawSample(SampleWanted):
 class InspectRecord(BaseModel):
     """Say that a record of a sample is in order."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     sample: RecordId
     record: RecordId

@@ -49,7 +49,7 @@ def _known_zone(zone: str) -> str:
 class OpenLedger(BaseModel):
     """Open the ledger. A synthetic one says so on everything that it shows."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=80)]
     zone: Annotated[str, AfterValidator(_known_zone)] = "Asia/Shanghai"

@@ -57,7 +57,7 @@ class DecideObjection(WithText):
 class WithdrawObjection(BaseModel):
     """Take back an objection of one's own."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     period: Period
     objection: RecordId

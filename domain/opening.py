@@ -96,7 +96,7 @@ _fold = Fold[Opening]("opening", Opening, _evolve, get_args(OpeningFact))
 class ProposeOpeningBalance(BaseModel):
     """Propose what a household held in older books, for another person to approve."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     opening: RecordId | None = None
     household: HouseholdId
@@ -106,7 +106,7 @@ class ProposeOpeningBalance(BaseModel):
 class ApproveOpeningBalance(BaseModel):
     """Approve a household's proposed opening balance: it is credited, once."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     household: HouseholdId
     opening: RecordId
@@ -115,7 +115,7 @@ class ApproveOpeningBalance(BaseModel):
 class RejectOpeningBalance(BaseModel):
     """Refuse a household's proposed opening balance."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     household: HouseholdId
     opening: RecordId
@@ -125,7 +125,7 @@ class RejectOpeningBalance(BaseModel):
 class WithdrawOpeningBalance(BaseModel):
     """Take one's own proposal back."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     household: HouseholdId
     opening: RecordId

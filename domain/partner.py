@@ -206,7 +206,7 @@ Items = Annotated[int, Field(strict=True, ge=1, le=ITEMS_MAX)]
 class RegisterPartner(BaseModel):
     """Register a partner where its counter is."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     partner: PartnerId
     name: PlaceName
@@ -216,7 +216,7 @@ class RegisterPartner(BaseModel):
 class OfferReward(BaseModel):
     """Offer a partner's reward. Its number may be left out: a new one is taken."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     reward: RecordId | None = None
     partner: PartnerId
@@ -234,7 +234,7 @@ class OfferReward(BaseModel):
 class RestockReward(BaseModel):
     """Add items to a reward's stock."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     reward: RecordId
     items: Items
@@ -243,7 +243,7 @@ class RestockReward(BaseModel):
 class WithdrawReward(BaseModel):
     """Let nobody reserve a reward any more."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     reward: RecordId
 
@@ -251,7 +251,7 @@ class WithdrawReward(BaseModel):
 class SettlePartner(BaseModel):
     """Settle with a partner what it has collected since the last time."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     partner: PartnerId
 

@@ -246,7 +246,7 @@ policy_proposals = Fold[PolicyProposals](
 class AdoptPolicy(BaseModel):
     """Adopt the first version of the rules, from a day on. Settings that are left out take their defaults."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     effective_on: date
     policy: Policy = Policy()
@@ -269,7 +269,7 @@ class ProposePolicy(AdoptPolicy):
 class ApprovePolicy(BaseModel):
     """Approve a version of the rules that somebody else proposed: it is adopted."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     proposal: RecordId
 
@@ -277,7 +277,7 @@ class ApprovePolicy(BaseModel):
 class RejectPolicy(BaseModel):
     """Refuse a version of the rules that somebody else proposed."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     proposal: RecordId
     reason: ProposalReason
@@ -286,7 +286,7 @@ class RejectPolicy(BaseModel):
 class WithdrawPolicy(BaseModel):
     """Take back a version of the rules that one proposed."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     proposal: RecordId
 

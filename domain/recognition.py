@@ -213,7 +213,7 @@ _recognition = Fold[Recognition]("recognition", Recognition, _evolve, get_args(R
 class SettleStars(BaseModel):
     """Award and withdraw the stars of a volunteer who has served so many minutes, as counted up to a position."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     volunteer: PersonId
     service_minutes: Annotated[int, Field(strict=True, ge=0)]
@@ -223,7 +223,7 @@ class SettleStars(BaseModel):
 class AwardHonour(BaseModel):
     """Give a volunteer an honour."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     recognition: RecordId | None = None
     volunteer: PersonId
@@ -235,7 +235,7 @@ class AwardHonour(BaseModel):
 class RecordTraining(BaseModel):
     """Put a training on a volunteer's record: its subject, and the course's own name where it has one."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     recognition: RecordId | None = None
     volunteer: PersonId
@@ -254,7 +254,7 @@ class RecordTraining(BaseModel):
 class RecordCommendation(BaseModel):
     """Put an organisation's commendation on a volunteer's record."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     recognition: RecordId | None = None
     volunteer: PersonId
@@ -266,7 +266,7 @@ class RecordCommendation(BaseModel):
 class WithdrawRecognition(BaseModel):
     """Withdraw an honour, a training or a commendation."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     recognition: RecordId
     reason: WithdrawalReason

@@ -172,7 +172,7 @@ Code = Annotated[
 class ReserveReward(BaseModel):
     """Reserve a reward for a member, whose household pays. Whoever reserves makes the code and keeps it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     reservation: Annotated[RecordId, Field(description="A number of your own choice, such as a UUID.")]
     reward: RecordId
@@ -189,7 +189,7 @@ class ReserveReward(BaseModel):
 class CollectReward(BaseModel):
     """Collect a reserved reward with its code; ``collected_at`` is now unless the counter had no network then."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     reservation: RecordId
     code: Code
@@ -199,7 +199,7 @@ class CollectReward(BaseModel):
 class CollectManyRewards(BaseModel):
     """Hand in what a counter without a network noted: all of it, or none."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     collections: Annotated[tuple[CollectReward, ...], Field(min_length=1, max_length=COLLECTIONS_MAX)]
 
@@ -207,7 +207,7 @@ class CollectManyRewards(BaseModel):
 class ReleaseReservation(BaseModel):
     """Give up or release a reservation."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     reservation: RecordId
 
@@ -218,7 +218,7 @@ class ReverseRedemption(BaseModel):
     ``restocked`` says whether the item came back and can be given to others; else the stock stays as it is.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     reservation: RecordId
     reason: Reason

@@ -318,7 +318,7 @@ def follow_requests(household: Household, into: str, place: Place) -> Generator[
 class Window(BaseModel):
     """From when on the service may begin, and by when it must have ended."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     earliest_at: AwareDatetime
     latest_at: AwareDatetime
@@ -378,7 +378,7 @@ class AskForService(Window):
 class MakeOffer(BaseModel):
     """Offer to do what a request asks for."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     request: RecordId
     volunteer: PersonId
@@ -387,7 +387,7 @@ class MakeOffer(BaseModel):
 class AcceptOffer(BaseModel):
     """Accept one volunteer's offer."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     request: RecordId
     volunteer: PersonId
@@ -396,7 +396,7 @@ class AcceptOffer(BaseModel):
 class WithdrawOffer(BaseModel):
     """Take an offer back, before or after it was accepted."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     request: RecordId
     volunteer: PersonId
@@ -411,7 +411,7 @@ class RescheduleRequest(Window):
 class ServiceTimes(BaseModel):
     """When the service was given. The record's number may be left out."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     record: RecordId | None = None
     started_at: AwareDatetime
@@ -434,7 +434,7 @@ class FulfilRequest(ServiceTimes):
 class FulfilWithRecord(BaseModel):
     """Name the record of the hours that were given for a request; with that it is done."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     request: RecordId
     record: RecordId
@@ -443,7 +443,7 @@ class FulfilWithRecord(BaseModel):
 class CancelRequest(BaseModel):
     """Take a request back."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     request: RecordId
 
@@ -451,7 +451,7 @@ class CancelRequest(BaseModel):
 class LapseOffer(BaseModel):
     """End the offer of a volunteer who can't come any more."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     request: RecordId
     volunteer: PersonId
@@ -460,7 +460,7 @@ class LapseOffer(BaseModel):
 class ExpireRequest(BaseModel):
     """End a request whose time is over."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     request: RecordId
 

@@ -65,7 +65,7 @@ _fold = Fold[Sheet]("sheet", Sheet, _evolve, (SheetLogged,))
 class SheetRow(BaseModel):
     """One volunteer on a sheet. Times and minutes are given where they differ from the sheet's own."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     volunteer: PersonId
     record: RecordId | None = None

@@ -134,7 +134,7 @@ issued_statements = Fold[Issued](
 class BalanceStatement(BaseModel):
     """What a household takes along to another ledger, and what it had earned and spent there in all."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     ledger: LedgerName
     number: Annotated[int, Field(ge=1)]
@@ -173,7 +173,7 @@ class BalanceStatement(BaseModel):
 class TrustLedger(BaseModel):
     """Trust the statements that another ledger signs with this key; it takes the place of the ledger's key before."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     ledger: LedgerName
     key: Annotated[str, Field(max_length=200), AfterValidator(_known_key)]
@@ -182,7 +182,7 @@ class TrustLedger(BaseModel):
 class LeaveForLedger(BaseModel):
     """A household leaves for another ledger, with its balance."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     household: HouseholdId
     receiving_ledger: LedgerName
@@ -197,7 +197,7 @@ class TakeAlong(LeaveForLedger):
 class PayInStatement(BaseModel):
     """Pay a household's balance from another ledger in, on the signed statement that it brought."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     household: HouseholdId
     note: Annotated[str, Field(max_length=20_000, description="The whole statement with its signature, unchanged.")]
@@ -206,7 +206,7 @@ class PayInStatement(BaseModel):
 class PayIn(BaseModel):
     """As `PayInStatement`, for the ledger that receives: the statement was found to be signed with ``key``."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     household: HouseholdId
     ledger: LedgerName

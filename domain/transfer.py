@@ -99,7 +99,7 @@ _month = Fold[TransferMonth]("transfers", lambda _: TransferMonth(), _evolve_mon
 class RegisterFamilyTie(BaseModel):
     """Register two households as family."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     household: HouseholdId
     other_household: HouseholdId
@@ -108,7 +108,7 @@ class RegisterFamilyTie(BaseModel):
 class EndFamilyTie(BaseModel):
     """End a family tie, whichever of the two is named first."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     household: HouseholdId
     other_household: HouseholdId
@@ -117,7 +117,7 @@ class EndFamilyTie(BaseModel):
 class TransferMinutes(BaseModel):
     """Give minutes of a household to another."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     household: HouseholdId
     recipient_household: HouseholdId
@@ -127,7 +127,7 @@ class TransferMinutes(BaseModel):
 class DonateMinutes(BaseModel):
     """Give minutes of a household to a community's pool: its own community's if none is named."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     household: HouseholdId
     minutes: Amount

@@ -249,7 +249,7 @@ DoorCodeText = Annotated[
 class MakeDoorCode(BaseModel):
     """Make a one-time code for a household's door. Only its hash is ever given to the ledger."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     household: HouseholdId
     code_hash: Sha256
@@ -287,7 +287,7 @@ class CheckIn(BaseModel):
 class CheckOut(BaseModel):
     """End a visit now; less minutes than it took where there was a break."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     visit: RecordId
     code: DoorCodeText | None = None
@@ -298,7 +298,7 @@ class CheckOut(BaseModel):
 class MarkOverdue(BaseModel):
     """Nobody checked out in time. Given by the system alone."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     visit: RecordId
 
@@ -306,7 +306,7 @@ class MarkOverdue(BaseModel):
 class Closing(BaseModel):
     """When an open visit really ended, and why that is known only now; its start where that was later."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     started_at: AwareDatetime | None = None
     ended_at: AwareDatetime
@@ -333,7 +333,7 @@ class CloseVisit(Closing):
 class VoidVisit(BaseModel):
     """End an open visit without a record."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     visit: RecordId
     reason: VoidReason
@@ -342,7 +342,7 @@ class VoidVisit(BaseModel):
 class AttachEvidence(BaseModel):
     """Attach the hash of a photo or of a paper sheet to a record."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     record: RecordId
     kind: EvidenceKind
