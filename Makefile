@@ -62,9 +62,11 @@ torture: $(READY) ## 故障测试（长） / crashes and races, the long form
 lock: $(READY) ## 更新依赖锁定 / lock the newest releases that pyproject.toml allows
 	@# From the index alone: a wheel that somebody built on this machine has a hash that nobody else can match.
 	PIP_CONFIG_FILE=/dev/null PIP_FIND_LINKS= PIP_EXTRA_INDEX_URL= $(BIN)/pip-compile --quiet --upgrade \
-		--extra dev --all-build-deps --generate-hashes --strip-extras --allow-unsafe \
+		--extra dev --all-build-deps --generate-hashes --no-strip-extras --allow-unsafe \
 		--no-header --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
 		--output-file requirements.lock pyproject.toml
+	# To pip 23, which comes with Python 3.11, a pin with extras is none of the package without them: it is given both.
+	sed -Ezi 's/\n([A-Za-z0-9._-]+)\[[^]]+\](==[^\n]*(\\\n[^\n]*)*)/\n\1\2&/g' requirements.lock
 
 .PHONY: clean
 clean: ## 删除 .venv 与缓存，保留数据 / remove .venv and caches; data stays

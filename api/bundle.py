@@ -11,10 +11,11 @@ from typing import Any
 import psycopg
 from psycopg import AsyncConnection
 
-from api.wiring import Timebank, one_moment
-from application.bundle import Contents, Manifest, NoSuchPeriod, NothingRecorded, last_day, write_bundle
+from api.wiring import Timebank, known, one_moment
+from application.bundle import Contents, Manifest, NoSuchPeriod, NothingRecorded, write_bundle
 from application.replay import CELLS, Counted
 from domain.checkpoint import Checkpoint
+from domain.disclosure import Disclosure, fit_period, last_day
 from domain.figures import Basis, last_instant
 from domain.merkle import Tile, tiles_in
 from domain.statement import NoSigningKey
@@ -31,15 +32,16 @@ TILES_AT_ONCE = 64
 def export(
     bank: Timebank, directory: Path, period: str | None, progress: Callable[[int, int], None] = lambda *_: None
 ) -> Manifest:
-    """Write the ledger's bundle: as it stands now, or up to the first checkpoint that holds all facts recorded in a
-    month and before it. ``progress`` is told facts written, and facts in all.
+    """Write the ledger's bundle: as it stands now; or as the seal of a month counted it; or, where the month isn't
+    sealed, with all that was recorded in it and before. It ends at the first checkpoint that holds so much.
+    ``progress`` is told facts written, and facts in all.
 
     Raises: NoSigningKey, NoSuchPeriod, NothingRecorded, and as `write_bundle` and `Sealer`.
     """
     key = read_key(bank.settings.data, bank.name)
     if key is None:
         raise NoSigningKey(bank.name)
-    position = None if period is None else _position_at_end_of(bank, period)
+    position = None if period is None else _end_of(bank, period)
     with contextlib.closing(bank.sealer()) as sealer:
         sealer.catch_up()
         sealer.sign()
@@ -80,9 +82,18 @@ def export(
             runner.run(connection.close())
 
 
-def _position_at_end_of(bank: Timebank, period: str) -> int:
-    """Raises: NoSuchPeriod, NothingRecorded."""
-    ended = last_instant(last_day(period), bank.zone)
+def _end_of(bank: Timebank, period: str) -> int:
+    """The watermark of a month's seal, or else the last position that was recorded by its end.
+
+    Raises: NoSuchPeriod, NothingRecorded.
+    """
+    try:
+        ended = last_instant(last_day(fit_period(period)), bank.zone)
+    except ValueError:
+        raise NoSuchPeriod(period) from None
+    sealed = known(bank.store, Disclosure.of(period)).sealed
+    if sealed is not None and sealed.watermark:
+        return sealed.watermark
     if datetime.now(bank.zone) <= ended:
         raise NoSuchPeriod(period)
     position = bank.store.position_at(ended)

@@ -7,7 +7,7 @@ address, and is forgotten with the answer.
 import asyncio
 import base64
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from html import escape
 from typing import Annotated, Any, Final
 
@@ -71,12 +71,15 @@ STYLE: Final = (
     "*{box-sizing:border-box}"
     "body{max-width:40rem;margin:0 auto;padding:1rem;font:1rem/1.6 system-ui,sans-serif;color:#1a1a1a;"
     "background:#fff;overflow-wrap:anywhere}"
-    "h1{font-size:1.4rem}h2{font-size:1.1rem}"
+    "h1{font-size:1.4rem}h1 span{display:block;font-size:1.1rem;font-weight:normal}"
+    "h2{font-size:1.1rem}h3{font-size:1rem}"
     "label{display:block;margin-top:.75rem}"
     "input,textarea,button{width:100%;font:inherit;padding:.5rem;border:1px solid #767676;border-radius:.25rem}"
     "button{margin-top:.75rem;background:#0b4f8a;color:#fff;border-color:#0b4f8a}"
     "form{border-top:1px solid #ccc;margin-top:1rem}"
     "dl{display:grid;grid-template-columns:minmax(7rem,auto) 1fr;gap:.25rem .75rem}dd{margin:0}"
+    # Names as long as they are, and how much beside them on one line, on a telephone as well.
+    ".services{grid-template-columns:1fr auto}.services dd{text-align:right;white-space:nowrap}"
     ".verdict{border-left:.5rem solid #a11;padding:.25rem 0 .25rem .75rem}.valid{border-color:#0a6b2d}"
     ".records-reversed{border-color:#a60}"
 )
@@ -211,13 +214,17 @@ def _verdict(answered: Mapping[str, Any]) -> str:
         for name, label in LABELS.items()
         if answered.get(name) is not None and (name != "standing_minutes" or "reversed_minutes" in answered)
     ]
-    rows += [
+    services = [
         (one["service"], f"{hours_of(one['minutes'])} 小时 h · {one['records']} 条 records")
         for one in answered.get("services") or ()
     ]
-    listed = "".join(f"<dt>{escape(str(label))}</dt><dd>{escape(str(value))}</dd>\n" for label, value in rows)
     meaning = escape(answered["meaning"])
     return (
         f'<section class="verdict {status}" role="status">\n<h2>{HEADINGS[status]}</h2>\n<p>{meaning}</p>\n'
-        f"{f'<dl>{listed}</dl>' if rows else ''}</section>"
+        f"{f'<dl>{_listed(rows)}</dl>' if rows else ''}"
+        f"{f'<h3>各项服务 Services</h3><dl class=services>{_listed(services)}</dl>' if services else ''}</section>"
     )
+
+
+def _listed(rows: Iterable[tuple[str, object]]) -> str:
+    return "".join(f"<dt>{escape(label)}</dt><dd>{escape(str(value))}</dd>\n" for label, value in rows)

@@ -32,7 +32,7 @@ from infrastructure.notice import OutboxNotBegun
 from infrastructure.projector import ProjectionsAreNewer, ProjectionsDamaged, RebuildRunning
 from infrastructure.schema import SchemaError
 from infrastructure.settings import BadSetting, read_settings
-from infrastructure.signing import NotCosigned, NoteNotGenuine, SigningKeyExists, SigningKeyUnusable
+from infrastructure.signing import NotCosigned, NoteNotGenuine, OtherOrigin, SigningKeyExists, SigningKeyUnusable
 from infrastructure.witness import KeptDamaged, LogUnreachable
 
 EXPECTED: Final = (
@@ -57,6 +57,7 @@ EXPECTED: Final = (
     NoSampleHistory,
     NoSuchPeriod,
     NoteNotGenuine,
+    OtherOrigin,
     NothingRecorded,
     ProjectionsAreNewer,
     ProjectionsDamaged,

@@ -99,7 +99,7 @@ def _import_sample(bank: Timebank, directory: Path, households_served: int, hour
         say(f"已导入 Imported {report.file}")
 
     rows_estimate = sum(file.file.rows_estimate for file in files)
-    with progress(f"导入 Importing {len(files)} 个文件 files", rows_estimate) as told:
+    with bank.indexing(), progress(f"导入 Importing {len(files)} 个文件 files", rows_estimate) as told:
         import_in_turn(files, recorded, progress=told)
     done.write_text(what_is_done)
 

@@ -1,6 +1,8 @@
 """Disclosures: a month sealed by staff, shown to everybody with what came late to it, frozen when its time is over."""
 
 import asyncio
+import contextlib
+import logging
 import secrets
 import time
 from collections.abc import Callable, Iterator
@@ -40,6 +42,8 @@ from domain.published_list import (
     volunteers,
 )
 from domain.refusal import Refusal
+from infrastructure.log import LogDamaged, signed_size
+from infrastructure.signing import SigningKeyUnusable
 from infrastructure.vault import recalled_remark, remember
 from projections import disclosure
 from projections.consent import consenting
@@ -47,6 +51,7 @@ from projections.disclosure import DisclosureRow, corrected, due_to_freeze, late
 from projections.dispute import EPOCH
 from projections.objection import counted_objections
 
+logger = logging.getLogger(__name__)
 router = APIRouter(route_class=WritingRoute, prefix="/v1/disclosures", tags=["公示 disclosure"])
 
 RULES: Final[dict[str, Callable[..., Any]]] = {"seal_a_period": seal_period}
@@ -169,21 +174,42 @@ async def seal_a_period(
     an administrator, one month after the other. Nothing is locked: what is corrected later is listed as late."""
     service: Service = request.app.state.service
     # All that was recorded before this was asked for is to be counted.
-    await service.fresh(await asyncio.to_thread(service.bank.store.head))
-    sealing = await asyncio.to_thread(prepared, service.bank, command.period)
+    head = await asyncio.to_thread(service.bank.store.head)
+    size = await asyncio.to_thread(checkpoint_size, service.bank)
+    await service.fresh(max(head, size))
+    sealing = await asyncio.to_thread(prepared, service.bank, command.period, size)
     accepted = await service.execute(seal_period, sealing, caller, idempotency_key)
     sealed: Any = accepted.facts[0]
     return written(accepted, period=sealed.period, watermark=sealed.watermark)
 
 
-def prepared(bank: Timebank, period: str) -> SealPeriod:
-    """The command to seal a month, with what the projections count now.
+def checkpoint_size(bank: Timebank) -> int:
+    """How many facts are in the log, with all that is recorded now, at a checkpoint that is signed; 0: there is none.
+
+    A month that is counted up to there can be exported up to there, too.
+    """
+    try:
+        with contextlib.closing(bank.sealer()) as sealer:
+            sealer.catch_up()
+            note = sealer.sign()
+    except (LogDamaged, SigningKeyUnusable) as error:
+        # Residents are told of their month all the same: what an operator has to look into is no reason to wait.
+        logger.error("a month is sealed without a checkpoint: %s", error)
+        return 0
+    return 0 if note is None else signed_size(note)
+
+
+def prepared(bank: Timebank, period: str, size: int = 0) -> SealPeriod:
+    """The command to seal a month, with what the projections count now; up to a size of the log that is signed, where
+    they hold it.
 
     Raises: StoreUnavailable.
     """
     since = known(bank.store, seals).watermark
     secret = _new_secret(bank, period)
     with bank.reading() as connection, one_moment(connection) as (cursor, position):
+        if size and since <= size < position:
+            position = size
         given = service_given(cursor, period, position)
         corrections = corrected(cursor, period, since, position) if since else (0, 0)
         agreed = consenting(cursor, position)

@@ -8,7 +8,7 @@ from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 
 from api.acting import Key, Token, actor_of, carry_out, caught_up, queried
-from api.disclosure import disclosed, late_page, prepared, secret_of, shown
+from api.disclosure import checkpoint_size, disclosed, late_page, prepared, secret_of, shown
 from api.terminal import Json, answer, hours_of
 from api.wiring import timebank
 from application.disclosure import recount
@@ -32,9 +32,11 @@ def disclose(period: PeriodOption, token: Token, key: Key = None, as_json: Json 
     Seal a month that is over and disclose it; what is corrected later is listed as late.
     """
     month = _period(period)
-    with caught_up() as bank:
+    with timebank(read_settings()) as bank:
         actor = actor_of(bank, token, ("staff", "admin"))
-        carry_out(bank, actor, seal_period, prepared(bank, month), key)
+        size = checkpoint_size(bank)
+    with caught_up() as bank:
+        carry_out(bank, actor, seal_period, prepared(bank, month, size), key)
     with caught_up() as bank:
         content = disclosed(bank, month)
     answer(content, as_json, lambda console: _show(console, content))

@@ -39,7 +39,7 @@ def import_(
     with timebank(read_settings()) as bank:
         hours_import = HoursImport(bank.store, bank.zone, file, ledger_is_synthetic=bank.opened.synthetic)
         refused_path = file.with_name(file.stem + ".refused.csv") if skip_bad else None
-        with progress(f"检查 Checking {file.name}", hours_import.file.rows_estimate) as told:
+        with bank.indexing(), progress(f"检查 Checking {file.name}", hours_import.file.rows_estimate) as told:
             report = hours_import.run(dry_run=dry_run, skip_bad=skip_bad, refused_path=refused_path, progress=told)
         if not dry_run:
             keep_in_vault(bank, hours_import)

@@ -95,7 +95,7 @@ def _content(seed: str, size: int, period: str | None, population: int, records:
 
 def _check(as_json: bool) -> None:
     with timebank(read_settings()) as bank:
-        found = redraw(bank.store, bank.name)
+        found = redraw(bank.store, bank.name, bank.store.at)
     content = {"position": found.position, "samples": found.samples, "differences": found.differences}
 
     def show(console: Console) -> None:

@@ -7,11 +7,11 @@ from datetime import datetime
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Path, Query, Request
-from psycopg import AsyncConnection
 from pydantic import BaseModel
 from starlette.responses import Response
 
 from api.answers import PAGE_MAX, AfterPosition, page
+from api.hours import may_read
 from api.identity import ROLES_OF, Anyone, allow
 from api.problems import Problem
 from api.wiring import Service
@@ -32,7 +32,7 @@ from infrastructure.log import (
     tile_hashes,
 )
 from infrastructure.signing import read_key, successions
-from projections import household
+from projections import hours, household
 
 router = APIRouter(prefix="/v1", tags=["证据 evidence"])
 
@@ -44,7 +44,7 @@ READS_REFUSED: Final[dict[str, tuple[type[Refusal] | str, ...]]] = {
     "read_successions": (),
     "read_entries": ("not-found",),
     "read_tile": ("not-found",),
-    "read_receipt": (NoSigningKey, "not-yet-sealed", "not-found"),
+    "read_receipt": (NoSigningKey, "not-yet-sealed", "not-yet-projected", "not-found"),
 }
 TEXT: Final = "text/plain; charset=utf-8"
 FOR_EVER: Final = "max-age=31536000, immutable"
@@ -177,14 +177,15 @@ async def read_tile(request: Request, _: Anyone, level: Annotated[str, Path(max_
 async def read_receipt(request: Request, caller: Anybody, position: Annotated[int, Path(ge=1, le=2**62)]) -> Response:
     """That a fact is in the signed log, with the fact itself: a C2SP tlog-proof file, which `timebank verify` and
     others check without asking us. Auditors and administrators get those of all facts; everybody else of what they
-    recorded, and of what concerns their own household. A fact is in the log seconds after it is recorded."""
+    recorded, and volunteers of what concerns their own household: first of all the hours that it gave or was given,
+    whoever recorded them. A fact is in the log seconds after it is recorded."""
     service: Service = request.app.state.service
     ledger = service.bank.name
     async with service.pool.connection() as connection:
         found = await receipt(connection, ledger, position)
-        if found is not None and not await _may_see(connection, caller, found):
-            # Whoever may not see it isn't told either that it exists.
-            raise Problem("not-found")
+    if found is not None and not await _may_see(service, caller, found):
+        # Whoever may not see it isn't told either that it exists.
+        raise Problem("not-found")
     if found is None:
         if position > await asyncio.to_thread(service.bank.store.head):
             raise Problem("not-found")
@@ -196,14 +197,27 @@ async def read_receipt(request: Request, caller: Anybody, position: Annotated[in
     return Response(found.text(), media_type=TEXT, headers=headers)
 
 
-async def _may_see(connection: AsyncConnection[object], caller: Actor, found: Receipt) -> bool:
+async def _may_see(service: Service, caller: Actor, found: Receipt) -> bool:
+    """Raises: Problem 503 where it isn't known yet whom the fact concerns."""
     if caller.role in ("auditor", "admin"):
         return True
     leaf = Leaf.parse(found.leaf)
     if decode(leaf.type, leaf.data, leaf.position).actor == caller.id:
         return True
-    concerned = {tag.removeprefix(kind) for kind in HOUSEHOLD_TAGS for tag in leaf.tags if tag.startswith(kind)}
-    return caller.role == "volunteer" and await household.concerns(connection, caller.id, *concerned)
+    if caller.role != "volunteer":
+        return False
+    await service.fresh(found.position)
+    async with service.pool.connection() as connection:
+        if await household.concerns(connection, caller.id, *_named(leaf, *HOUSEHOLD_TAGS)):
+            return True
+        # Facts of a service record name no household: the record does.
+        rows = [await hours.record(connection, record) for record in _named(leaf, "record:")]
+        return any([row is not None and await may_read(connection, caller, row) for row in rows])
+
+
+def _named(leaf: Leaf, *kinds: str) -> set[str]:
+    """What the tags of these kinds name."""
+    return {tag.removeprefix(kind) for kind in kinds for tag in leaf.tags if tag.startswith(kind)}
 
 
 async def not_yet_sealed(service: Service) -> Exception:

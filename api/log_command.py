@@ -45,6 +45,7 @@ from infrastructure.signing import (
     preceding,
     read_key,
     require_cosigned,
+    signed_checkpoint,
     split_successions,
     succeeding,
     successions,
@@ -145,9 +146,9 @@ class Trust:
     witnesses: list[VerifierKey]
 
     def checkpoint(self, note: str) -> Checkpoint:
-        """Raises: NoteNotGenuine, NotCosigned, NoCheckpoint."""
+        """Raises: NoteNotGenuine, NotCosigned, NoCheckpoint, OtherOrigin."""
         require_cosigned(note, self.witnesses)
-        return Checkpoint.parse(verified(note, self.keys))
+        return signed_checkpoint(note, self.keys)
 
     def cosigned(self, note: str) -> list[dict[str, object]]:
         """Who of the witnesses has cosigned it, and when."""

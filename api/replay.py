@@ -10,9 +10,11 @@ import typer
 from rich.console import Console
 
 from api.bundle import counted
+from api.disclosure import secret_of
 from api.terminal import answer, fail, progress
-from api.verification import checked_checkpoint, linked, show_findings, told
+from api.verification import checked_checkpoint, linked, show_findings, show_recounted, told
 from api.wiring import Timebank, one_moment
+from application.disclosure import SealRecount
 from application.finding import (
     INSERTED,
     LOG_HEAD,
@@ -24,9 +26,12 @@ from application.finding import (
     Finding,
     Findings,
 )
+from application.inspection import Redraw
 from application.log import Relog
 from application.redecision import Redecision
 from application.replay import Counted, Difference, GapInJournal, Replay, differences, replay
+from application.verification import recounted
+from domain.fact import Recorded
 from domain.figures import Basis, last_instant
 from domain.ledger import SYNTHETIC_NOTICE
 from domain.statement import VerifierKey
@@ -125,6 +130,7 @@ def audit_replay(bank: Timebank, to: int | None, *, as_json: bool) -> None:
             f"  重算散列 re-hashed {content['facts_sealed']:,} 条 facts, 尚未封存 not sealed yet "
             f"{content['facts_unsealed']:,}; {content['checkpoints']:,} 个检查点 checkpoints"
         )
+        show_recounted(console, content)
         console.print(f"  {content['commands']:,} 个命令按当时的规则重新决定 commands decided again")
         if content["key"] is None:
             console.print("  数据目录里没有密钥，未核对签名。 There is no key here: signatures were not checked.")
@@ -136,7 +142,8 @@ def audit_replay(bank: Timebank, to: int | None, *, as_json: bool) -> None:
 
 
 def _log_and_rules(bank: Timebank, to: int | None, findings: Findings) -> dict[str, Any]:
-    """One pass over the stored facts: each is hashed and held to the sealed tree, decoded, and decided again."""
+    """One pass over the stored facts: each is hashed and held to the sealed tree, decoded, and decided again; seals are
+    counted and samples drawn again."""
     with psycopg.connect(bank.owner_address) as connection:
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         sealed = SealedLog(connection, bank.name)
@@ -151,18 +158,26 @@ def _log_and_rules(bank: Timebank, to: int | None, findings: Findings) -> dict[s
         size = sealed.size if to is None else min(sealed.size, position)
         relog = Relog(bank.name, size, {at: places for at, places in roots.items() if at <= size}, sealed.tile)
         redecision = Redecision(bank.store.at)
+        seals, redraw = SealRecount(bank.name, lambda month: secret_of(bank, month)), Redraw(bank.name, bank.store.at)
         unreadable = Findings()
         with progress("重算散列、重新决定 Hashing and deciding again", position) as done:
             for batch in bank.store.scan_stored(0, position):
                 relog.fold(row for row in batch if row.position <= size)
                 for row in batch:
-                    _decide(row, redecision, unreadable)
+                    if (recorded := _recorded(row, unreadable)) is None:
+                        redecision.pass_over(row.position)
+                        continue
+                    redecision.take(recorded, row.tags)
+                    seals.fold(row.position, recorded.envelope.fact)
+                    redraw.fold(row.position, recorded.envelope.fact)
                 done(batch[-1].position)
         relog.close()
         redecision.close(may_go_on=position < head)
         redecision.findings.sort()
         for each in (relog.findings, unreadable, redecision.findings):
             findings.extend(each)
+        for finding in recounted(seals, redraw):
+            findings.add(finding)
         if to is None:
             _check_index(connection, bank.name, findings)
     return {
@@ -172,18 +187,19 @@ def _log_and_rules(bank: Timebank, to: int | None, findings: Findings) -> dict[s
         "checkpoints": len(sealed.checkpoints),
         "commands": redecision.commands,
         "facts_undecided": redecision.undecided,
+        "seals": seals.seals,
+        "samples": redraw.samples,
         "key": str(known[0]) if known else None,
     }
 
 
-def _decide(row: StoredFact, redecision: Redecision, unreadable: Findings) -> None:
+def _recorded(row: StoredFact, unreadable: Findings) -> Recorded[Any] | None:
+    """A stored fact decoded; what can't be is found."""
     try:
-        recorded = recorded_of(row)
+        return recorded_of(row)
     except (UnknownFactType, UnreadableFact) as error:
         unreadable.add(Finding(UNREADABLE, str(error), str(error), position=row.position, type=row.type))
-        redecision.pass_over(row.position)
-    else:
-        redecision.take(recorded, row.tags)
+        return None
 
 
 def _known_keys(bank: Timebank) -> list[VerifierKey]:
@@ -216,21 +232,25 @@ def _roots(
 
 _WANTED_KEYS: Final = (
     "SELECT hashtextextended(tag, hashtextextended(ledger, position >> 30)) << 30 | (position & 1073741823) AS key"
-    " FROM facts CROSS JOIN LATERAL unnest(tags) AS tag"
+    " FROM facts JOIN tag_heads USING (ledger) CROSS JOIN LATERAL unnest(tags) AS tag WHERE position <= tag_heads.head"
 )
 
 
 def _check_index(connection: psycopg.Connection[Any], ledger: str, findings: Findings) -> None:
     """Facts beyond the head, and the index by which decisions find facts: whoever hides one from it has the rules
     decide without it."""
-    ((head, beyond),) = connection.execute(
-        "SELECT head, (SELECT count(*) FROM facts WHERE facts.ledger = ledgers.ledger AND position > head)"
-        " FROM ledgers WHERE ledger = %s",
+    ((head, reach, beyond),) = connection.execute(
+        "SELECT ledgers.head, coalesce(tag_heads.head, 0),"
+        " (SELECT count(*) FROM facts WHERE facts.ledger = ledgers.ledger AND position > ledgers.head)"
+        " FROM ledgers LEFT JOIN tag_heads USING (ledger) WHERE ledger = %s",
         (ledger,),
     ).fetchall()
     if beyond:
         zh, en = f"位置 {head} 之后有 {beyond} 条", f"{beyond} facts are stored after position {head}"
         findings.add(Finding(INSERTED, zh, en, position=head + 1))
+    if reach > head:
+        zh, en = f"标签索引说到位置 {reach}", f"the index of tags is said to reach position {reach}"
+        findings.add(Finding(TAGS_INDEX, zh, en, "tag_heads", head + 1))
     for one, other, zh, en in (
         (_WANTED_KEYS, "SELECT tag_key FROM fact_tags", "缺少", "is missing"),
         ("SELECT tag_key FROM fact_tags", _WANTED_KEYS, "多余", "is too much"),

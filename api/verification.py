@@ -26,9 +26,17 @@ from domain.checkpoint import Checkpoint, NoCheckpoint
 from domain.fact import Envelope
 from domain.ledger import SYNTHETIC_NOTICE
 from domain.statement import VerifierKey
+from domain.witness import witness_key
 from infrastructure.codec import UnknownFactType, UnreadableFact, decode
-from infrastructure.signing import NoteNotGenuine, preceding, split_successions, succeeding, verified
-from infrastructure.witnessed import WitnessKey, cosigned_at
+from infrastructure.signing import (
+    NotCosigned,
+    NoteNotGenuine,
+    preceding,
+    require_cosigned,
+    split_successions,
+    succeeding,
+    verified,
+)
 
 FINDINGS_SHOWN = 30
 
@@ -44,7 +52,7 @@ def decoded(type_: str, data: bytes, position: int) -> Envelope[Any]:
 def audited(
     directory: Path,
     trusted: Sequence[VerifierKey] = (),
-    witnesses: Sequence[WitnessKey] = (),
+    witnesses: Sequence[VerifierKey] = (),
     *,
     rules: bool = True,
     plain: bool = True,
@@ -66,6 +74,7 @@ def audited(
             findings.extend(checked.findings)
             if checked.part == "fold":
                 content |= {"facts": checked.facts, "movements": checked.movements, "figures": checked.figures}
+                content |= {"seals": checked.seals, "samples": checked.samples}
             if checked.part == "rules":
                 content |= {"commands": checked.commands, "facts_undecided": checked.undecided}
     except BundleUnreadable as error:
@@ -94,6 +103,8 @@ def verify(
             console.print(
                 "  公钥取自审计包本身，请另行核对。 The key is the bundle's own; compare it elsewhere, or name it."
             )
+        if "seals" in content:
+            show_recounted(console, content)
         if "commands" in content:
             console.print(f"  {content['commands']:,} 个命令按当时的规则重新决定 commands decided again")
             if content["facts_undecided"]:
@@ -121,6 +132,14 @@ def told(findings: Findings) -> dict[str, Any]:
     }
 
 
+def show_recounted(console: Console, content: dict[str, Any]) -> None:
+    """How many seals were counted again, and samples drawn again."""
+    console.print(
+        f"  {content['seals']:,} 次封存重新计数 seals counted again, "
+        f"{content['samples']:,} 次抽样重新抽取 samples drawn again"
+    )
+
+
 def show_findings(console: Console, findings: Findings) -> None:
     """The first thing that is wrong, every kind of it, and the first few of all."""
     if not findings.total:
@@ -143,9 +162,9 @@ def _key(text: str) -> VerifierKey:
         fail(f"--key：{error}。")
 
 
-def _witness(text: str) -> WitnessKey:
+def _witness(text: str) -> VerifierKey:
     try:
-        return WitnessKey.parse(text.strip())
+        return witness_key(text.strip())
     except ValueError as error:
         fail(f"--witness：{error}。")
 
@@ -154,7 +173,7 @@ def signed_roots(
     directory: Path,
     manifest: Manifest,
     trusted: Sequence[VerifierKey],
-    witnesses: Sequence[WitnessKey],
+    witnesses: Sequence[VerifierKey],
     findings: Findings,
 ) -> dict[int, list[tuple[str, bytes]]]:
     """The roots that were signed, by their size, each with its checkpoint's place. What doesn't hold is found.
@@ -208,7 +227,8 @@ def checked_checkpoint(
     if checkpoint.origin != ledger:
         findings.add(Finding(NO_CHECKPOINT, f"账本 {checkpoint.origin}", f"of {checkpoint.origin}", place))
         return None
-    if not _is_signed(note, known):
+    # A key of another log can't speak for this one.
+    if not _is_signed(note, [key for key in known if key.name == ledger]):
         findings.add(
             Finding(UNSIGNED, "不是受信任的密钥所签，或被改动过", "no trusted key has signed it as it is", place)
         )
@@ -233,12 +253,12 @@ def _is_signed(note: str, known: Sequence[VerifierKey]) -> bool:
     return True
 
 
-def _check_witness(note: str, witness: WitnessKey, findings: Findings) -> None:
+def _check_witness(note: str, witness: VerifierKey, findings: Findings) -> None:
     try:
-        if cosigned_at(note, witness) is None:
-            findings.add(
-                Finding(COSIGNATURE, f"没有 {witness.name} 的副签", f"{witness.name} has not cosigned it", CHECKPOINT)
-            )
-    except ValueError:
+        require_cosigned(note, [witness])
+    except NotCosigned:
+        zh, en = f"没有 {witness.name} 的副签", f"{witness.name} has not cosigned it"
+        findings.add(Finding(COSIGNATURE, zh, en, CHECKPOINT))
+    except NoteNotGenuine:
         zh, en = f"{witness.name} 的副签不成立", f"the cosignature of {witness.name} doesn't hold"
         findings.add(Finding(COSIGNATURE, zh, en, CHECKPOINT))

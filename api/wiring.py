@@ -33,6 +33,7 @@ from infrastructure.projector import Projector, ProjectorThread, projections_ver
 from infrastructure.schema import SERVICE_ROLE, migrate
 from infrastructure.settings import Settings
 from infrastructure.signing import read_key
+from infrastructure.tag_index import TagIndexThread
 from infrastructure.tokens import revoke_tokens
 from infrastructure.vault import forget, remember
 from projections.account import Accounts, recalled_accounts
@@ -175,6 +176,10 @@ class Timebank:
         return Sealer(
             self.address, self.name, CHANNEL, self.store.journal.scan, lambda: read_key(self.settings.data, self.name)
         )
+
+    def indexing(self) -> TagIndexThread:
+        """Use it as a context manager while much is appended."""
+        return TagIndexThread(self.address, self.store.journal)
 
     def reading(self) -> psycopg.Connection[Any]:
         """A connection for queries on the projections."""
@@ -385,6 +390,7 @@ class Service:
         self.position = await asyncio.to_thread(projector.catch_up)
         enter.enter_context(ProjectorThread(projector, self._projected))
         enter.enter_context(SealerThread(bank.sealer(), bank.settings.checkpoint_seconds))
+        enter.enter_context(bank.indexing())
         self._write_loop = enter.enter_context(WriteLoop(Writer(bank.store, bank.zone), self._deliver))
 
     async def __aexit__(self, *_: object) -> None:

@@ -24,7 +24,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from pathlib import Path
 from typing import Any, BinaryIO, Final, TypeVar
 from zoneinfo import ZoneInfo
@@ -195,13 +195,6 @@ class Contents:
     balances: dict[str, int]
     figures: Figure
     cells: dict[str, dict[str, Figure]]
-
-
-def last_day(period: str) -> date:
-    """The last day of a month such as ``2026-10``. Raises: NoSuchPeriod."""
-    if not re.fullmatch("[12][0-9]{3}-(0[1-9]|1[0-2])", period, re.ASCII):
-        raise NoSuchPeriod(period)
-    return (date.fromisoformat(period + "-28") + timedelta(days=4)).replace(day=1) - timedelta(days=1)
 
 
 # ── Writing ──────────────────────────────────────────────────────────────────────────────────────────────────────

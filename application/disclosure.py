@@ -5,85 +5,82 @@ the same records again, up to the watermark that each seal names. The list can b
 secret; its hash tells nobody else anything.
 """
 
-from collections.abc import Callable, Iterable
+from array import array
+from bisect import bisect_right
+from collections.abc import Callable
 from datetime import date
-from typing import Any
-
-import msgspec
 
 from application.replay import Difference
-from domain.account import HoursConfirmed, HoursReversed
+from domain.account import HoursConfirmed
 from domain.consent import ConsentGiven, ConsentWithdrawn
-from domain.disclosure import CountedPeriod, PeriodSealed, first_day, last_day, next_period
-from domain.fact import Recorded
-from domain.hours import HoursLogged
+from domain.disclosure import CountedPeriod, PeriodSealed, first_day, fit_period, last_day, next_period
+from domain.fact import Fact
+from domain.figures import Service, Tally
 from domain.journal import FactStore
 from domain.published_list import ServiceGiven, figure, list_sha256, pseudonym, rows, volunteers
 
 
-class _Service(msgspec.Struct, gc=False):
-    """One service record, where it was confirmed and where it was reversed (0: it wasn't)."""
-
-    given: ServiceGiven
-    day: date
-    confirmed_position: int = 0
-    reversed_position: int = 0
-
-    def counts_at(self, position: int) -> bool:
-        return 0 < self.confirmed_position <= position and not 0 < self.reversed_position <= position
-
-
 class PeriodTally:
-    """A fold over facts in their order, which counts any month as of any position that it has reached."""
+    """A fold over facts in their order, which counts any month as of any position that it has reached.
+
+    It keeps every change of what counts: where it was, of which service, and whether that counts from there on. All
+    that was folded is in the ``tally``.
+    """
 
     def __init__(self) -> None:
         self.position = 0
-        self._records: dict[str, _Service] = {}
+        self.tally = Tally()
+        self._positions = array("q")
+        self._services: list[Service] = []
+        self._counts = array("b")
+        self._days: dict[date, array[int]] = {}
+        """By day, which of the changes are of services that began on it."""
         self._consents: dict[str, list[tuple[int, bool]]] = {}
 
-    def fold(self, recorded: Recorded[Any]) -> None:
-        self.position = recorded.position
-        match recorded.envelope.fact:
-            case HoursLogged() as fact:
-                given = ServiceGiven(
-                    fact.volunteer, fact.recipient_household, fact.community, fact.service, fact.service_minutes
-                )
-                self._records[fact.record] = _Service(given, fact.started_at.date())
-            case HoursConfirmed() as fact:
-                if (row := self._records.get(fact.record)) is not None:
-                    row.confirmed_position = recorded.position
-            case HoursReversed() as fact:
-                if (row := self._records.get(fact.record)) is not None:
-                    row.reversed_position = recorded.position
-            case ConsentGiven() as fact:
-                self._consents.setdefault(fact.person, []).append((recorded.position, True))
-            case ConsentWithdrawn() as fact:
-                self._consents.setdefault(fact.person, []).append((recorded.position, False))
-            case _:
-                pass
-
-    def follow(self, store: FactStore, to: int) -> None:
-        """Take in what is new up to a position."""
-        for batch in store.scan(self.position, to):
-            for recorded in batch:
-                self.fold(recorded)
-
-    def logged(self) -> list[str]:
-        """All service records, in the order they were logged."""
-        return list(self._records)
+    def fold(self, position: int, fact: Fact) -> None:
+        self.position = position
+        service = self.tally.fold(fact)
+        if service is not None:
+            changes = self._days.get(service.started_on)
+            if changes is None:
+                changes = self._days[service.started_on] = array("I")
+            changes.append(len(self._services))
+            self._positions.append(position)
+            self._services.append(service)
+            self._counts.append(1 if type(fact) is HoursConfirmed else -1)
+        elif type(fact) is ConsentGiven or type(fact) is ConsentWithdrawn:
+            self._consents.setdefault(fact.person, []).append((position, type(fact) is ConsentGiven))
 
     def service_given(self, period: str, position: int) -> list[ServiceGiven]:
         """The month's records that were confirmed and unreversed at a position."""
         first, last = first_day(period), last_day(period)
-        return [row.given for row in self._records.values() if first <= row.day <= last and row.counts_at(position)]
+        counting: dict[int, Service] = {}
+        for changes in (changes for day, changes in self._days.items() if first <= day <= last):
+            for at in changes[: bisect_right(changes, position, key=self._positions.__getitem__)]:
+                service = self._services[at]
+                if self._counts[at] > 0:
+                    counting[id(service)] = service
+                else:
+                    counting.pop(id(service), None)
+        return [
+            ServiceGiven(
+                service.volunteer,
+                service.recipient_household,
+                service.community,
+                service.service,
+                service.service_minutes,
+            )
+            for service in counting.values()
+        ]
 
     def corrected(self, period: str, since_position: int, position: int) -> tuple[int, int]:
         """How the minutes and records of all services before the month changed between two positions."""
         before = first_day(period)
+        start, end = bisect_right(self._positions, since_position), bisect_right(self._positions, position)
         changes = [
-            (int(row.counts_at(position)) - int(row.counts_at(since_position)), row.given.minutes)
-            for row in self._records.values()
-            if row.day < before
+            (self._counts[at], self._services[at].service_minutes)
+            for at in range(start, end)
+            if self._services[at].started_on < before
         ]
         return sum(change * minutes for change, minutes in changes), sum(change for change, _ in changes)
 
@@ -122,31 +119,34 @@ class SealRecount:
         self.seals = 0
         self.lists = 0
         self.differences: list[Difference] = []
+        self.periods = PeriodTally()
         self._ledger = ledger
         self._secret = secret
-        self._tally = PeriodTally()
         self._last: PeriodSealed | None = None
 
     @property
     def position(self) -> int:
-        return self._tally.position
+        return self.periods.position
 
-    def fold(self, batch: Iterable[Recorded[Any]]) -> None:
-        for recorded in batch:
-            self._tally.fold(recorded)
-            if isinstance(fact := recorded.envelope.fact, PeriodSealed):
-                self._seal(fact, recorded.position)
+    def fold(self, position: int, fact: Fact) -> None:
+        self.periods.fold(position, fact)
+        if type(fact) is PeriodSealed:
+            self._seal(fact, position)
 
     def _seal(self, fact: PeriodSealed, position: int) -> None:
         self.seals += 1
         last, self._last = self._last, fact
         since = 0 if last is None else last.watermark
+        try:
+            fit_period(fact.period)
+            follows = last is None or fact.period == next_period(last.period)
+        except ValueError:
+            self._require(f"{fact.period} is a month", False)
+            self._last = last
+            return
         secret = self._secret(fact.period)
-        counted = self._tally.counted(fact.period, since, fact.watermark, secret or b"", self._ledger)
-        self._require(
-            f"{fact.period} follows the month that was sealed before",
-            last is None or fact.period == next_period(last.period),
-        )
+        counted = self.periods.counted(fact.period, since, fact.watermark, secret or b"", self._ledger)
+        self._require(f"{fact.period} follows the month that was sealed before", follows)
         self._require(f"{fact.period} was sealed after its watermark", since <= fact.watermark < position)
         for name in (
             *("households_served", "service_minutes", "service_records"),
@@ -165,7 +165,7 @@ class SealRecount:
 
     def _compare(self, what: str, counted: object, said: object) -> None:
         if counted != said:
-            self.differences.append(Difference(what, counted, said))
+            self.differences.append(Difference(what, counted, said, self.position))
 
 
 def recount(
@@ -180,7 +180,8 @@ def recount(
     """
     fold = SealRecount(ledger, secret)
     for batch in store.scan():
-        fold.fold(batch)
+        for recorded in batch:
+            fold.fold(recorded.position, recorded.envelope.fact)
         if progress is not None:
             progress(fold.position)
     return fold

@@ -12,7 +12,7 @@ KEPT_MAX: Final = 20
 REFUSED, OTHERWISE, OTHER_POLICY, OTHER_TAGS = "refused", "decided-otherwise", "other-policy", "other-tags"
 NO_COMMAND, MIXED, REPEATED, UNDECIDABLE = "no-command", "command-mixed", "command-repeated", "undecidable"
 BACK_IN_TIME, BEFORE_DECIDED, LONG_AFTER = "recorded-back", "recorded-before-decided", "recorded-long-after"
-COUNTED_OTHERWISE = "counted-otherwise"
+COUNTED_OTHERWISE, SEALED_OTHERWISE, DRAWN_OTHERWISE = "counted-otherwise", "sealed-otherwise", "drawn-otherwise"
 GAP, CHANGED, REMOVED, INSERTED = "gap", "fact-changed", "fact-removed", "fact-inserted"
 SWAPPED = "facts-swapped"
 TAIL_REMOVED, UNREADABLE, LINE_CHANGED = "tail-removed", "fact-unreadable", "line-changed"
@@ -52,6 +52,8 @@ KINDS: Final[dict[str, tuple[str, str]]] = {
     BEFORE_DECIDED: ("记录时间早于决定时间", "it was recorded before it was decided"),
     LONG_AFTER: ("决定很久之后才记录", "it was recorded long after it was decided"),
     COUNTED_OTHERWISE: ("证明或星级的计数不符", "a certificate or star was counted otherwise"),
+    SEALED_OTHERWISE: ("月份的封存与账本不符", "a month's seal isn't what the journal comes to"),
+    DRAWN_OTHERWISE: ("抽样与重抽的不符", "a sample isn't what is drawn again"),
     UNDECIDABLE: ("无法重新决定", "it can't be decided again"),
     NOT_CONSERVED: ("各账户合计不为零", "all accounts together aren't zero"),
     BALANCES: ("余额与事实不符", "a balance isn't what the facts come to"),

@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import tzinfo
-from itertools import islice
+from itertools import accumulate, chain, islice, pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -101,18 +101,44 @@ class ImportReport(msgspec.Struct):
     problems: list[RowProblem] = []
 
 
+class _Tags:
+    """The tags of each envelope in turn, kept one after the other. A list an envelope would be hundreds of thousands of
+    objects for the interpreter to search for garbage again and again."""
+
+    def __init__(self) -> None:
+        self._tags: list[str] = []
+        self._bounds = array("q", [0])
+        """Where each envelope's begin, and where the last one's end."""
+
+    def add(self, tags: Sequence[Sequence[str]]) -> None:
+        end = self._bounds.pop()
+        self._bounds.extend(accumulate(map(len, tags), initial=end))
+        self._tags += chain.from_iterable(tags)
+
+    def __iter__(self) -> Iterator[list[str]]:
+        return self.after(0)
+
+    def after(self, envelopes: int) -> Iterator[list[str]]:
+        """Those of the envelopes after so many."""
+        return (self._tags[start:end] for start, end in pairwise(self._bounds[envelopes:]))
+
+
 class Held:
     """What was decided for one file and is not recorded yet, on top of the facts up to ``after``.
 
-    Where a tag occurs is a chain of entries, each with the one before it. A list a tag would be hundreds of thousands
-    of objects for the interpreter to search for garbage again and again.
+    Hardly any tag is asked for again while its facts are held: what is asked often is remembered by the writer, and
+    the rest is new. So where each tag occurs is worked out when the first of them is asked for. It is a chain of
+    entries, each with the one before it, and no list a tag, for the same reason as in `_Tags`.
     """
 
     def __init__(self, after: int) -> None:
         self.after = after
         self.envelopes: list[Envelope[Any]] = []
+        self._tags = _Tags()
+        self._tags_held: set[str] = set()
         self._boundary: set[Reading[Any]] = set()
         self._commands: set[str] = set()
+        self._envelopes_entered = 0
         self._last_entry: dict[str, int] = {}
         """Of each tag. An entry has the index of its envelope, and the entry before it (-1: there is none)."""
         self._entry_envelopes = array("q")
@@ -123,38 +149,50 @@ class Held:
         return self.after + len(self.envelopes)
 
     def add(
-        self, envelopes: Sequence[Envelope[Any]], boundary: Collection[Reading[Any]], commands: Collection[str]
+        self,
+        envelopes: Sequence[Envelope[Any]],
+        tags: Sequence[Sequence[str]],
+        boundary: Collection[Reading[Any]],
+        commands: Collection[str],
     ) -> None:
-        last_entry, entry = self._last_entry, len(self._entry_envelopes)
-        of_envelope, before = self._entry_envelopes.append, self._entries_before.append
-        for index, envelope in enumerate(envelopes, len(self.envelopes)):
-            for tag in envelope.tags():
-                before(last_entry.get(tag, -1))
-                of_envelope(index)
-                last_entry[tag] = entry
-                entry += 1
         self.envelopes += envelopes
+        self._tags.add(tags)
+        self._tags_held.update(*tags)
         self._boundary.update(boundary)
         self._commands.update(commands)
 
     def tagged(self, tags: Iterable[str]) -> list[Recorded[Any]]:
         """The facts that bear one of the tags, once for each of them; their time is not known yet."""
+        held = self._tags_held.intersection(tags)
+        if not held:
+            return []
+        self._enter()
         found: list[int] = []
-        known = self._last_entry
-        for tag in tags:
-            if tag in known:
-                entry = known[tag]
-                while entry >= 0:
-                    found.append(self._entry_envelopes[entry])
-                    entry = self._entries_before[entry]
+        for tag in held:
+            entry = self._last_entry[tag]
+            while entry >= 0:
+                found.append(self._entry_envelopes[entry])
+                entry = self._entries_before[entry]
         return [Recorded(self.after + 1 + index, 0, self.envelopes[index]) for index in found]
+
+    def _enter(self) -> None:
+        """Enter the tags of what was added since the last time."""
+        last_entry, entry = self._last_entry, len(self._entry_envelopes)
+        of_envelope, before = self._entry_envelopes.append, self._entries_before.append
+        for index, tags in enumerate(self._tags.after(self._envelopes_entered), self._envelopes_entered):
+            for tag in tags:
+                before(last_entry.get(tag, -1))
+                of_envelope(index)
+                last_entry[tag] = entry
+                entry += 1
+        self._envelopes_entered = len(self.envelopes)
 
     def record(self, store: FactStore) -> int:
         """Record all of it in one append; returns the first position.
 
         Raises: Conflict when others recorded meanwhile what was decided on; StoreUnavailable.
         """
-        first, _ = store.append(self.envelopes, self._boundary, self._commands, self.after)
+        first, _ = store.append(self.envelopes, self._boundary, self._commands, self.after, self._tags)
         return first
 
 
@@ -205,10 +243,12 @@ class PendingStore:
         boundary: Collection[Reading[Any]],
         commands: Collection[str],
         after: int,
+        tags: Iterable[Sequence[str]] | None = None,
     ) -> tuple[int, int]:
         del after
         first = self.held.head + 1
-        self.held.add(envelopes, boundary, commands)
+        tags = [envelope.tags() for envelope in envelopes] if tags is None else list(tags)
+        self.held.add(envelopes, tags, boundary, commands)
         return first, 0
 
     def scan(self, after: int = 0, to: int | None = None) -> Iterator[Iterable[Recorded[Any]]]:
@@ -429,7 +469,8 @@ class _ImportRun:
             for chunk in reading:
                 tickets = [read.ticket() for read in chunk.rows]
                 writer.run([ticket for ticket in tickets if ticket is not None])
-                for index, ((row, *_), ticket) in enumerate(zip(chunk.rows, tickets, strict=True)):
+                for index, (read, ticket) in enumerate(zip(chunk.rows, tickets, strict=True)):
+                    row = read.row
                     problems = row if isinstance(row, tuple) else _settle(importing, row, ticket, report, by_status)
                     if problems:
                         report.rows_refused += 1
@@ -466,9 +507,9 @@ def _settle(
 ) -> tuple[RowProblem, ...]:
     """Take one row's outcome into the report; what refused it, if anything."""
     outcome = ticket.outcome if ticket is not None else None
-    if isinstance(outcome, Refusal):
-        return (_problem(row, outcome),)
     if not isinstance(outcome, Accepted):
+        if isinstance(outcome, Refusal):
+            return (_problem(row, outcome),)
         raise outcome if outcome is not None else RuntimeError("a row has no outcome")
     if row.volunteer_name:
         importing.names[row.volunteer] = row.volunteer_name

@@ -18,6 +18,8 @@ from itertools import islice
 from types import TracebackType
 from typing import IO, Final, NamedTuple, Self, cast
 
+import msgspec
+
 from application.hours_file import HoursFile, HoursFileError, HoursRow, RowProblem
 from application.write_loop import Ticket, command_digest, command_id
 from domain.decision import Actor
@@ -30,7 +32,7 @@ APART_ROWS_MIN: Final = 20_000
 _PIPE_BYTES: Final = 1 << 20
 
 
-class Read(NamedTuple):
+class Read(msgspec.Struct, frozen=True, gc=False):
     """One row: its record with its command's id and digest, or all that is wrong with it."""
 
     row: HoursRow | tuple[RowProblem, ...]
@@ -58,8 +60,26 @@ class Chunk:
             self._cells = cells = cast("list[list[str]]", pickle.loads(cells))  # noqa: S301 - made by `packed`
         return cells[index]
 
-    def packed(self) -> "Chunk":
-        return Chunk(self.rows, pickle.dumps(self._cells))
+    def packed(self) -> "_PackedChunk":
+        rows = self.rows
+        return _PackedChunk(
+            [read.row for read in rows],
+            [read.command_id for read in rows],
+            [read.digest for read in rows],
+            pickle.dumps(self._cells),
+        )
+
+
+class _PackedChunk(NamedTuple):
+    """A chunk as it goes through the pipe: by columns, which are taken out in less time than as many rows."""
+
+    rows: list[HoursRow | tuple[RowProblem, ...]]
+    command_ids: list[str]
+    digests: list[str]
+    cells: bytes
+
+    def chunk(self) -> Chunk:
+        return Chunk(list(map(Read, self.rows, self.command_ids, self.digests)), self.cells)
 
 
 class HoursReading:
@@ -103,8 +123,8 @@ class HoursReading:
                     f"the process that reads {self._file.path.name} was ended ({process.wait()}); try again",
                 ) from None
             match told:
-                case Chunk():
-                    yield told
+                case _PackedChunk():
+                    yield told.chunk()
                 case _Failed(zh, en):
                     raise HoursFileError(zh, en)
                 case None:
@@ -183,6 +203,6 @@ def read_apart() -> None:
         os._exit(0)  # nobody wants the rest any more; the interpreter would complain that it can't be written
 
 
-def _tell(told: Chunk | _Failed | None) -> None:
+def _tell(told: _PackedChunk | _Failed | None) -> None:
     pickle.dump(told, sys.stdout.buffer, pickle.HIGHEST_PROTOCOL)
     sys.stdout.buffer.flush()

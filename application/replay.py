@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
+from application.finding import Finding
 from domain.account import Account, evolve
 from domain.fact import Movement, Recorded
 from domain.figures import Dimension, Figure, Tally
@@ -95,12 +96,20 @@ def replay(store: FactStore, to: int | None = None, progress: Callable[[int], No
     return fold
 
 
-class Difference(msgspec.Struct):
-    """One place where the replay and the projections disagree."""
+class Difference(msgspec.Struct, omit_defaults=True):
+    """One place where what is counted again and what was recorded disagree; ``position`` is that of the fact which says
+    otherwise (0: no fact does)."""
 
     what: str
     replayed: object
     projected: object
+    position: int = 0
+
+    def finding(self, kind: str, type_: str) -> Finding:
+        """The same as what an audit finds of a type of fact."""
+        zh = f"{self.what}：记着 {self.projected}，应为 {self.replayed}"
+        en = f"{self.what}: {self.projected} instead of {self.replayed}"
+        return Finding(kind, zh, en, position=self.position, type=type_)
 
 
 def differences(replayed: Counted, projected: Counted) -> list[Difference]:

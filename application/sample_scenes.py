@@ -102,6 +102,7 @@ from domain.group import (
 )
 from domain.hours import (
     ConfirmHours,
+    HoursLogged,
     LogHours,
     RejectHours,
     ReverseHours,
@@ -1036,15 +1037,32 @@ def service_is_recognised(stage: Stage) -> Iterator[Step]:
 # ── Disclosure ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-_TALLIES: Final[WeakKeyDictionary[FactStore, PeriodTally]] = WeakKeyDictionary()
+class _Past:
+    """What the ledger holds: counted by month, and its service records in the order they were logged."""
+
+    def __init__(self) -> None:
+        self.tally = PeriodTally()
+        self.logged: list[str] = []
+
+    def follow(self, store: FactStore) -> None:
+        """Take in what is new."""
+        for batch in store.scan(self.tally.position, store.head()):
+            for recorded in batch:
+                fact = recorded.envelope.fact
+                self.tally.fold(recorded.position, fact)
+                if isinstance(fact, HoursLogged):
+                    self.logged.append(fact.record)
+
+
+_PASTS: Final[WeakKeyDictionary[FactStore, _Past]] = WeakKeyDictionary()
 """What was counted of a ledger so far, so that its years of imported history are gone through once in a playing."""
 
 
-def _tally_at_head(store: FactStore) -> PeriodTally:
-    """All that the ledger holds now, counted."""
-    tally = _TALLIES.setdefault(store, PeriodTally())
-    tally.follow(store, store.head())
-    return tally
+def _past(store: FactStore) -> _Past:
+    """All that the ledger holds now."""
+    past = _PASTS.setdefault(store, _Past())
+    past.follow(store)
+    return past
 
 
 @dataclass(frozen=True)
@@ -1060,7 +1078,7 @@ class SealOf(Later):
         if fold_facts(Disclosure.of(self.period), before).sealed is not None:
             # It is recorded already; what was counted is no part of what it is known by.
             return SealPeriod(period=self.period, counted=CountedPeriod(0, 0, 0, 0, 0))
-        tally, since = _tally_at_head(store), fold_facts(seals, before).watermark
+        tally, since = _past(store).tally, fold_facts(seals, before).watermark
         return SealPeriod(
             period=self.period, counted=tally.counted(self.period, since, tally.position, self.secret, self.ledger)
         )
@@ -1124,8 +1142,8 @@ class SampleOf(Later):
             # It is recorded already; what was drawn is no part of what it is known by.
             known = Drawn(self.ledger, drawn.size, drawn.population, drawn.records)
             return DrawSample(sample=self.sample, seed=self.seed, count=self.count, drawn=known)
-        tally = _tally_at_head(store)
-        drawing = draw_records(self.ledger, self.seed, tally.position, None, tally.logged(), self.count)
+        past = _past(store)
+        drawing = draw_records(self.ledger, self.seed, past.tally.position, None, past.logged, self.count)
         return DrawSample(sample=self.sample, seed=self.seed, count=self.count, drawn=drawing)
 
 

@@ -1,7 +1,7 @@
 """A bundle verified offline: without a database, without a network, and without trusting whoever wrote it.
 
     log      every line is the leaf that was sealed; tiles, entry bundles and roots are those of the leaves
-    fold     facts decode; balances, figures and rules are what they come to
+    fold     facts decode; balances, figures, rules, seals and samples are what they come to
     rules    every fact is decided again
     plain    the plain-text journals are, to the byte, what the facts give
     files    every file is the one that the manifest names
@@ -45,12 +45,14 @@ from application.bundle import (
     read_policies,
     tile_path,
 )
+from application.disclosure import SealRecount
 from application.fact_lines import UNREADABLE_LINE, FactLines, FactRead, Unread, decode_line, parsed, read_batches
 from application.finding import (
     BALANCES as BALANCE,
 )
 from application.finding import (
     BUNDLE,
+    DRAWN_OTHERWISE,
     FILE_CHANGED,
     FILE_MISSING,
     FILE_UNLISTED,
@@ -58,6 +60,7 @@ from application.finding import (
     LINE_CHANGED,
     NOT_CONSERVED,
     PLAIN,
+    SEALED_OTHERWISE,
     UNREADABLE,
     Finding,
     Findings,
@@ -68,11 +71,14 @@ from application.finding import (
 from application.finding import (
     POLICIES as POLICY,
 )
+from application.inspection import Past, Redraw
 from application.log import Relog
 from application.redecision import POSITION_MAX, Redecision
 from application.replay import CELLS
+from domain.disclosure import PeriodSealed
 from domain.fact import Movement
-from domain.figures import DEFINITIONS, Tally
+from domain.figures import DEFINITIONS
+from domain.inspection import SampleDrawn
 from domain.leaf import LeafTooLong, packer
 from domain.ledger import LedgerOpened
 from domain.merkle import TILE_HASHES
@@ -98,6 +104,8 @@ class Checked(msgspec.Struct):
     facts: int = 0
     movements: int = 0
     commands: int = 0
+    seals: int = 0
+    samples: int = 0
     undecided: int = 0
     """Facts at the end whose command may go on beyond the bundle."""
     figures: Any = None
@@ -197,10 +205,10 @@ def verify_facts(
 ) -> list[Checked]:
     """Those of the parts ``fold``, ``rules`` (of a share: from one fact on to another) and ``plain`` that are wanted,
     while going through the facts once. Raises: BundleUnreadable."""
-    lines = FactLines(directory, decode, again=share is not None)
+    lines = FactLines(directory, decode, again=fold or share is not None)
     parts: list[_Part] = []
     if fold:
-        parts.append(_Fold(directory, manifest))
+        parts.append(_Fold(directory, manifest, lines))
     if share is not None:
         parts.append(_Rules(lines, *share))
     if plain:
@@ -219,10 +227,10 @@ class _Fold:
 
     ended = False
 
-    def __init__(self, directory: Path, manifest: Manifest) -> None:
+    def __init__(self, directory: Path, manifest: Manifest, lines: FactLines) -> None:
         self._directory, self._size = directory, manifest.size
         self._findings = Findings()
-        self._refold = Refold()
+        self._refold = Refold(manifest.ledger, lines.at)
 
     def take(self, facts: Sequence[FactRead | Unread]) -> None:
         fold = self._refold.fold
@@ -235,19 +243,38 @@ class _Fold:
     def checked(self) -> Checked:
         """Raises: BundleUnreadable."""
         refold, findings = self._refold, self._findings
+        for finding in recounted(refold.seals, refold.redraw):
+            findings.add(finding)
         refold.compare(self._directory, self._size, findings)
-        figures = refold.tally.figures()
-        return Checked("fold", findings, facts=refold.facts, movements=refold.movements, figures=figures)
+        return Checked(
+            "fold",
+            findings,
+            facts=refold.facts,
+            movements=refold.movements,
+            seals=refold.seals.seals,
+            samples=refold.redraw.samples,
+            figures=refold.tally.figures(),
+        )
+
+
+def recounted(seals: SealRecount, redraw: Redraw) -> Iterator[Finding]:
+    """What seals and samples say that the facts before them don't come to."""
+    for difference in seals.differences:
+        yield difference.finding(SEALED_OTHERWISE, PeriodSealed.type)
+    for difference in redraw.differences:
+        yield difference.finding(DRAWN_OTHERWISE, SampleDrawn.type)
 
 
 class Refold:
-    """Balances, figures and rules, as the facts come to."""
+    """Balances, figures and rules, as the facts come to; and every seal and every sample, as the facts before it do."""
 
-    def __init__(self) -> None:
+    def __init__(self, ledger: str, past: Past) -> None:
         self.facts = 0
         self.movements = 0
         self.balances: dict[str, int] = {}
-        self.tally = Tally()
+        self.seals = SealRecount(ledger)
+        self.redraw = Redraw(ledger, past)
+        self.tally = self.seals.periods.tally
         self._policies: dict[int, PolicyFile] = {}
 
     def fold(self, position: int, fact: Any) -> None:
@@ -259,7 +286,8 @@ class Refold:
             balances[fact.target] = balances.get(fact.target, 0) + minutes
         elif isinstance(fact, PolicyAdopted):
             self._policies[fact.version] = PolicyFile(fact.version, fact.effective_on, position, fact.policy)
-        self.tally.fold(fact)
+        self.seals.fold(position, fact)
+        self.redraw.fold(position, fact)
 
     def compare(self, directory: Path, size: int, findings: Findings) -> None:
         """Find where the files of a bundle say otherwise. What can't be read is found as that."""

@@ -5,14 +5,13 @@ boundaries need in one query, decides them in order, appends all their facts und
 A refused command affects no other. On a conflict it reads and decides again; it never re-appends a stale decision.
 """
 
-import contextlib
 import hashlib
 import logging
 import random
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
 from typing import Any, Final
@@ -37,8 +36,7 @@ STATES_MAX: Final = 100_000
 Decide = Callable[[Any, Context], Decision]
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(msgspec.Struct, frozen=True):
     """A command's facts as recorded. ``repeated`` when it had been recorded before under the same id."""
 
     first_position: int
@@ -74,8 +72,7 @@ class FactTooLong(AgainstRule):
     )
 
 
-@dataclass(slots=True, eq=False)
-class Ticket:
+class Ticket(msgspec.Struct, eq=False):
     """One command on its way through the loop. ``id`` is 32 hex digits; ``digest`` is of its whole content."""
 
     decide: Decide
@@ -106,17 +103,22 @@ def command_id(actor: str, key: str) -> str:
     return hashlib.blake2b(f"{len(actor)}:{actor}:{key}".encode(), digest_size=16).hexdigest()
 
 
-def new_id() -> str:
-    """A UUIDv7 (RFC 9562): 48 bits of milliseconds, then randomness, so that ids sort by time.
+def new_id(milliseconds: int | None = None) -> str:
+    """A UUIDv7 (RFC 9562): 48 bits of milliseconds (since 1970; None: now), then randomness, so that ids sort by time.
 
     An id is unlike any other and no secret: nobody gains anything by guessing one.
     """
     # Seeded by the system, anew in a forked process. Asking the system itself lets go of the interpreter every time,
     # and the writer then waits behind the event loop, a switch interval for a fact.
     noise = random.getrandbits(80) & 0x0FFF_3FFF_FFFF_FFFF_FFFF
-    milliseconds = time.time_ns() // 1_000_000
+    if milliseconds is None:
+        milliseconds = _milliseconds_now()
     text = (milliseconds << 80 | 0x7000_8000_0000_0000_0000 | noise).to_bytes(16).hex()
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def _milliseconds_now() -> int:
+    return time.time_ns() // 1_000_000
 
 
 class Memory:
@@ -155,27 +157,50 @@ class Memory:
             for fact_type in fold.fact_types:
                 self._folds_by_type.setdefault(fact_type, {}).setdefault(fold.prefix, []).append(fold)
 
-    def affected(self, fact: Fact) -> list[Reading[Any]]:
-        """The readings that one fact belongs to, of the folds seen so far."""
+    def affected(self, fact: Fact, tags: Iterable[str]) -> list[Reading[Any]]:
+        """The readings that one fact with such tags belongs to, of the folds seen so far."""
         folds = self._folds_by_type.get(type(fact))
         if folds is None:
             return []
-        return [Reading(fold, tag) for tag in fact.tags() for fold in folds.get(tag.partition(":")[0], ())]
+        return [Reading(fold, tag) for tag in tags for fold in folds.get(tag.partition(":")[0], ())]
 
     def apply(self, fact: Fact) -> None:
         """Carry what is known forward over one recorded fact."""
-        for reading in self.affected(fact):
+        for reading in self.affected(fact, fact.tags()):
             state = self.get(reading)
             if state is not None:
                 self.young[reading] = reading.fold.evolve(state, fact)
+
+
+class _States(dict[Reading[Any], Any]):
+    """The states that a batch goes by: what it has changed, and what it has looked up in the memory so far.
+
+    The rows of a file ask for the same people and places again and again; those are found here at once.
+    """
+
+    def __init__(self, memory: Memory) -> None:
+        super().__init__()
+        self._memory = memory
+
+    def __missing__(self, reading: Reading[Any]) -> Any:
+        """Raises: _Missing."""
+        state = self._memory.get(reading)
+        if state is None:
+            raise _Missing
+        self[reading] = state
+        return state
 
 
 @dataclass(slots=True)
 class _Batch:
     """One attempt at a batch: what it has decided so far, not yet recorded."""
 
-    states: dict[Reading[Any], Any] = field(default_factory=dict)
+    states: _States
+    milliseconds: int = field(default_factory=_milliseconds_now)
+    """Since 1970: the time in the ids of its envelopes."""
     envelopes: list[Envelope[Any]] = field(default_factory=list)
+    tags: list[tuple[str, ...]] = field(default_factory=list)
+    """Of each envelope."""
     boundary: set[Reading[Any]] = field(default_factory=set)
     commands: dict[str, tuple[str, int, tuple[Fact, ...]]] = field(default_factory=dict)
     """By command id: digest, index of its first envelope, and its facts."""
@@ -247,18 +272,19 @@ class Writer:
         if memory is None:
             memory = self._memory = Memory(self._states_max, self._store.head())
         memory.forget()
-        decisions, answers = self._load_first(memory, tickets, now)
+        decisions, states, answers = self._load_first(memory, tickets, now)
         while True:
-            batch = _Batch()
-            for ticket in tickets:
-                self._decide(memory, ticket, now, batch, answers, decisions.pop(ticket, None))
+            batch = _Batch(states)
+            for ticket, begun in zip(tickets, decisions, strict=True):
+                self._decide(memory, ticket, now, batch, answers, begun)
             if not batch.missing:
                 break
+            decisions, states = [None] * len(tickets), _States(memory)  # those were gone on with, and changed
             self._load(memory, batch.missing, tickets, answers, first=False)
         first_position, recorded_at = 0, 0
         if batch.envelopes:
             first_position, recorded_at = self._store.append(
-                batch.envelopes, batch.boundary, batch.commands, memory.head
+                batch.envelopes, batch.boundary, batch.commands, memory.head, batch.tags
             )
             if first_position == memory.head + 1:
                 memory.young.update(batch.states)  # of folds that are all known: what was affected is what was loaded
@@ -274,21 +300,31 @@ class Writer:
 
     def _load_first(
         self, memory: Memory, tickets: Sequence[Ticket], now: datetime
-    ) -> tuple[dict[Ticket, _Begun], Answers]:
+    ) -> tuple[list[_Begun | None], _States, Answers]:
         """Begin every decision, load what it asks for first, and what was recorded under the commands' ids before."""
-        missing: set[Reading[Any]] = set()
-        begun: dict[Ticket, _Begun] = {}
-        young, known = memory.young, memory.get
+        asked: set[Reading[Any]] = set()
+        begun: list[_Begun | None] = []
         for ticket in tickets:
-            # What a decision raises already here is told to its caller when it is decided for real.
-            with contextlib.suppress(Exception):
-                decision = ticket.decide(ticket.command, self._context(ticket, now))
+            try:
+                decision = ticket.decide(ticket.command, Context(ticket.actor, now, ticket.id, self._zone))
                 question = next(decision)
-                begun[ticket] = decision, question
-                missing.update([r for r in question if r not in young and known(r) is None])
-        answers: Answers = {}
-        self._load(memory, missing, tickets, answers, first=True)
-        return begun, answers
+            except Exception:  # noqa: BLE001 - told to its caller when it is decided for real
+                begun.append(None)
+            else:
+                begun.append((decision, question))
+                asked.update(question)
+        states, missing = _States(memory), set[Reading[Any]]()
+        for reading in asked:
+            state = memory.get(reading)
+            if state is None:
+                missing.add(reading)
+            else:
+                states[reading] = state
+        head, answers = memory.head, Answers()
+        states.update(self._load(memory, missing, tickets, answers, first=True))
+        if memory.head != head:
+            states.clear()  # others recorded facts meanwhile, over which the memory has carried its own
+        return begun, states, answers
 
     def _load(
         self,
@@ -298,8 +334,8 @@ class Writer:
         answers: Answers,
         *,
         first: bool,
-    ) -> None:
-        """Fold the missing states from the journal, and carry all known ones forward over its tail.
+    ) -> dict[Reading[Any], Any]:
+        """Fold the missing states from the journal, and carry all known ones forward over its tail; returns the first.
 
         What the journal holds under the tickets' ids goes to ``answers``: from its whole length the first time, and
         from the tail every time, so that a command which another process records meanwhile isn't missed.
@@ -333,9 +369,7 @@ class Writer:
                 if not known or recorded.position > known[-1].position:
                     known.append(recorded)
         memory.load(states)
-
-    def _context(self, ticket: Ticket, now: datetime) -> Context:
-        return Context(ticket.actor, now, ticket.id, self._zone)
+        return states
 
     def _decide(
         self, memory: Memory, ticket: Ticket, now: datetime, batch: _Batch, answers: Answers, begun: _Begun | None
@@ -356,7 +390,7 @@ class Writer:
             return
         try:
             if begun is None:
-                decision = ticket.decide(ticket.command, self._context(ticket, now))
+                decision = ticket.decide(ticket.command, Context(ticket.actor, now, ticket.id, self._zone))
                 begun = decision, next(decision)
             decided = self._drive(memory, *begun, batch)
         except _Missing:
@@ -369,28 +403,41 @@ class Writer:
             ticket.outcome = error
             return
         batch.commands[ticket.id] = (ticket.digest, len(batch.envelopes), decided.facts)
-        actor = ticket.actor
+        actor, states, known = ticket.actor, batch.states, memory.get
+        command_tag = "command:" + ticket.id
         for policy, fact in decided.each():
             batch.envelopes.append(
-                Envelope(new_id(), actor.id, actor.role, ticket.id, ticket.digest, policy, now, fact, ticket.imported)
+                Envelope(
+                    new_id(batch.milliseconds),
+                    actor.id,
+                    actor.role,
+                    ticket.id,
+                    ticket.digest,
+                    policy,
+                    now,
+                    fact,
+                    ticket.imported,
+                )
             )
-            for reading in memory.affected(fact):
-                state = batch.states.get(reading)
-                if state is None and (state := memory.get(reading)) is None:
-                    continue
-                batch.states[reading] = reading.fold.evolve(state, fact)
+            tags = fact.tags()
+            batch.tags.append((*tags, command_tag))
+            for reading in memory.affected(fact, tags):
+                state = states.get(reading) or known(reading)
+                if state is not None:
+                    states[reading] = reading.fold.evolve(state, fact)
 
     def _drive(self, memory: Memory, decision: Decision, question: Question, batch: _Batch) -> Decided:
-        # The inner loop of all writing: what was changed in this batch, then what is remembered, mostly the young.
-        known, young, boundary = batch.states.get, memory.young.get, batch.boundary
+        # The inner loop of all writing.
+        look_up, boundary = batch.states.__getitem__, batch.boundary
         try:
             while True:
-                answer = [known(reading) or young(reading) or memory.get(reading) for reading in question]
-                if None in answer:
-                    batch.missing.update(r for r, state in zip(question, answer, strict=True) if state is None)
-                    raise _Missing
+                try:
+                    answer = tuple(map(look_up, question))
+                except _Missing:
+                    batch.missing.update(r for r in question if r not in batch.states and memory.get(r) is None)
+                    raise
                 boundary.update(question)
-                question = decision.send(tuple(answer))
+                question = decision.send(answer)
         except StopIteration as stop:
             decided: Decided = stop.value
             return decided

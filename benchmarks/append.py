@@ -32,6 +32,7 @@ from psycopg.sql import SQL, Identifier
 
 from infrastructure.journal import PostgresJournal, open_datastore
 from infrastructure.schema import migrate
+from infrastructure.tag_index import TagIndexThread
 
 ROUNDS = 3
 FACTS_PER_ROUND = {1: 300, 10: 2_000, 100: 10_000, 1_000: 20_000}  # by batch size; a second's work at most
@@ -101,7 +102,8 @@ def journal_writer(server_url: str) -> Iterator[Append]:
         migrate(url)
         with open_datastore(url) as datastore:
             journal = PostgresJournal(datastore, "bench")
-            yield journal.append
+            with TagIndexThread(url, journal):
+                yield journal.append
 
 
 @contextmanager

@@ -87,7 +87,8 @@ def import_all(bank: Timebank, files: list[Path]) -> float:
 
     before = bank.store.head()
     started = time.perf_counter()
-    import_in_turn([HoursImport(bank.store, bank.zone, file, ledger_is_synthetic=True) for file in files], done)
+    with bank.indexing():
+        import_in_turn([HoursImport(bank.store, bank.zone, file, ledger_is_synthetic=True) for file in files], done)
     speed = per_second(bank.store.head() - before, started)
     with contextlib.closing(bank.projector()) as projector:
         projector.prepare()

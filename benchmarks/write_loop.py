@@ -103,7 +103,7 @@ def _commands_per_second(bank: Timebank, volunteers: list[str], round_number: in
             failures.append(ticket.outcome)
         free.release()
 
-    with WriteLoop(Writer(bank.store, bank.zone)) as loop:
+    with bank.indexing(), WriteLoop(Writer(bank.store, bank.zone)) as loop:
         started = time.perf_counter()
         for volunteer, started_at in slots:
             if time.perf_counter() > stop_at:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
+from itertools import repeat
 from typing import Any, Final, Generic, Literal, NamedTuple, TypeVar, overload
 
 import msgspec
@@ -104,7 +105,9 @@ class Decided(NamedTuple):
 
     def each(self) -> Iterable[tuple[int, Fact]]:
         """Every fact with the policy version it was decided under."""
-        return zip(self.policies or (self.policy,) * len(self.facts), self.facts, strict=True)
+        if not self.policies:
+            return zip(repeat(self.policy), self.facts)
+        return zip(self.policies, self.facts, strict=True)
 
 
 Question = tuple[Reading[Any], ...]

@@ -56,10 +56,12 @@ def next_period(period: str) -> str:
 
 
 def last_day(period: str) -> date:
+    """The last day of a month."""
     return first_day(next_period(period)) - timedelta(days=1)
 
 
-def _fit_period(text: str) -> str:
+def fit_period(text: str) -> str:
+    """A month such as ``2026-10``. Raises: ValueError for any other text."""
     # Years from 1900 on: others are mistakes, and the last ones have no next month.
     if _PERIOD.fullmatch(text) is None or not "1900" <= text[:4] < "9999":
         raise ValueError("应为月份，例：2026-10 / must be a month such as 2026-10")
@@ -68,7 +70,7 @@ def _fit_period(text: str) -> str:
 
 Period = Annotated[
     str,
-    AfterValidator(_fit_period),
+    AfterValidator(fit_period),
     WithJsonSchema({"type": "string", "pattern": "^[0-9]{4}-(0[1-9]|1[0-2])$", "examples": ["2026-10"]}),
 ]
 """A month of the ledger's calendar."""

@@ -588,13 +588,13 @@ def _check_claim(
         raise RecordTooShort(minutes, policy.record_minutes_min)
     if minutes > policy.record_minutes_max:
         raise RecordTooLong(minutes, policy.record_minutes_max)
-    claimed = span_of(logged)
     first, last = days_of(logged.started_at, logged.ended_at)
     if last > first + timedelta(days=1):
         raise RecordTooLong((logged.ended_at - logged.started_at) // MINUTE, DAY_MINUTES)
     spans = (*first_day.spans, *last_day.spans) if first != last else first_day.spans
     if not spans and first == last and minutes <= policy.day_minutes_max:
         return  # nearly every claim: the only one of its day
+    claimed = span_of(logged)
     clashing = [span for span in spans if span.overlaps(claimed)]
     for record in (yield from read_all(ServiceRecord.of(span.record) for span in clashing)):
         if record.counts:
@@ -692,12 +692,13 @@ def _confirmed(
     logged: HoursLogged,
     adopted: PolicyAdopted,
     confirmer: Person,
-    home: str | None = None,
+    earning: tuple[Account, Household] | None = None,
     released: tuple[MinutesReleased, ...] = (),
 ) -> Generator[Question, Any, tuple[HoursConfirmed, MinutesCapped | None]]:
     """The movements that follow when ``confirmer`` vouches for a record: the credit, and what goes on to the pool.
 
-    ``home`` is the community of a household that is registered by the same command; ``released`` comes before.
+    ``earning`` are the volunteer's household and its account where they were read already, or the household is
+    registered by the same command; ``released`` comes before.
     """
     if confirmer.person in (logged.logged_by, logged.volunteer, logged.also_logged_by):
         raise ConfirmedByLogger(logged.record, confirmer.person)
@@ -705,7 +706,7 @@ def _confirmed(
         raise ConfirmedByOwnHousehold(logged.record, logged.household)
     policy = adopted.policy
     minutes = logged.service_minutes
-    target, account, household = yield from _earner(logged, policy, confirmer)
+    target, account, household = yield from _earner(logged, policy, confirmer, earning)
     balance_max = policy.balance_minutes_max
     source = ISSUANCE if policy.payer == "issuance" else (yield from _payer(policy, logged, target))
     if source != ISSUANCE:
@@ -725,7 +726,7 @@ def _confirmed(
         case "honour":
             return HoursConfirmed(source, target, minutes - excess, logged.record, confirmer.person, excess), None
         case "pool":
-            pool = pool_account(home or household.require())
+            pool = pool_account(household.require())
             return (
                 HoursConfirmed(source, target, minutes, logged.record, confirmer.person),
                 MinutesCapped(target, pool, excess, logged.record),
@@ -733,7 +734,7 @@ def _confirmed(
 
 
 def _earner(
-    logged: HoursLogged, policy: Policy, confirmer: Person
+    logged: HoursLogged, policy: Policy, confirmer: Person, earning: tuple[Account, Household] | None
 ) -> Generator[Question, Any, tuple[str, Account | None, Household | None]]:
     """Which account is credited: the volunteer's household, its successor if it was merged since, or the group whose
     hours are its own to donate. With the account itself where a cap makes its balance matter (on households alone).
@@ -743,7 +744,10 @@ def _earner(
     if logged.group is not None and policy.group_hours == "donate-only":
         return group_account(logged.group), None, None
     target = household_account(logged.household)
-    if policy.balance_minutes_max is None:
+    account: Account | None
+    if earning is not None:
+        account, household = earning
+    elif policy.balance_minutes_max is None:
         # Only what is needed: credits to one account never conflict where no cap makes them look at its balance.
         account, household = None, (yield from read(Household.of(logged.household)))
     else:
@@ -845,7 +849,7 @@ def import_hours(command: ImportHours, context: Context) -> Decision:
     # A row says all that it touches, so everything is asked for at once and a thousand rows are loaded in one query.
     # What is asked for again below is answered from memory.
     on_first = VolunteerDay.of(command.volunteer, first)
-    record, person, book, first_day, last_day, community, home, household, recipient, confirmer, _ = yield (
+    record, person, book, first_day, last_day, community, home, household, recipient, confirmer, account = yield (
         ServiceRecord.of(command.record),
         Person.of(command.volunteer),
         policy_book,
@@ -902,8 +906,9 @@ def import_hours(command: ImportHours, context: Context) -> Decision:
         # What the old books rejected or reversed took up nobody's time: a duplicate is the commonest of all.
         yield from _check_claim(logged, adopted.policy, first_day, last_day)
     facts.append(logged)
-    home_now = household.community or command.household_community
-    facts += yield from _imported_settlement(command, logged, adopted, confirmer, home_now)
+    if household.community is None:
+        household = replace(household, community=command.household_community)
+    facts += yield from _imported_settlement(command, logged, adopted, confirmer, (account, household))
     return Decided(adopted.version, tuple(facts))
 
 
@@ -912,7 +917,7 @@ def _imported_settlement(
     logged: HoursLogged,
     adopted: PolicyAdopted,
     confirmer: Person,
-    home: str | None,
+    earning: tuple[Account, Household] | None = None,
     released: tuple[MinutesReleased, ...] = (),
 ) -> Generator[Question, Any, list[Fact]]:
     """How the old books settled a record; nothing for one that they had not settled yet."""
@@ -920,7 +925,7 @@ def _imported_settlement(
         return []
     if command.status == "rejected":
         return [*released, HoursRejected(command.record, command.confirmed_by, "imported")]
-    confirmed, capped = yield from _confirmed(logged, adopted, confirmer, home, released)
+    confirmed, capped = yield from _confirmed(logged, adopted, confirmer, earning, released)
     facts: list[Fact] = [*released, confirmed] if capped is None else [*released, confirmed, capped]
     if command.status == "reversed":
         facts += _reversed(confirmed, capped, command.confirmed_by, "imported")
@@ -959,7 +964,7 @@ def _import_again(
         return Decided(0, ())
     if record.status == "logged":
         released = yield from _released(record)
-        settlement = yield from _imported_settlement(command, logged, adopted, confirmer, None, released)
+        settlement = yield from _imported_settlement(command, logged, adopted, confirmer, released=released)
         return Decided(adopted.version, tuple(settlement))
     if record.status == "confirmed" and record.confirmed is not None and command.status == "reversed":
         if record.dispute is not None:

@@ -73,8 +73,11 @@ class FactStore(Protocol):
         boundary: Collection[Reading[Any]],
         commands: Collection[str],
         after: int,
+        tags: Iterable[Sequence[str]] | None = None,
     ) -> tuple[int, int]:
         """Record all, or nothing: returns the first position and recorded-at (microseconds).
+
+        ``tags`` are each envelope's own, from who has made them already; they may be gone through more than once.
 
         Raises: Conflict when a fact after ``after`` belongs to the boundary or to one of the commands; FactsTooLong;
         StoreUnavailable.

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from eventsourcing.dcb.api import DCBAppendCondition, DCBEvent, DCBQuery, DCBQueryItem
+from eventsourcing.dcb.api import DCBAppendCondition, DCBQuery, DCBQueryItem
 from eventsourcing.persistence import IntegrityError, PersistenceError
 
 from domain.account import Account, account_fold
@@ -13,7 +13,7 @@ from domain.fact import Envelope, Recorded
 from domain.journal import Conflict, FactsTooLong, StoreUnavailable
 from domain.leaf import LEAF_BYTES_MAX, leaf_length_bytes
 from infrastructure.codec import decode, encode, is_imported, stored_type
-from infrastructure.journal import PostgresJournal, StoredFact
+from infrastructure.journal import NewFact, PostgresJournal, StoredFact
 
 CERTAINLY_SHORT_BYTES: Final = 8_000
 """Up to this much data, a fact's leaf is never too long: its tags are made of what is in the data."""
@@ -69,10 +69,11 @@ class PostgresFactStore:
         boundary: Collection[Reading[Any]],
         commands: Collection[str],
         after: int,
+        tags: Iterable[Sequence[str]] | None = None,
     ) -> tuple[int, int]:
         """See `FactStore`. Raises: Conflict, FactsTooLong, StoreUnavailable."""
-        events = [DCBEvent(stored_type(e.fact), encode(e), e.tags()) for e in envelopes]
-        require_short(self.journal.ledger, envelopes, events)
+        events = NewFacts(envelopes, [envelope.tags() for envelope in envelopes] if tags is None else tags)
+        events.require_short(self.journal.ledger)
         condition = DCBAppendCondition(_Boundary(boundary, commands), after)
         try:
             appended = self.journal.append_facts(events, condition)
@@ -133,16 +134,33 @@ class PostgresFactStore:
             raise StoreUnavailable(str(error)) from error
 
 
-def require_short(ledger: str, envelopes: Sequence[Envelope[Any]], events: Sequence[DCBEvent]) -> None:
-    """Raises: FactsTooLong."""
-    lengths_bytes: dict[str, int] = {}
-    for envelope, event in zip(envelopes, events, strict=True):
-        if len(event.data) > CERTAINLY_SHORT_BYTES:
-            length = leaf_length_bytes(ledger, event.type, event.tags, event.data)
-            if length > LEAF_BYTES_MAX:
-                lengths_bytes[envelope.command] = max(length, lengths_bytes.get(envelope.command, 0))
-    if lengths_bytes:
-        raise FactsTooLong(lengths_bytes)
+class NewFacts:
+    """Envelopes as the journal is to record them. Each is made when it is packed, of what is known before the ledger is
+    locked: an import's would be hundreds of thousands of objects for the interpreter to search for garbage."""
+
+    def __init__(self, envelopes: Sequence[Envelope[Any]], tags: Iterable[Sequence[str]]) -> None:
+        self._envelopes = envelopes
+        self._types = [stored_type(envelope.fact) for envelope in envelopes]
+        self._data = [encode(envelope) for envelope in envelopes]
+        self._tags = tags
+
+    def require_short(self, ledger: str) -> None:
+        """Raises: FactsTooLong."""
+        lengths_bytes: dict[str, int] = {}
+        for n, data in enumerate(self._data):
+            if len(data) > CERTAINLY_SHORT_BYTES:
+                envelope = self._envelopes[n]
+                length = leaf_length_bytes(ledger, self._types[n], envelope.tags(), data)
+                if length > LEAF_BYTES_MAX:
+                    lengths_bytes[envelope.command] = max(length, lengths_bytes.get(envelope.command, 0))
+        if lengths_bytes:
+            raise FactsTooLong(lengths_bytes)
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def __iter__(self) -> Iterator[NewFact]:
+        return map(NewFact, self._types, self._data, self._tags)
 
 
 class _Boundary(DCBQuery):

@@ -33,6 +33,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
+from domain.checkpoint import Checkpoint
 from domain.statement import ED25519, StatementNotGenuine, VerifierKey
 from domain.witness import COSIGNATURE, Cosignature, cosigned_message, require_name
 from infrastructure.embedded import make_data_directory
@@ -56,6 +57,17 @@ class NotCosigned(Exception):
 
     def __init__(self, key: VerifierKey) -> None:
         super().__init__(f"没有见证人 {key.name} 的副签。 / The witness {key.name} has not cosigned this.")
+
+
+class OtherOrigin(Exception):
+    """A checkpoint was signed with the key of another log, which can't speak for the one that it names."""
+
+    def __init__(self, origin: str, names: Iterable[str]) -> None:
+        signers = ", ".join(names)
+        super().__init__(
+            f"检查点是日志“{origin}”的，签名的却是“{signers}”的密钥。 / "
+            f"The checkpoint is of the log “{origin}”, and the key that signed it is of “{signers}”."
+        )
 
 
 class SigningKeyUnusable(Exception):
@@ -325,6 +337,21 @@ def verified(note: str, keys: Iterable[VerifierKey]) -> str:
     if not signers:
         raise NoteNotGenuine
     return text
+
+
+def signed_checkpoint(note: str, keys: Iterable[VerifierKey]) -> Checkpoint:
+    """The checkpoint of a note that one of the keys at least has signed, which must be a key of the log that it names.
+
+    Raises: NoteNotGenuine, NoCheckpoint, OtherOrigin.
+    """
+    known = list(keys)
+    checkpoint = Checkpoint.parse(verified(note, known))
+    try:
+        verified(note, [key for key in known if key.name == checkpoint.origin])
+    except NoteNotGenuine:
+        signers = {name for name, _ in _taken_apart(note)[1]}
+        raise OtherOrigin(checkpoint.origin, sorted({key.name for key in known} & signers)) from None
+    return checkpoint
 
 
 def cosignatures(note: str, keys: Iterable[VerifierKey]) -> dict[VerifierKey, Cosignature]:

@@ -2,7 +2,7 @@
 
 import threading
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 from eventsourcing.dcb.api import DCBAppendCondition, DCBEvent, DCBQuery, DCBQueryItem
@@ -14,7 +14,7 @@ from domain.decision import Reading, fold_facts
 from domain.fact import Envelope, Fact, Recorded
 from domain.journal import Conflict
 from infrastructure.codec import decode, encode, stored_type
-from infrastructure.fact_store import require_short
+from infrastructure.fact_store import NewFacts
 
 
 class InMemoryFactStore:
@@ -70,11 +70,13 @@ class InMemoryFactStore:
         boundary: Collection[Reading[Any]],
         commands: Collection[str],
         after: int,
+        tags: Iterable[Sequence[str]] | None = None,
     ) -> tuple[int, int]:
+        assert tags is None or [list(some) for some in tags] == [envelope.tags() for envelope in envelopes]
         if self.before_append:
             self.before_append.popleft()()
         events = [DCBEvent(stored_type(e.fact), encode(e), e.tags()) for e in envelopes]
-        require_short("qingxiu", envelopes, events)
+        NewFacts(envelopes, [event.tags for event in events]).require_short("qingxiu")
         items = [DCBQueryItem([t.type for t in reading.fold.fact_types], [reading.tag]) for reading in boundary]
         items += [DCBQueryItem([], ["command:" + command]) for command in commands]
         with self._recording:

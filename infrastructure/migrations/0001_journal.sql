@@ -29,13 +29,20 @@ CREATE VIEW facts_readable AS
 
 -- Where each tag occurs: one number a tag of a fact, 34 bits of a hash of tag and ledger before the last 30 bits of the
 -- position, so that one tag's positions follow each other in the index. Beyond the first 2^30 positions, each next
--- 2^30 have hashes of their own. Whoever reads by it compares the fact's own tags.
--- docs/decisions/0002-journal-index.md has the figures.
+-- 2^30 have hashes of their own. Whoever reads by it compares the fact's own tags, and reads the last facts, which it
+-- doesn't reach yet, one by one. docs/decisions/0002-journal-index.md has the figures.
 CREATE TABLE fact_tags (
     tag_key bigint NOT NULL
 );
 
 CREATE INDEX fact_tags_by_key ON fact_tags (tag_key);
+
+CREATE TABLE tag_heads (
+    ledger      text   PRIMARY KEY,
+    head        bigint NOT NULL
+) WITH (fillfactor = 10);  -- hot rows, as those of ledgers
+
+COMMENT ON TABLE tag_heads IS 'The position up to which a ledger''s facts are in fact_tags; without a row, none is.';
 
 
 -- What the database itself refuses ------------------------------------------------------------------------------
@@ -53,11 +60,14 @@ CREATE TRIGGER refuse_change BEFORE UPDATE OR DELETE OR TRUNCATE ON fact_tags
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER refuse_change BEFORE DELETE OR TRUNCATE ON ledgers
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER refuse_change BEFORE DELETE OR TRUNCATE ON tag_heads
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 
 -- ALWAYS: session_replication_role must not be a way round them.
 ALTER TABLE facts ENABLE ALWAYS TRIGGER refuse_change;
 ALTER TABLE fact_tags ENABLE ALWAYS TRIGGER refuse_change;
 ALTER TABLE ledgers ENABLE ALWAYS TRIGGER refuse_change;
+ALTER TABLE tag_heads ENABLE ALWAYS TRIGGER refuse_change;
 
 -- What a trigger calls or reads must not be the session's to choose: names are qualified, or the path is fixed with the
 -- temporary schema last, where no table of the session's can stand in for one of ours.
@@ -81,13 +91,46 @@ $$;
 CREATE TRIGGER advance_ledger BEFORE INSERT OR UPDATE ON ledgers
     FOR EACH ROW EXECUTE FUNCTION advance_ledger();
 
--- New facts are exactly those up to the head that their transaction has just set, next to the last one before.
--- The owner's rights are for fact_tags, which nobody else may write.
-CREATE FUNCTION admit_facts() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+-- Takes a ledger's next facts into fact_tags, and says how many. None while somebody else does so.
+-- The owner's rights are for fact_tags and tag_heads, which nobody else may write.
+CREATE FUNCTION index_facts(in_ledger text, facts_max bigint) RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path = public, pg_temp SET enable_seqscan = off SET jit = off AS $$
+DECLARE
+    indexed bigint;
+    upto bigint;
+    seed bigint;
+BEGIN
+    SELECT head INTO indexed FROM tag_heads WHERE ledger = in_ledger FOR NO KEY UPDATE SKIP LOCKED;
+    IF NOT FOUND THEN
+        INSERT INTO tag_heads (ledger, head) SELECT ledger, 0 FROM ledgers WHERE ledger = in_ledger
+        ON CONFLICT DO NOTHING RETURNING head INTO indexed;
+        IF NOT FOUND THEN
+            RETURN 0;
+        END IF;
+    END IF;
+    SELECT least(head, indexed + facts_max) INTO upto FROM ledgers WHERE ledger = in_ledger;
+    IF upto > indexed THEN
+        FOR epoch IN ((indexed + 1) >> 30) .. (upto >> 30) LOOP
+            seed := hashtextextended(in_ledger, epoch);
+            -- In order, since neighbours share a way down the index.
+            INSERT INTO fact_tags (tag_key)
+            SELECT hashtextextended(unnest(tags), seed) << 30 | (position & 1073741823) AS key
+            FROM facts WHERE ledger = in_ledger AND position > indexed AND position <= upto AND position >> 30 = epoch
+            ORDER BY key;
+        END LOOP;
+        UPDATE tag_heads SET head = upto WHERE ledger = in_ledger;
+    END IF;
+    RETURN upto - indexed;
+END
+$$;
+
+-- New facts are exactly those up to the head that their transaction has just set, next to the last one before. Their
+-- tags are indexed behind them (infrastructure/tag_index.py); where nobody does, the append that leaves too many to be
+-- read one by one.
+CREATE FUNCTION admit_facts() RETURNS trigger LANGUAGE plpgsql
     SET search_path = public, pg_temp SET enable_seqscan = off SET jit = off AS $$
 DECLARE
     added record;
-    seed bigint;
 BEGIN
     FOR added IN
         SELECT ledger, min(position) AS first, max(position) AS last, count(*) AS facts,
@@ -105,13 +148,9 @@ BEGIN
                 added.first, added.last, added.ledger
                 USING ERRCODE = 'insufficient_privilege', HINT = 'Facts are added by append_facts().';
         END IF;
-        FOR epoch IN (added.first >> 30) .. (added.last >> 30) LOOP
-            seed := hashtextextended(added.ledger, epoch);
-            -- In order, since neighbours share a way down the index.
-            INSERT INTO fact_tags (tag_key)
-            SELECT hashtextextended(unnest(tags), seed) << 30 | (position & 1073741823) AS key
-            FROM new_facts WHERE ledger = added.ledger AND position >> 30 = epoch ORDER BY key;
-        END LOOP;
+        IF NOT EXISTS (SELECT FROM tag_heads WHERE ledger = added.ledger AND head > added.last - 8192) THEN
+            PERFORM index_facts(added.ledger, added.last);
+        END IF;
     END LOOP;
     RETURN NULL;
 END
@@ -181,23 +220,43 @@ BEGIN
 END
 $$;
 
+-- Facts with after < position <= upto that have one of the tags at least, read one by one.
+CREATE FUNCTION facts_unindexed(in_ledger text, in_tags text[], after bigint, upto bigint)
+    RETURNS SETOF facts LANGUAGE plpgsql STABLE
+    SET enable_seqscan = off SET enable_nestloop = off SET enable_mergejoin = off SET jit = off AS $$
+BEGIN
+    RETURN QUERY
+    SELECT * FROM facts
+    WHERE ledger = in_ledger AND position = ANY (ARRAY(
+        SELECT position FROM (
+            SELECT position, unnest(tags) AS tag FROM facts
+            WHERE ledger = in_ledger AND position > after AND position <= upto
+        ) AS found JOIN unnest(in_tags) AS wanted (tag) USING (tag)
+    ))
+    ORDER BY position;
+END
+$$;
+
 -- Facts with after < position <= upto that have one of the tags at least, each once, in order; upto is no further than
--- the head. One index probe a tag, whatever the planner believes (OFFSET 0 keeps it from merging the probes into a
--- scan).
+-- the head. As far as they are indexed, one index probe a tag, whatever the planner believes (OFFSET 0 keeps it from
+-- merging the probes into a scan).
 CREATE FUNCTION facts_tagged(in_ledger text, in_tags text[], after bigint, upto bigint)
     RETURNS SETOF facts LANGUAGE plpgsql STABLE SET enable_seqscan = off SET jit = off AS $$
+DECLARE
+    indexed bigint := coalesce((SELECT head FROM tag_heads WHERE ledger = in_ledger), 0);
+    last bigint := least(upto, indexed);
 BEGIN
     RETURN QUERY
     SELECT fact.* FROM (
         SELECT found.position, array_agg(wanted.tag) AS tags
         FROM (
             SELECT tag, epoch << 30 AS start, hashtextextended(tag, hashtextextended(in_ledger, epoch)) << 30 AS key
-            FROM unnest(in_tags) AS tag CROSS JOIN generate_series(after >> 30, upto >> 30) AS epoch
+            FROM unnest(in_tags) AS tag CROSS JOIN generate_series(after >> 30, last >> 30) AS epoch
             OFFSET 0
         ) AS wanted CROSS JOIN LATERAL (
             SELECT wanted.start + (tag_key & 1073741823) AS position FROM fact_tags
             WHERE tag_key BETWEEN wanted.key + greatest(after + 1 - wanted.start, 0)
-                AND wanted.key + least(upto - wanted.start, 1073741823)
+                AND wanted.key + least(last - wanted.start, 1073741823)
             OFFSET 0
         ) AS found
         GROUP BY found.position
@@ -207,6 +266,9 @@ BEGIN
         OFFSET 0
     ) AS fact
     ORDER BY fact.position;
+    IF upto > indexed THEN
+        RETURN QUERY SELECT * FROM facts_unindexed(in_ledger, in_tags, greatest(after, indexed), upto);
+    END IF;
 END
 $$;
 

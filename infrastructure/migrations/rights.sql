@@ -2,7 +2,7 @@
 GRANT SELECT ON schema_migrations TO timebank_service;
 GRANT SELECT, INSERT ON facts TO timebank_service;
 GRANT SELECT, INSERT, UPDATE ON ledgers TO timebank_service;
-GRANT SELECT ON fact_tags, facts_readable TO timebank_service;
+GRANT SELECT ON fact_tags, tag_heads, facts_readable TO timebank_service;
 GRANT SELECT, INSERT, UPDATE ON tokens, vault_people, vault_remarks TO timebank_service;
 GRANT DELETE ON vault_people, vault_remarks TO timebank_service;
 -- The projections' schemas belong to the service, which folds them anew beside the old ones and swaps them.

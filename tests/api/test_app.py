@@ -11,6 +11,9 @@ from tests.api.service import Api, api_routes
 
 NOT_OVER_HTTP = {
     "dispute-not-due",
+    "objections-still-possible",
+    "objections-undecided",
+    "period-already-frozen",
     "ledger-already-open",
     "left-to-time",
     "member-elsewhere",
@@ -77,8 +80,8 @@ def test_every_write_is_decided_by_a_rule_has_an_example_and_takes_a_key(api: Ap
         assert "Idempotency-Key" in {parameter["name"] for parameter in operation["parameters"]}
         if "requestBody" in operation:
             content = operation["requestBody"]["content"]["application/json"]
-            name = content["schema"]["$ref"].rpartition("/")[2]
-            assert content.get("example") or schemas[name].get("example"), name
+            name = content["schema"].get("$ref", "").rpartition("/")[2]
+            assert content.get("example") or schemas[name].get("example"), operation["operationId"]
 
 
 def test_every_example_is_accepted_as_valid(api: Api) -> None:
@@ -86,7 +89,8 @@ def test_every_example_is_accepted_as_valid(api: Api) -> None:
         if method == "post" and "requestBody" in operation:
             content = operation["requestBody"]["content"]["application/json"]
             if "example" in content:
-                response = api.post(re.sub(r"{\w+}", "X-NONE", path), content["example"], "admin")
+                address = re.sub(r"{\w+}", "X-NONE", path.replace("{period}", "2026-10"))
+                response = api.post(address, content["example"], "admin")
                 assert response.json().get("code") != "invalid-request", (path, response.text)
 
 

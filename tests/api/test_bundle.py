@@ -15,7 +15,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from psycopg import AsyncConnection
 
 from api.bundle import export
-from api.wiring import Timebank, timebank
+from api.disclosure import checkpoint_size, prepared
+from api.wiring import Timebank, known, timebank
 from application.bundle import (
     BALANCES,
     CHECKPOINT,
@@ -34,7 +35,11 @@ from application.bundle import (
     read_policies,
     read_text,
 )
+from application.write_loop import Ticket
 from domain.checkpoint import Checkpoint
+from domain.decision import Actor
+from domain.disclosure import Disclosure, seal_period
+from domain.hours import ConfirmHours, LogHours, confirm, log
 from domain.leaf import unbundled
 from domain.merkle import leaf_hash, root
 from domain.statement import NoSigningKey, VerifierKey
@@ -52,6 +57,7 @@ from infrastructure.signing import (
 from tests.api.processes import answer, run
 from tests.api.service import Api, register_places, serving
 from tests.conftest import settings_for
+from tests.projections.history import projecting
 
 
 @pytest.fixture
@@ -198,6 +204,52 @@ def test_a_month_ends_with_the_first_checkpoint_that_holds_what_was_recorded_in_
         with pytest.raises(NoSuchPeriod):
             export(bank, tmp_path / "none", text)
     assert not (tmp_path / "none").exists()
+
+
+def test_a_sealed_month_ends_with_what_its_seal_counted(
+    bank: Timebank, tmp_path: Path, api_of: Callable[[Timebank], Api]
+) -> None:
+    api = api_of(bank)
+    register_places(api)
+    person = api.new_volunteer()
+    month_end = datetime.now(bank.zone).date().replace(day=1) - timedelta(days=1)
+    period = f"{month_end:%Y-%m}"
+    days_ago = (datetime.now(bank.zone).date() - month_end).days
+    record = LogHours.model_validate(person.hours(days_ago=days_ago) | {"record": "N-1"})
+    api.record((log, record), actor=Actor("S1", "staff"))
+    api.record((confirm, ConfirmHours(record="N-1")), actor=Actor("S2", "staff"))
+    seal_of(bank, period)
+    api.new_volunteer()
+    sign(bank)
+    sealed = known(bank.store, Disclosure.of(period)).sealed
+    assert sealed is not None
+    exported = export(bank, tmp_path / "month", period)
+    assert (exported.size, exported.period) == (sealed.watermark, period)
+    assert Checkpoint.of_note(read_text(tmp_path / "month", CHECKPOINT)).size == sealed.watermark
+    counted = read_figures(tmp_path / "month").cells["month"][period]
+    assert (counted.service_minutes, counted.service_records) == (sealed.service_minutes, sealed.service_records)
+    assert counted.service_minutes == 60
+
+
+def test_a_month_that_was_sealed_without_a_checkpoint_ends_with_the_next_one(
+    open_bank: Callable[..., Timebank], tmp_path: Path, api_of: Callable[[Timebank], Api]
+) -> None:
+    bank = open_bank()
+    bank.settings = bank.settings.model_copy(update={"data": tmp_path / "data"})
+    register_places(api_of(bank))
+    period = f"{datetime.now(bank.zone).date().replace(day=1) - timedelta(days=1):%Y-%m}"
+    seal_of(bank, period)
+    create_key(bank.settings.data, bank.name)
+    assert export(bank, tmp_path / "month", period).size == bank.store.head() == sign(bank)
+
+
+def seal_of(bank: Timebank, period: str) -> None:
+    """Seal a month, as `timebank disclose` does."""
+    size = checkpoint_size(bank)
+    assert size in (0, bank.store.head())
+    with projecting(bank) as projector:
+        projector.catch_up()
+    bank.run(Ticket(seal_period, prepared(bank, period, size), Actor("D1", "admin"), "a" * 32))
 
 
 @pytest.fixture

@@ -4,16 +4,18 @@ import hashlib
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from itertools import repeat
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import psycopg
 import pytest
 
-from api.disclosure import disclosed, own_row, prepared, secret_key
+from api.disclosure import checkpoint_size, disclosed, own_row, prepared, secret_key
 from api.due import DUE, run_due
 from api.wiring import Timebank, known
 from application.write_loop import Accepted, Writer
+from domain.checkpoint import Checkpoint
 from domain.consent import GiveConsent, WithdrawConsent, give_consent, withdraw_consent
 from domain.decision import Actor
 from domain.disclosure import (
@@ -28,6 +30,7 @@ from domain.disclosure import (
 )
 from domain.objection import ObjectionStillOpen, ObjectionTooLate, RaiseObjection, raise_objection
 from domain.published_list import Listed, list_sha256
+from infrastructure.signing import create_key
 from infrastructure.vault import forget
 from tests.api.processes import answer
 from tests.api.racing import race, won
@@ -376,6 +379,30 @@ def test_it_is_frozen_when_its_time_is_over_and_once(api: Api) -> None:
     api.problem(
         api.post(f"/v1/disclosures/{period}/objections", {"ground": "other"}, anna.number), 422, "objection-too-late"
     )
+
+
+def test_a_month_is_counted_up_to_a_checkpoint_that_is_signed(api: Api, tmp_path: Path) -> None:
+    bank = api.bank
+    bank.settings = bank.settings.model_copy(update={"data": tmp_path / "data"})
+    create_key(bank.settings.data, bank.name)
+    ring(api, people(api, 3), month(bank))
+    head = bank.store.head()
+    watermark = sealed(api, month(bank))["watermark"]
+    assert watermark == head
+    signed = api.get(f"/v1/log/checkpoints/{watermark}")
+    assert (signed.status_code, Checkpoint.of_note(signed.text).size) == (200, watermark)
+
+
+def test_a_log_that_is_damaged_keeps_no_month_from_being_disclosed(api: Api, tmp_path: Path) -> None:
+    bank = api.bank
+    bank.settings = bank.settings.model_copy(update={"data": tmp_path / "data"})
+    create_key(bank.settings.data, bank.name)
+    ring(api, people(api, 3), month(bank))
+    checkpoint_size(bank)
+    with psycopg.connect(bank.owner_address) as connection:
+        connection.execute("UPDATE log_heads SET size = size + 1 WHERE ledger = %s", (bank.name,))
+    assert checkpoint_size(bank) == 0
+    assert sealed(api, month(bank))["watermark"] == bank.store.head() - 1
 
 
 # ── Races ────────────────────────────────────────────────────────────────────────────────────────────────────

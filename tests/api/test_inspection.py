@@ -73,7 +73,7 @@ def test_an_auditor_draws_a_sample_that_anybody_draws_again(api: Api) -> None:
     order = [item["record"] for item in sorted(items, key=lambda item: item["logged_position"])]
     indexes = draw(api.bank.name, SEED, head, None, 6, 4)
     assert [one["record"] for one in found["records"]] == [order[index] for index in indexes]
-    again = redraw(api.bank.store, api.bank.name)
+    again = redraw(api.bank.store, api.bank.name, api.bank.store.at)
     assert (again.samples, again.differences) == (1, [])
     assert [item["sample"] for item in api.read("/v1/samples", "S9")["items"]] == [found["sample"]]
     assert api.read(f"/v1/samples/{found['sample']}", "S9")["records"] == []
@@ -102,10 +102,10 @@ def test_a_forged_draw_is_found_with_what_is_wrong(api: Api) -> None:
     (fact,) = api.record((draw_sample, prepared(api.bank, wanted)), actor=Actor("U1", "auditor"))[0]
     forged = msgspec.structs.replace(fact, sample="T2", records=fact.records[::-1], population=5, size=10**9)
     record(api.bank, forged)
-    assert [one.what for one in redraw(api.bank.store, api.bank.name).differences] == [
+    assert [one.what for one in redraw(api.bank.store, api.bank.name, api.bank.store.at).differences] == [
         "sample T2 was drawn after its size",
         "sample T2 population",
-        "sample T2 records",
+        "sample T2 record 1",
     ]
 
 

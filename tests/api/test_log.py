@@ -8,13 +8,14 @@ from typing import Any
 
 import httpx
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from api.wiring import Timebank
 from domain.checkpoint import Checkpoint, Receipt
 from domain.leaf import Leaf, unbundled
 from domain.merkle import leaf_hash, root
 from domain.statement import VerifierKey
-from infrastructure.signing import NoteNotGenuine, create_key, succeeding, verified
+from infrastructure.signing import NoteNotGenuine, SigningKey, create_key, succeeding, verified
 from tests.api.processes import answer, run, until
 from tests.api.service import Api, register_places, serving
 
@@ -123,6 +124,33 @@ def test_entries_are_for_auditors_unless_the_operator_opens_them(
         assert found.headers["cache-control"] == "public, max-age=60"
 
 
+def test_a_member_has_the_receipts_of_hours_that_staff_logged_and_nobody_elses(api: Api, key: VerifierKey) -> None:
+    giver, served, other = api.new_volunteer(), api.new_volunteer(), api.new_volunteer()
+    logged = [
+        api.wrote("/v1/hours", giver.hours(hour=hour, volunteer=giver.number, recipient_household=to), "S1")
+        for hour, to in ((9, served.household), (11, None))
+    ]
+    confirmed = api.wrote(f"/v1/hours/{logged[0]['record']}/confirmation", None, "S2")
+    rejected = api.wrote(f"/v1/hours/{logged[1]['record']}/rejection", {"reason": "not-served"}, "S2")
+    elsewhere = api.wrote("/v1/hours", other.hours(volunteer=other.number), "S1")
+    assert checkpoint(api, key).size == api.bank.store.head()
+    shared, own = (logged[0], confirmed), (logged[1], rejected)
+    for caller, allowed, barred in (
+        (giver.number, (*shared, *own), (elsewhere,)),
+        (served.number, shared, (*own, elsewhere)),
+        (other.number, (elsewhere,), (*shared, *own)),
+        ("S9", (), (*shared, *own, elsewhere)),
+    ):
+        for written in allowed:
+            response = receipt_of(api, written["position"], caller)
+            assert response.status_code == 200, (caller, written, response.text)
+            receipt = Receipt.parse(response.text)
+            leaf = receipt.proven(Checkpoint.parse(verified(receipt.checkpoint, [key])))
+            assert (leaf.position, leaf.type) == (written["position"], written["facts"][-1])
+        for written in barred:
+            api.problem(receipt_of(api, written["position"], caller), 404, "not-found")
+
+
 def test_without_a_key_nothing_is_signed_and_the_operator_is_told_how(api: Api) -> None:
     api.problem(api.get("/v1/log/checkpoint"), 422, "no-signing-key")
     api.problem(receipt_of(api, 1, "auditor"), 422, "no-signing-key")
@@ -181,6 +209,14 @@ def test_the_command_line_writes_and_verifies_receipts_offline(sample_url: str, 
     assert [str(one) for one in succeeding([VerifierKey.parse(key)], [notes.read_text()])] == [key, rotated]
     assert "timebank keys init" in run("verify", file, **elsewhere).stderr
     assert "--key" in run("verify", file, "--key", "nonsense", **elsewhere).stderr
+
+    stranger = SigningKey("xingning", Ed25519PrivateKey.from_private_bytes(bytes(32)))
+    signed = stranger.sign(Receipt.parse(shown.stdout).checkpoint.partition("\n\n")[0] + "\n")
+    for text in (shown.stdout.partition("\n\n")[0] + "\n\n" + signed, signed):
+        file.write_text(text)
+        refused = run("verify", file, "--key", stranger.verifier, **elsewhere)
+        assert (refused.returncode, refused.stdout) == (1, "")
+        assert "of the log “qingxiu”, and the key that signed it is of “xingning”" in refused.stderr
 
     lines = shown.stdout.split("\n")
     leaf = bytearray(base64.b64decode(lines[1].removeprefix("extra ")))

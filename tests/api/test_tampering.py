@@ -20,9 +20,8 @@ import msgspec
 import psycopg
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from api import replay, verification
+from api import disclosure, inspection, replay, verification
 from api.bundle import export
 from api.wiring import Timebank, timebank
 from application.bundle import (
@@ -45,6 +44,7 @@ from application.finding import (
     CHANGED,
     COSIGNATURE,
     COUNTED_OTHERWISE,
+    DRAWN_OTHERWISE,
     ENTRIES,
     FILE_CHANGED,
     FILE_MISSING,
@@ -66,6 +66,7 @@ from application.finding import (
     REFUSED,
     REMOVED,
     REPEATED,
+    SEALED_OTHERWISE,
     SWAPPED,
     TAGS_INDEX,
     TAIL_REMOVED,
@@ -83,25 +84,28 @@ from domain.account import FundPool, HoursConfirmed, HoursReversed, PoolFunded, 
 from domain.certificate import CertificateIssued, IssueCertificate, issue_certificate
 from domain.checkpoint import Checkpoint
 from domain.decision import Actor
+from domain.disclosure import PeriodSealed, seal_period
 from domain.fact import Fact
 from domain.hours import ConfirmHours, HoursLogged, LogHours, ReverseHours, confirm, log, reverse
 from domain.household import MemberRegistered, VolunteerEnrolled
+from domain.inspection import SampleDrawn, SampleWanted, draw_sample
 from domain.leaf import bundle, encoder
 from domain.merkle import HASH_BYTES, TILE_HASHES, Frontier, Tile, leaf_hashes
 from domain.plain_journal import BEANCOUNT, HLEDGER, LEDGER
 from domain.statement import VerifierKey
 from infrastructure.codec import decode
-from infrastructure.signing import SigningKey, create_key, read_key, rotate_key
-from infrastructure.witnessed import WitnessKey
+from infrastructure.signing import CosigningKey, SigningKey, create_key, read_key, rotate_key
 from tests.api.service import XINZHU
 from tests.conftest import new_database, settings_for
 
 VOLUNTEER, CLERK, SECOND, ADMIN = "V00001", Actor("S0101", "staff"), Actor("S0102", "staff"), Actor("D001", "admin")
-TABLES: Final = ("ledgers", "facts", "fact_tags", "log_tiles", "log_heads", "log_checkpoints")
+AUDITOR = Actor("U001", "auditor")
+TABLES: Final = ("ledgers", "facts", "fact_tags", "tag_heads", "log_tiles", "log_heads", "log_checkpoints")
 
 
 def live(bank: Timebank) -> None:
-    """Some days after the import: hours, a reversal, a pool that is funded, and two certificates."""
+    """Some days after the import: hours, a reversal, a pool that is funded, two certificates, a month that is sealed,
+    and a sample that is drawn."""
     today = datetime.now(bank.zone).replace(hour=0, minute=0, second=0, microsecond=0)
 
     def run(decide: Any, command: Any, actor: Actor) -> None:
@@ -131,6 +135,9 @@ def live(bank: Timebank) -> None:
             kept_sha256="d" * 64,
         )
         run(issue_certificate, certificate, CLERK)
+    fold(bank)
+    run(seal_period, disclosure.prepared(bank, f"{today.replace(day=1) - timedelta(days=1):%Y-%m}"), ADMIN)
+    run(draw_sample, inspection.prepared(bank, SampleWanted(seed="03 08 14 21 27 30 + 11", count=5)), AUDITOR)
 
 
 def sign(bank: Timebank) -> None:
@@ -185,6 +192,7 @@ class Database:
         self.head = bank.store.head()
         self.facts: list[Fact] = [r.envelope.fact for batch in bank.store.scan() for r in batch]
         with psycopg.connect(bank.owner_address) as connection:
+            connection.execute("SELECT index_facts(%s, %s)", (bank.name, self.head))
             for table in TABLES:
                 connection.execute(f"ALTER TABLE {table} DISABLE TRIGGER ALL".encode())
                 connection.execute(f"CREATE TABLE IF NOT EXISTS kept_{table} AS TABLE {table}".encode())
@@ -256,7 +264,8 @@ class Database:
 
     def index(self) -> None:
         """Make the index of tags anew, as one who knows how would."""
-        self.sql("TRUNCATE fact_tags")
+        self.sql("TRUNCATE fact_tags, tag_heads")
+        self.sql("INSERT INTO tag_heads SELECT ledger, head FROM ledgers")
         self.sql(f"INSERT INTO fact_tags {replay._WANTED_KEYS}")
 
     def reseal(self, *, keep_older: bool = False) -> None:
@@ -323,6 +332,27 @@ def funded(tampered: Any) -> int:
 
 def certified(tampered: Any) -> int:
     return int(tampered.where(CertificateIssued, last=True))
+
+
+def sealed(tampered: Any) -> int:
+    return int(tampered.where(PeriodSealed))
+
+
+def drawn(tampered: Any) -> int:
+    return int(tampered.where(SampleDrawn))
+
+
+def seal_more(tampered: Any) -> None:
+    """An hour more than there was in the sealed month."""
+    minutes = tampered.facts[sealed(tampered) - 1].service_minutes
+    tampered.edit(sealed(tampered), f'"service_minutes":{minutes}', f'"service_minutes":{minutes + 60}')
+
+
+def draw_another(tampered: Any) -> None:
+    """A record that suits better in the place of the one that was drawn first."""
+    records = tampered.facts[drawn(tampered) - 1].records
+    other = next(one.record for one in tampered.facts if isinstance(one, HoursLogged) and one.record not in records)
+    tampered.edit(drawn(tampered), f'"records":["{records[0]}"', f'"records":["{other}"')
 
 
 def after(position: Callable[[Any], int]) -> Callable[[Any], int]:
@@ -490,6 +520,11 @@ ON_THE_DATABASE: Final = (
         at(TAGS_INDEX, lambda _: 5),
     ),
     Row(
+        "an index of tags that is said to reach further than it does",
+        lambda d: d.sql("UPDATE tag_heads SET head = head + 9 WHERE ledger = 'qingxiu'"),
+        at(TAGS_INDEX, lambda d: d.head + 1),
+    ),
+    Row(
         "an edited projection",
         lambda d: d.sql("UPDATE accounts SET balance_minutes = balance_minutes + 60 WHERE account = 'pool:新竹社区'"),
         at(PROJECTION, lambda _: "row accounts pool:新竹社区"),
@@ -546,6 +581,8 @@ ON_THE_DATABASE: Final = (
         resealed(certify_reversed),
         at(COUNTED_OTHERWISE, certified),
     ),
+    Row("a seal's figures, signed anew", resealed(seal_more), at(SEALED_OTHERWISE, sealed)),
+    Row("a draw's records, signed anew", resealed(draw_another), at(DRAWN_OTHERWISE, drawn)),
     Row(
         "a reversal left out",
         resealed(lambda d: remove(d, d.where(HoursReversed, last=True))),
@@ -618,7 +655,7 @@ def test_the_ledger_that_nobody_touched_is_found_as_it_should_be(database: Datab
         database.head,
         0,
     )
-    assert content["checkpoints"] == 2
+    assert (content["checkpoints"], content["seals"], content["samples"]) == (2, 1, 1)
     for to in (0, 1, older_size(database), database.head - 1):
         findings, content = replay.audited(database.bank, to)
         assert (findings.found, content["position"]) == ([], to)
@@ -736,22 +773,15 @@ class Bundle:
         (self.directory / path).write_bytes(content)
 
 
-WITNESS: Final = Ed25519PrivateKey.from_private_bytes(b"w" * 32)
-
-
-def witness_key() -> WitnessKey:
-    public = b"\x04" + WITNESS.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
-    hashed = sha256(b"auditor.example\n" + public).digest()[:4]
-    return WitnessKey.parse(f"auditor.example+{hashed.hex()}+{base64.b64encode(public).decode()}")
+WITNESS: Final = CosigningKey("auditor.example", Ed25519PrivateKey.from_private_bytes(b"w" * 32))
 
 
 def cosign(tampered: Bundle, *, seconds: int = 1_800_000_000, forged: bool = False) -> None:
-    """A witness's line below the newest checkpoint, as C2SP tlog-cosignature has it."""
+    """A witness's line below the newest checkpoint."""
     note = (tampered.directory / CHECKPOINT).read_text()
-    text = note.rpartition("\n\n")[0] + "\n"
-    signature = WITNESS.sign(f"cosignature/v1\ntime {seconds}\n{text}".encode())
-    signed = witness_key().hash + (seconds + forged).to_bytes(8, "big") + signature
-    tampered.put(CHECKPOINT, f"{note}— auditor.example {base64.b64encode(signed).decode()}\n".encode())
+    cosignature = WITNESS.cosign(note.rpartition("\n\n")[0] + "\n", seconds)
+    line = cosignature._replace(seconds=seconds + forged).line()
+    tampered.put(CHECKPOINT, f"{note}{line}".encode())
     tampered.list_files()
 
 
@@ -1029,6 +1059,8 @@ IN_THE_BUNDLE: Final = (
         first=False,
     ),
     Row("a certificate for a reversed record", signed_anew(certify_reversed), at(COUNTED_OTHERWISE, certified)),
+    Row("a seal's figures, signed anew", signed_anew(seal_more), at(SEALED_OTHERWISE, sealed)),
+    Row("a draw's records, signed anew", signed_anew(draw_another), at(DRAWN_OTHERWISE, drawn)),
     Row(
         "a policy version, signed anew",
         signed_anew(lambda b: b.edit(logged(b), '"policy":1', '"policy":2')),
@@ -1067,7 +1099,7 @@ def tampered(exported: Path, bank: Timebank, tmp_path: Path) -> Bundle:
 
 
 def audited(tampered: Bundle, row: Row | None = None, *, rules: bool = True) -> Findings:
-    witnesses = [witness_key()] if row is not None and row.witnessed else []
+    witnesses = [WITNESS.verifier] if row is not None and row.witnessed else []
     trusted: list[VerifierKey] = [tampered.key.verifier] if row is None or row.trusted else []
     findings, _ = verification.audited(tampered.directory, trusted, witnesses, rules=rules, processes=1)
     return findings
@@ -1079,6 +1111,7 @@ def test_a_bundle_that_nobody_touched_is_found_as_it_should_be(tampered: Bundle)
         assert audited(tampered, rules=rules).found == []
     findings, content = verification.audited(tampered.directory)
     assert (findings.found, content["facts"], content["key"]) == ([], tampered.head, "own")
+    assert (content["seals"], content["samples"]) == (1, 1)
     tampered.reseal()
     assert audited(tampered).found == []
     cosign(tampered)
@@ -1096,6 +1129,29 @@ def test_tampering_with_a_bundle_is_found_and_named(tampered: Bundle, row: Row) 
         assert expected[0] == first.kind, (expected, first)
         assert expected[2] in (first.position, first.place), (expected, first)
     assert all(one.told_zh and one.told_en for one in findings.found)
+
+
+@pytest.mark.parametrize("rules", [True, False])
+@pytest.mark.parametrize(
+    ("change", "kind", "position"), [(seal_more, SEALED_OTHERWISE, sealed), (draw_another, DRAWN_OTHERWISE, drawn)]
+)
+def test_what_a_seal_counted_and_a_sample_drew_is_found_by_nothing_but_counting_and_drawing_again(
+    tampered: Bundle, rules: bool, change: Callable[[Bundle], None], kind: str, position: Callable[[Bundle], int]
+) -> None:
+    signed_anew(change)(tampered)
+    (found,) = audited(tampered, rules=rules).found
+    assert (found.kind, found.position) == (kind, position(tampered))
+
+
+def test_a_trusted_key_of_another_log_speaks_for_no_bundle(tampered: Bundle) -> None:
+    stranger = SigningKey("xixiu", Ed25519PrivateKey.from_private_bytes(b"o" * 32))
+    tampered.put(LOG_KEYS, f"{stranger.verifier}\n".encode())
+    tampered.put(SUCCESSIONS, b"")
+    forget_older(tampered)
+    tampered.reseal(stranger)
+    findings, _ = verification.audited(tampered.directory, [stranger.verifier], rules=False, processes=1)
+    (found,) = findings.found
+    assert (found.kind, found.place) == (UNSIGNED, CHECKPOINT)
 
 
 def test_there_are_more_than_thirty_kinds_of_each() -> None:

@@ -25,10 +25,8 @@ from application.bundle import (
     BundleUnreadable,
     Contents,
     FactLine,
-    NoSuchPeriod,
     StoredRow,
     entries_path,
-    last_day,
     read_balances,
     read_checkpoints,
     read_facts,
@@ -287,16 +285,3 @@ def test_a_bundle_of_another_format_is_not_read(tmp_path: Path) -> None:
 
 def test_a_line_of_facts_has_exactly_its_five_fields() -> None:
     assert FactLine.__struct_fields__ == ("position", "recorded_at_microseconds", "type", "tags", "data")
-
-
-@pytest.mark.parametrize(
-    ("period", "last"), [("2026-10", "2026-10-31"), ("2024-02", "2024-02-29"), ("2026-12", "2026-12-31")]
-)
-def test_a_period_is_a_month(period: str, last: str) -> None:
-    assert last_day(period).isoformat() == last
-
-
-@pytest.mark.parametrize("text", ["2026", "2026-13", "2026-00", "2026-1", "2026-10-01", "", "２０２６-10", "0000-01"])
-def test_what_is_no_month_is_refused(text: str) -> None:
-    with pytest.raises(NoSuchPeriod):
-        last_day(text)

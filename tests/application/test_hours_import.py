@@ -416,9 +416,9 @@ def test_what_is_held_back_is_recorded_under_all_that_was_read_and_all_its_comma
     appended: list[Any] = []
     append = store.append
 
-    def listening(envelopes: Any, boundary: Any, commands: Any, after: int) -> Any:
+    def listening(envelopes: Any, boundary: Any, commands: Any, after: int, tags: Any) -> Any:
         appended.append((boundary, commands, after))
-        return append(envelopes, boundary, commands, after)
+        return append(envelopes, boundary, commands, after, tags)
 
     store.append = listening  # type: ignore[method-assign]
     office.writes(*MANY).imports()

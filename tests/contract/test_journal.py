@@ -505,6 +505,8 @@ def session(request: pytest.FixtureRequest, journal: PostgresJournal, journal_ur
         " ON CONFLICT (ledger, position) DO UPDATE SET data = ''",
         "DELETE FROM fact_tags",
         "UPDATE fact_tags SET tag_key = 9",
+        "DELETE FROM tag_heads",
+        "TRUNCATE tag_heads",
         "DELETE FROM ledgers",
         "UPDATE ledgers SET head = head - 1",
         "UPDATE ledgers SET ledger = 'other'",

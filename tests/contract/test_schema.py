@@ -86,13 +86,15 @@ def test_the_service_role_may_add_facts_and_nothing_more(journal_url: str) -> No
         rights = connection.execute(
             "SELECT table_name, array_agg(privilege_type::text ORDER BY privilege_type)"
             " FROM information_schema.role_table_grants"
-            " WHERE grantee = %s AND table_name IN ('facts', 'fact_tags', 'ledgers') GROUP BY 1 ORDER BY 1",
+            " WHERE grantee = %s AND table_name IN ('facts', 'fact_tags', 'ledgers', 'tag_heads')"
+            " GROUP BY 1 ORDER BY 1",
             (SERVICE_ROLE,),
         ).fetchall()
     assert rights == [
         ("fact_tags", ["SELECT"]),
         ("facts", ["INSERT", "SELECT"]),
         ("ledgers", ["INSERT", "SELECT", "UPDATE"]),
+        ("tag_heads", ["SELECT"]),
     ]
 
 

@@ -14,6 +14,7 @@ from domain.statement import StatementNotGenuine, VerifierKey
 from infrastructure import signing
 from infrastructure.signing import (
     NoteNotGenuine,
+    OtherOrigin,
     SigningKey,
     SigningKeyExists,
     SigningKeyUnusable,
@@ -22,6 +23,7 @@ from infrastructure.signing import (
     open_note,
     read_key,
     rotate_key,
+    signed_checkpoint,
     succeeding,
     successions,
     verified,
@@ -138,6 +140,18 @@ COSIGNED = KEY.sign(TEXT) + WITNESS.sign(TEXT).rpartition("\n\n")[2]
 @pytest.mark.parametrize("keys", [[KEY], [WITNESS], [KEY, WITNESS]])
 def test_a_cosigned_note_is_verified_by_whichever_keys_are_trusted(keys: list[SigningKey]) -> None:
     assert verified(COSIGNED, [key.verifier for key in keys]) == TEXT
+
+
+@pytest.mark.parametrize("keys", [[KEY], [KEY, WITNESS]])
+def test_a_checkpoint_is_believed_of_a_key_of_its_own_log(keys: list[SigningKey]) -> None:
+    assert signed_checkpoint(COSIGNED, [key.verifier for key in keys]).text() == TEXT
+
+
+def test_a_key_of_another_log_cannot_speak_for_a_checkpoint_however_trusted_it_is() -> None:
+    with pytest.raises(OtherOrigin, match="of the log “xingning”, and the key that signed it is of “auditor”"):
+        signed_checkpoint(COSIGNED, [WITNESS.verifier])
+    with pytest.raises(NoteNotGenuine):
+        signed_checkpoint(KEY.sign(TEXT), [WITNESS.verifier])
 
 
 def test_the_note_of_the_specification_is_verified() -> None:

@@ -1,0 +1,66 @@
+"""The index of tags, kept behind the journal: an append need not wait until its facts can be found by their tags.
+
+Whoever looks facts up by tags reads those that the index doesn't reach yet one by one, so nothing is ever missed. This
+thread keeps them few; where none runs, the database itself indexes what an append leaves beyond 8,192 facts
+(docs/decisions/0002-journal-index.md).
+"""
+
+import logging
+import threading
+from typing import Final, Self
+
+import psycopg
+
+from infrastructure.journal import PostgresJournal
+
+PAUSE_SECONDS: Final = 0.01  # facts come together meanwhile: each round has a cost of its own
+FACTS_MAX: Final = 2_000  # a round, so that it ends soon
+RECONNECT_SECONDS_MAX: Final = 5.0
+
+logger = logging.getLogger(__name__)
+
+
+class TagIndexThread:
+    """Indexes the tags of what this process appends to the journal, in a thread and with a connection of its own."""
+
+    def __init__(self, address: str, journal: PostgresJournal) -> None:
+        self._address = address
+        self._journal = journal
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="tag-index", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._journal.appended.set()  # what an earlier process has left
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        self._journal.appended.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        pause = PAUSE_SECONDS
+        while not self._stopping.is_set():
+            try:
+                with psycopg.connect(self._address, autocommit=True) as connection:
+                    # An index that a crash takes back is written again; no append waits for this one's disk.
+                    connection.execute("SET synchronous_commit = off")
+                    while not self._stopping.is_set():
+                        self._journal.appended.wait()
+                        self._journal.appended.clear()
+                        while _index(connection, self._journal.ledger) == FACTS_MAX:
+                            pass
+                        pause = PAUSE_SECONDS
+                        self._stopping.wait(pause)
+            except psycopg.Error as error:
+                logger.warning("indexing tags failed and will be tried again: %s", error)
+                self._journal.appended.set()
+                self._stopping.wait(pause)
+                pause = min(RECONNECT_SECONDS_MAX, pause * 2)
+
+
+def _index(connection: psycopg.Connection[tuple[int]], ledger: str) -> int:
+    """Take the ledger's next facts into the index of tags; how many that were."""
+    rows = connection.execute("SELECT index_facts(%s, %s)", (ledger, FACTS_MAX), prepare=True).fetchall()
+    return rows[0][0]
