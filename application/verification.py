@@ -90,8 +90,9 @@ PARTS: Final = ("log", "fold", "rules", "plain", "files")
 """In the order in which they are told."""
 SHARES_MAX: Final = 4
 """How many processes share the deciding: each takes the memory of one."""
-LEARNING: Final = 0.2
-"""How long noting where a fact is takes, of how long deciding one takes."""
+LEARNING: Final = 0.4
+"""How long a fact takes that another share decides, of how long one's own does: measured, with what the last does
+besides."""
 
 Roots = Mapping[int, Sequence[tuple[str, bytes]]]
 
