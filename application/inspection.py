@@ -4,7 +4,7 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from itertools import zip_longest
-from typing import Any
+from typing import Any, Final
 
 from application.replay import Difference
 from domain.disclosure import first_day, fit_period, last_day
@@ -13,6 +13,8 @@ from domain.hours import HoursLogged
 from domain.inspection import METHOD, SampleDrawn, draw
 from domain.journal import FactStore
 
+OF_SAMPLES: Final = frozenset({HoursLogged, SampleDrawn})
+"""The facts that a `Redraw` has to see, in their order."""
 Past = Callable[[Sequence[int]], Iterable[Recorded[Any]]]
 """Reads facts again by their positions, which rise."""
 

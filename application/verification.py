@@ -71,7 +71,7 @@ from application.finding import (
 from application.finding import (
     POLICIES as POLICY,
 )
-from application.inspection import Past, Redraw
+from application.inspection import OF_SAMPLES, Past, Redraw
 from application.log import Relog
 from application.redecision import POSITION_MAX, Redecision
 from application.replay import CELLS
@@ -288,7 +288,8 @@ class Refold:
         elif isinstance(fact, PolicyAdopted):
             self._policies[fact.version] = PolicyFile(fact.version, fact.effective_on, position, fact.policy)
         self.seals.fold(position, fact)
-        self.redraw.fold(position, fact)
+        if type(fact) in OF_SAMPLES:
+            self.redraw.fold(position, fact)
 
     def compare(self, directory: Path, size: int, findings: Findings) -> None:
         """Find where the files of a bundle say otherwise. What can't be read is found as that."""
