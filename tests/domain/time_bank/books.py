@@ -7,12 +7,13 @@ the domain's own `evolve`, and decides nothing.
 What is true of every command, whatever it is, is asserted here (`together`).
 """
 
-import dataclasses
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from datetime import date, datetime
 from typing import Any, ClassVar, NamedTuple
+
+from msgspec.structs import replace
 
 from application.write_loop import Accepted, CommandIdReused, Decide, Ticket, Writer
 from domain.account import (
@@ -278,7 +279,7 @@ class Ledger(Model):
         self._run([*again, *others])
         for first, repeated in zip(firsts, again, strict=True):
             if self._is_known(first):
-                assert repeated.outcome == dataclasses.replace(first.outcome, repeated=True)  # type: ignore[type-var]
+                assert repeated.outcome == replace(first.outcome, repeated=True)
             elif isinstance(first.outcome, Refusal):
                 assert repeated.outcome == first.outcome
         assert all(other.outcome == CommandIdReused(other.id) for other in others)
