@@ -2,7 +2,7 @@
 
 import atexit
 import json
-import multiprocessing
+import multiprocessing.connection
 import os
 import shutil
 import signal
@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -35,6 +36,8 @@ _forks = multiprocessing.get_context("forkserver")
 # Loading all commands takes two seconds of processor time: one process loads them, and each command is a fork of that.
 _COMMANDS = [f"api.{path.stem}" for path in sorted((ROOT / "api").glob("*_command.py"))]
 _forks.set_forkserver_preload(["api.command_line", "api.command_error", *_COMMANDS, __name__])
+# A fork's exit status can be read once, and whoever starts another reads those of all.
+_reading_status = threading.Lock()
 
 
 @cache
@@ -71,7 +74,8 @@ class Command:
             target=_program,
             args=([*map(str, arguments)], environment(**settings), os.getcwd(), str(self._printed)),
         )
-        self._process.start()
+        with _reading_status:
+            self._process.start()
         assert self._process.pid is not None
         self.pid = self._process.pid
 
@@ -90,17 +94,19 @@ class Command:
 
     @property
     def running(self) -> bool:
-        return self._process.is_alive()
+        with _reading_status:
+            return self._process.is_alive()
 
     def send_signal(self, by: signal.Signals) -> None:
         os.kill(self.pid, by)
 
     def wait(self, seconds: float = DEADLINE_SECONDS) -> int:
         """Its exit status, or the negative number of the signal that ended it."""
-        self._process.join(seconds)
-        if self._process.exitcode is None:
+        multiprocessing.connection.wait([self._process.sentinel], seconds)
+        if self.running:
             self._process.kill()
             raise TimeoutError(f"still running after {seconds} s: {self.stderr}")
+        assert self._process.exitcode is not None
         return self._process.exitcode
 
 
