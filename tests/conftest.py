@@ -33,6 +33,12 @@ def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield configured.get_secret_value()
         return
     with EmbeddedPostgres(tmp_path_factory.mktemp("data")) as server:
+        with psycopg.connect(server.url, autocommit=True) as connection:
+            # Tests make thousands of tables here, and nothing that is written has to outlast the machine. Those that
+            # kill a server start one of their own, with its own settings.
+            connection.execute("ALTER SYSTEM SET fsync = off")
+            connection.execute("ALTER SYSTEM SET full_page_writes = off")
+            connection.execute("SELECT pg_reload_conf()")
         yield server.url
 
 
