@@ -108,18 +108,21 @@ BEGIN
             RETURN 0;
         END IF;
     END IF;
-    SELECT least(head, indexed + facts_max) INTO upto FROM ledgers WHERE ledger = in_ledger;
-    IF upto > indexed THEN
-        FOR epoch IN ((indexed + 1) >> 30) .. (upto >> 30) LOOP
-            seed := hashtextextended(in_ledger, epoch);
-            -- In order, since neighbours share a way down the index.
-            INSERT INTO fact_tags (tag_key)
-            SELECT hashtextextended(unnest(tags), seed) << 30 | (position & 1073741823) AS key
-            FROM facts WHERE ledger = in_ledger AND position > indexed AND position <= upto AND position >> 30 = epoch
-            ORDER BY key;
-        END LOOP;
-        UPDATE tag_heads SET head = upto WHERE ledger = in_ledger;
+    -- Up to facts that are there: a transaction's head is raised before its facts are.
+    SELECT max(position) INTO upto FROM facts
+    WHERE ledger = in_ledger AND position > indexed AND position <= indexed + facts_max;
+    IF upto IS NULL THEN
+        RETURN 0;
     END IF;
+    FOR epoch IN ((indexed + 1) >> 30) .. (upto >> 30) LOOP
+        seed := hashtextextended(in_ledger, epoch);
+        -- In order, since neighbours share a way down the index.
+        INSERT INTO fact_tags (tag_key)
+        SELECT hashtextextended(unnest(tags), seed) << 30 | (position & 1073741823) AS key
+        FROM facts WHERE ledger = in_ledger AND position > indexed AND position <= upto AND position >> 30 = epoch
+        ORDER BY key;
+    END LOOP;
+    UPDATE tag_heads SET head = upto WHERE ledger = in_ledger;
     RETURN upto - indexed;
 END
 $$;

@@ -1,7 +1,6 @@
 """Facts are found by their tags however far the index of tags reaches, and it follows the journal."""
 
 import logging
-import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid4
@@ -12,12 +11,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from infrastructure.journal import PostgresJournal, open_datastore
+from infrastructure.schema import SERVICE_ROLE
 from infrastructure.tag_index import TagIndexThread
+from tests.api.processes import until
 from tests.contract.test_journal import administrator, condition, fact
 
 TAGS = ("a", "b", "c", "𠮷")
 UNINDEXED_MAX = 8_192  # what the database leaves unindexed at most
-SECONDS = 30.0
 
 
 def index(url: str, facts_max: int, ledger: str = "qingxiu") -> int:
@@ -38,10 +38,7 @@ def entries(url: str) -> int:
 
 
 def until_reached(url: str, position: int) -> None:
-    deadline = time.monotonic() + SECONDS
-    while reach(url) < position:
-        assert time.monotonic() < deadline, f"the index reaches {reach(url)} of {position}"
-        time.sleep(0.01)
+    until(lambda: reach(url) >= position)
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -110,6 +107,22 @@ def test_an_append_that_fails_takes_nothing_into_the_index(journal: PostgresJour
     assert reach(journal_url) == last
     assert entries(journal_url) == last
     assert journal.read_boundary(["z"], last) == ([], [])
+
+
+def test_what_is_indexed_before_its_facts_are_there_does_not_hide_them(
+    journal: PostgresJournal, journal_url: str
+) -> None:
+    last = journal.append([fact(n, "a") for n in range(3)])
+    as_service = psycopg.conninfo.make_conninfo(journal_url, options=f"-c role={SERVICE_ROLE}")
+    with psycopg.connect(as_service) as connection:
+        connection.execute("SELECT * FROM take_positions('qingxiu', NULL, 1)")
+        connection.execute("SELECT index_facts('qingxiu', 99)")
+        connection.execute(
+            "INSERT INTO facts SELECT ledger, head, recorded_at, 't', '{hidden}', '' FROM ledgers", prepare=False
+        )
+    assert [f.position for f in journal.read_boundary(["hidden"], last + 1)[0]] == [last + 1]
+    index(journal_url, 99)
+    assert [f.position for f in journal.read_boundary(["hidden"], last + 1)[0]] == [last + 1]
 
 
 def test_of_many_who_index_at_once_each_fact_is_taken_by_one(journal: PostgresJournal, journal_url: str) -> None:
