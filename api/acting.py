@@ -75,9 +75,7 @@ def show_written(accepted: Accepted, as_json: bool, **more: Any) -> None:
 def caught_up() -> Iterator[Timebank]:
     """The ledger, with everything folded that is in it."""
     with timebank(read_settings()) as bank:
-        with contextlib.closing(bank.projector()) as projector:
-            projector.prepare()
-            projector.catch_up()
+        bank.catch_up()
         yield bank
 
 

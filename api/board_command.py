@@ -1,18 +1,15 @@
 """The board on the command line: queues, solvency, signals."""
 
-import contextlib
-from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from typing import Annotated, Any, Final
 
 import typer
 from rich.console import Console
 
+from api.acting import caught_up
 from api.board import late_board, queues_board, signals_board, solvency_board
 from api.terminal import Json, answer
-from api.wiring import Timebank, timebank
 from domain.identifiers import normal_name
-from infrastructure.settings import read_settings
 
 SAVERS_LISTED: Final = 10
 """Old savers on the terminal; the JSON document has all that the board names."""
@@ -25,7 +22,7 @@ commands = typer.Typer()
 @commands.command()
 def queues(community: Community = None, as_json: Json = False) -> None:
     """工作人员的待办：每类多少条，最早的等了多久。 What waits for staff: how many, and for how long."""
-    with _caught_up() as bank:
+    with caught_up() as bank:
         found = queues_board(bank, community=_name(community), now=datetime.now(UTC))
     answer(found, as_json, lambda console: _show_queues(console, found))
 
@@ -43,7 +40,7 @@ def late_entries(
 ) -> None:
     """补登的记录，按社区和登记的月份计。 Records that were logged late, by community and month."""
     days = {name: None if at is None else at.date() for name, at in (("since", since), ("until", until))}
-    with _caught_up() as bank:
+    with caught_up() as bank:
         found = late_board(bank, community=_name(community), **days)
     answer(found, as_json, lambda console: _show_late(console, found))
 
@@ -51,7 +48,7 @@ def late_entries(
 @commands.command()
 def solvency(community: Community = None, as_json: Json = False) -> None:
     """兑付能力：未用的时间与每月服务量、发行去向、等待时间、高龄闲置。 Whether what was promised can be served."""
-    with _caught_up() as bank:
+    with caught_up() as bank:
         found = solvency_board(bank, community=_name(community), today=datetime.now(bank.zone).date())
     answer(found, as_json, lambda console: _show_solvency(console, found))
 
@@ -67,19 +64,10 @@ def signals(
 ) -> None:
     """供检查的风险信号：每条规则及其记录；信号不是结论。 Risk signals for inspection, with rules and records."""
     first_day: date | None = None if since is None else since.date()
-    with _caught_up() as bank:
+    with caught_up() as bank:
         today = datetime.now(bank.zone).date()
         found = signals_board(bank, community=_name(community), since=first_day, today=today)
     answer(found, as_json, lambda console: _show_signals(console, found))
-
-
-@contextlib.contextmanager
-def _caught_up() -> Iterator[Timebank]:
-    with timebank(read_settings()) as bank:
-        with contextlib.closing(bank.projector()) as projector:
-            projector.prepare()
-            projector.catch_up()
-        yield bank
 
 
 def _name(community: str | None) -> str | None:

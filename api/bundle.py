@@ -116,9 +116,7 @@ def _tiles(
 
 def _counted(bank: Timebank, position: int) -> Counted:
     """What the projections say at a position."""
-    with contextlib.closing(bank.projector()) as projector:
-        projector.prepare()
-        projector.catch_up()
+    bank.catch_up()
     with bank.reading() as connection, one_moment(connection) as (cursor, _):
         return counted(cursor, balances_at(cursor, position), "recorded", position)
 

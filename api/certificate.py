@@ -8,7 +8,6 @@ from datetime import datetime
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
-import psycopg
 from fastapi import APIRouter, Body, Path, Query, Request
 from psycopg import AsyncConnection
 from pydantic import BaseModel, ConfigDict, Field
@@ -338,8 +337,3 @@ def standing(bank: Timebank, row: CertificateListed) -> dict[str, object]:
         for name in ("reversed_minutes", "reversed_records", "standing_minutes"):
             answered[name] = getattr(row, name)
     return answered
-
-
-async def reading(bank: Timebank) -> AsyncConnection[Any]:
-    """A connection for the queries above, for whoever runs no service."""
-    return await psycopg.AsyncConnection.connect(bank.read_address, autocommit=True)

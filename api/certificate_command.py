@@ -1,9 +1,6 @@
 """``timebank certificate`` and ``timebank recognition``: certificates issued, shown, verified, revoked and counted
 again; and all that stands on a volunteer's record."""
 
-import asyncio
-import contextlib
-from collections.abc import Awaitable, Callable, Iterator
 from datetime import datetime
 from typing import Annotated, Any, TypeVar
 from uuid import uuid4
@@ -12,7 +9,8 @@ import psycopg
 import typer
 from rich.console import Console
 
-from api.certificate import MEANINGS, issued_number, listed, prepared, publicised, reading, shown, vault_key, verified
+from api.acting import caught_up, queried
+from api.certificate import MEANINGS, issued_number, listed, prepared, publicised, shown, vault_key, verified
 from api.certificate_file_command import file_, qr
 from api.recognition import record_of
 from api.terminal import Json, answer, day, fail, hours_of, progress
@@ -80,7 +78,7 @@ def issue(
     Certify what a volunteer served in a period: all records that are confirmed and unreversed now. It is free.
     Nobody certifies themselves or their own household.
     """
-    with _caught_up() as bank:
+    with caught_up() as bank:
         wanted = CertificateWanted.model_validate(
             {
                 "volunteer": volunteer,
@@ -104,7 +102,7 @@ def issue(
             with psycopg.connect(bank.address) as connection:
                 forget(connection, bank.name, [key])
             raise
-        _catch_up(bank)
+        bank.catch_up()
         content = _one(bank, issued_number(accepted.facts))
     answer(content, as_json, lambda console: _show(console, content))
 
@@ -112,7 +110,7 @@ def issue(
 @certificate_app.command("show")
 def show_certificate(number: Number, as_json: Json = False) -> None:
     """显示一份证明要打印的全部内容，含姓名、联系方式和验证码。 Show all that is printed on it, names included."""
-    with _caught_up() as bank:
+    with caught_up() as bank:
         content = _one(bank, normal_id(number))
     answer(content, as_json, lambda console: _show(console, content))
 
@@ -128,12 +126,12 @@ def verify(
     Verify a certificate by its number and code: valid, records reversed since, revoked, or unknown. Whatever isn't
     valid in full ends with exit status 1.
     """
-    with _caught_up() as bank:
+    with caught_up() as bank:
 
         async def ask(connection: psycopg.AsyncConnection[Any]) -> dict[str, object]:
             return verified(bank, await certificate.certificate(connection, normal_id(number)), code)
 
-        content: dict[str, Any] = _asked(bank, ask)
+        content: dict[str, Any] = queried(bank, ask)
 
     def show(console: Console) -> None:
         console.print(f"{STATUS_ZH[content['status']]}   {content['meaning']}")
@@ -156,10 +154,10 @@ def revoke(
     as_json: Json = False,
 ) -> None:
     """撤销一份证明：只能撤销一次，不能恢复；可以另行出具。 Revoke a certificate, for good; another may be issued."""
-    with _caught_up() as bank:
+    with caught_up() as bank:
         command = RevokeCertificate(certificate=number, reason=reason)
         bank.run(Ticket(revoke_certificate, command, _actor(bank, by), uuid4().hex))
-        _catch_up(bank)
+        bank.catch_up()
         content = _one(bank, command.certificate)
     answer(content, as_json, lambda console: _show(console, content))
 
@@ -175,7 +173,7 @@ def list_certificates(
 
     List certificates and where each stands; --public is the list that is publicised, without personal data.
     """
-    with _caught_up() as bank:
+    with caught_up() as bank:
         asked: dict[str, Any] = {
             "volunteer": None if volunteer is None else normal_id(volunteer),
             "community": None if community is None else normal_name(community),
@@ -190,7 +188,7 @@ def list_certificates(
                 found += rows
             return found
 
-        rows = _asked(bank, ask)
+        rows = queried(bank, ask)
         synthetic = bank.opened.synthetic
     items = [publicised(row) if public else listed(row) for row in rows]
 
@@ -253,7 +251,7 @@ def recognition(
 ) -> None:
     """一名志愿者的档案：服务时长、星级、荣誉、培训、表彰和证明。 A volunteer's record: hours, stars, honours."""
     number = normal_id(volunteer)
-    with _caught_up() as bank:
+    with caught_up() as bank:
         person = known(bank.store, Person.of(number))
         if person.household is None and not (person.left or person.died):
             raise UnknownMember(number)
@@ -262,31 +260,8 @@ def recognition(
             return await record_of(connection, number)
 
         notice = SYNTHETIC_NOTICE if bank.opened.synthetic else None
-        content = {**_asked(bank, ask), "notice": notice}
+        content = {**queried(bank, ask), "notice": notice}
     answer(content, as_json, lambda console: _show_record(console, content))
-
-
-@contextlib.contextmanager
-def _caught_up() -> Iterator[Timebank]:
-    with timebank(read_settings()) as bank:
-        _catch_up(bank)
-        yield bank
-
-
-def _catch_up(bank: Timebank) -> None:
-    with contextlib.closing(bank.projector()) as projector:
-        projector.prepare()
-        projector.catch_up()
-
-
-def _asked(bank: Timebank, ask: Callable[[psycopg.AsyncConnection[Any]], Awaitable[A]]) -> A:
-    """What a question that the service asks, too, is answered with."""
-
-    async def run() -> A:
-        async with await reading(bank) as connection:
-            return await ask(connection)
-
-    return asyncio.run(run())
 
 
 def _one(bank: Timebank, number: str) -> dict[str, Any]:
@@ -298,7 +273,7 @@ def _one(bank: Timebank, number: str) -> dict[str, Any]:
             raise UnknownCertificate(number)
         return await shown(connection, bank, row, private=True)
 
-    return _asked(bank, ask)
+    return queried(bank, ask)
 
 
 def _actor(bank: Timebank, person: str) -> Actor:

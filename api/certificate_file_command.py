@@ -1,7 +1,6 @@
 """Certificates as files on the command line: written, drawn as a QR code, and verified by whoever has one, offline."""
 
 import base64
-import contextlib
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -74,9 +73,7 @@ def qr(
 def _signed(bank: Timebank, number: str) -> CertificateFile:
     """Raises: UnknownCertificate, CertificateAlreadyRevoked, NoSigningKey, SigningKeyUnusable."""
     position = bank.store.head()
-    with contextlib.closing(bank.projector()) as projector:
-        projector.prepare()
-        projector.catch_up()
+    bank.catch_up()
 
     async def ask(connection: AsyncConnection[Any]) -> CertificateFile | None:
         row = await certificate.certificate(connection, number)

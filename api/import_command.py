@@ -39,7 +39,8 @@ def import_(
     with timebank(read_settings()) as bank:
         hours_import = HoursImport(bank.store, bank.zone, file, ledger_is_synthetic=bank.opened.synthetic)
         refused_path = file.with_name(file.stem + ".refused.csv") if skip_bad else None
-        with bank.indexing(), progress(f"检查 Checking {file.name}", hours_import.file.rows_estimate) as told:
+        indexing = contextlib.nullcontext() if dry_run else bank.indexing()
+        with indexing, progress(f"检查 Checking {file.name}", hours_import.file.rows_estimate) as told:
             report = hours_import.run(dry_run=dry_run, skip_bad=skip_bad, refused_path=refused_path, progress=told)
         if not dry_run:
             keep_in_vault(bank, hours_import)
@@ -85,8 +86,5 @@ def _show_import(console: Console, report: ImportReport) -> None:
 
 def catch_up(bank: Timebank) -> None:
     """Fold what was imported, so that it is seen, and so that the next import's balances are recalled from it."""
-    with contextlib.closing(bank.projector()) as projector:
-        head = bank.store.head()
-        with progress("汇总 Folding the figures", head) as told:
-            projector.prepare(told)
-            projector.catch_up(told)
+    with progress("汇总 Folding the figures", bank.store.head()) as told:
+        bank.catch_up(told)

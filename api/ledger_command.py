@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from api.acting import caught_up
 from api.due import run_due
 from api.replay import position_asked, replayed_and_compared
 from api.terminal import Json, answer, community_of, day, hours_of, household_of, progress
@@ -45,10 +46,7 @@ def figures(
     as_json: Json = False,
 ) -> None:
     """公开数字：服务户数、服务时长，总计或分列，截至任何一天。 The public figures, as of any day."""
-    with timebank(read_settings()) as bank:
-        with contextlib.closing(bank.projector()) as projector:
-            projector.prepare()
-            projector.catch_up()
+    with caught_up() as bank:
         show_figures(bank, as_json, day(as_of), basis, by, level)
 
 
@@ -98,10 +96,7 @@ def show_balance(
     """查询一户（或一个社区时间池）的余额。 The balance of a household, or of a community's pool."""
     if bool(household) == (pool is not None):
         raise typer.BadParameter("请给出户编号，或 --pool 社区。 Give a household's number, or --pool COMMUNITY.")
-    with timebank(read_settings()) as bank:
-        with contextlib.closing(bank.projector()) as projector:
-            projector.prepare()
-            projector.catch_up()
+    with caught_up() as bank:
         name = household_account(household_of(household)) if pool is None else pool_account(community_of(pool))
         with bank.reading() as connection:
             row = balance(connection, name)
@@ -133,10 +128,7 @@ def due(as_json: Json = False) -> None:
 
     服务运行时每分钟自动办理。 A running service does it by itself every minute.
     """
-    with timebank(read_settings()) as bank:
-        with contextlib.closing(bank.projector()) as projector:
-            projector.prepare()
-            projector.catch_up()
+    with caught_up() as bank:
         report = run_due(bank, datetime.now(UTC))
 
     def show(console: Console) -> None:

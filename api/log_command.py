@@ -1,7 +1,6 @@
 """The log on the command line: receipts and consistency, and what a file proves to whoever has it, offline."""
 
 import base64
-import contextlib
 import functools
 import sys
 from collections.abc import Callable, Iterator
@@ -86,9 +85,7 @@ def receipts(
     """
     household = normal_id(household)
     with sealed() as bank:
-        with contextlib.closing(bank.projector()) as projector:
-            projector.prepare()
-            projector.catch_up()
+        bank.catch_up()
         proven = queried(bank, lambda connection: proven_of(connection, bank.name, household))
         if proven is None or not proven.positions:
             raise UnknownHousehold(household)

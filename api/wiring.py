@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from contextlib import AsyncExitStack, ExitStack, contextmanager, suppress
+from contextlib import AsyncExitStack, ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date
 from typing import Any, Final, NamedTuple, Self
@@ -171,6 +171,15 @@ class Timebank:
             return self.store.scan(after, to, batch)
 
         return Projector(self.address, self.name, CHANNEL, scan, projections)
+
+    def catch_up(self, told: Callable[[int], None] | None = None) -> int:
+        """Fold everything that is in the ledger; returns the position reached.
+
+        Raises: ProjectionsAreNewer, ProjectionsDamaged.
+        """
+        with closing(self.projector()) as projector:
+            projector.prepare(told)
+            return projector.catch_up(told)
 
     def sealer(self) -> Sealer:
         return Sealer(

@@ -1,6 +1,5 @@
 """What the benchmarks share: the district they run on, their peers, and how a record is made."""
 
-import contextlib
 import json
 import os
 import re
@@ -90,9 +89,7 @@ def import_all(bank: Timebank, files: list[Path]) -> float:
     with bank.indexing():
         import_in_turn([HoursImport(bank.store, bank.zone, file, ledger_is_synthetic=True) for file in files], done)
     speed = per_second(bank.store.head() - before, started)
-    with contextlib.closing(bank.projector()) as projector:
-        projector.prepare()
-        projector.catch_up()
+    bank.catch_up()
     return speed
 
 

@@ -72,7 +72,7 @@ class PostgresFactStore:
         tags: Iterable[Sequence[str]] | None = None,
     ) -> tuple[int, int]:
         """See `FactStore`. Raises: Conflict, FactsTooLong, StoreUnavailable."""
-        events = NewFacts(envelopes, [envelope.tags() for envelope in envelopes] if tags is None else tags)
+        events = EncodedEnvelopes(envelopes, [envelope.tags() for envelope in envelopes] if tags is None else tags)
         events.require_short(self.journal.ledger)
         condition = DCBAppendCondition(_Boundary(boundary, commands), after)
         try:
@@ -134,7 +134,7 @@ class PostgresFactStore:
             raise StoreUnavailable(str(error)) from error
 
 
-class NewFacts:
+class EncodedEnvelopes:
     """Envelopes as the journal is to record them. Each is made when it is packed, of what is known before the ledger is
     locked: an import's would be hundreds of thousands of objects for the interpreter to search for garbage."""
 

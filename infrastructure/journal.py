@@ -437,7 +437,7 @@ class JournalSubscription(DCBSubscription[PostgresJournal]):
     def __next__(self) -> DCBSequencedEvent:
         if not self._has_been_entered:
             raise ProgrammingError("a subscription is to be used as a context manager")
-        delays = _reconnect_delays()
+        delays = reconnect_delays()
         while not self._stopped.is_set():
             try:
                 for fact in self._facts:
@@ -458,12 +458,12 @@ class JournalSubscription(DCBSubscription[PostgresJournal]):
 
     def _listen(self) -> None:
         conninfo = cast("str", self._recorder.datastore.pool.conninfo)
-        delays = _reconnect_delays()
+        delays = reconnect_delays()
         while not self._stopped.is_set():
             try:
                 with psycopg.connect(conninfo, autocommit=True) as connection:
                     connection.execute(f"LISTEN {CHANNEL}")
-                    delays = _reconnect_delays()
+                    delays = reconnect_delays()
                     self._notified.set()  # something may have been recorded while nobody listened
                     self._wait_for_notifications(connection)
             except psycopg.Error as error:
@@ -483,7 +483,7 @@ class JournalSubscription(DCBSubscription[PostgresJournal]):
                         self._notified.set()
 
 
-def _reconnect_delays() -> Iterator[float]:
+def reconnect_delays() -> Iterator[float]:
     """Seconds to wait before each further attempt."""
     delay = 0.05
     while True:

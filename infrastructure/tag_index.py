@@ -11,11 +11,10 @@ from typing import Final, Self
 
 import psycopg
 
-from infrastructure.journal import PostgresJournal
+from infrastructure.journal import PostgresJournal, reconnect_delays
 
 PAUSE_SECONDS: Final = 0.01  # facts come together meanwhile: each round has a cost of its own
 FACTS_MAX: Final = 2_000  # a round, so that it ends soon
-RECONNECT_SECONDS_MAX: Final = 5.0
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +39,7 @@ class TagIndexThread:
         self._thread.join()
 
     def _run(self) -> None:
-        pause = PAUSE_SECONDS
+        delays = reconnect_delays()
         while not self._stopping.is_set():
             try:
                 with psycopg.connect(self._address, autocommit=True) as connection:
@@ -51,13 +50,12 @@ class TagIndexThread:
                         self._journal.appended.clear()
                         while _index(connection, self._journal.ledger) == FACTS_MAX:
                             pass
-                        pause = PAUSE_SECONDS
-                        self._stopping.wait(pause)
+                        delays = reconnect_delays()
+                        self._stopping.wait(PAUSE_SECONDS)
             except psycopg.Error as error:
                 logger.warning("indexing tags failed and will be tried again: %s", error)
                 self._journal.appended.set()
-                self._stopping.wait(pause)
-                pause = min(RECONNECT_SECONDS_MAX, pause * 2)
+                self._stopping.wait(next(delays))
 
 
 def _index(connection: psycopg.Connection[tuple[int]], ledger: str) -> int:

@@ -1,7 +1,7 @@
 """Fixtures that every room of the tests shares."""
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import date, timedelta
 from pathlib import Path
 from uuid import uuid4
@@ -113,9 +113,7 @@ def sample_template(server_url: str, sample: tuple[Path, SampleSummary]) -> Iter
         with timebank(settings_for(address), opening, AdoptPolicy(effective_on=FIRST_DAY)) as bank:
             for name in summary.files:
                 HoursImport(bank.store, bank.zone, directory / name, ledger_is_synthetic=True).run()
-            with closing(bank.projector()) as projector:
-                projector.prepare()
-                projector.catch_up()
+            bank.catch_up()
         yield psycopg.conninfo.conninfo_to_dict(address)["dbname"]  # type: ignore[misc]
 
 

@@ -13,8 +13,8 @@ from domain.account import Account
 from domain.decision import Reading, fold_facts
 from domain.fact import Envelope, Fact, Recorded
 from domain.journal import Conflict
-from infrastructure.codec import decode, encode, stored_type
-from infrastructure.fact_store import NewFacts
+from infrastructure.codec import decode
+from infrastructure.fact_store import EncodedEnvelopes
 
 
 class InMemoryFactStore:
@@ -75,8 +75,9 @@ class InMemoryFactStore:
         assert tags is None or [list(some) for some in tags] == [envelope.tags() for envelope in envelopes]
         if self.before_append:
             self.before_append.popleft()()
-        events = [DCBEvent(stored_type(e.fact), encode(e), e.tags()) for e in envelopes]
-        NewFacts(envelopes, [event.tags for event in events]).require_short("qingxiu")
+        encoded = EncodedEnvelopes(envelopes, [envelope.tags() for envelope in envelopes])
+        encoded.require_short("qingxiu")
+        events = [DCBEvent(fact.type, fact.data, [*fact.tags]) for fact in encoded]
         items = [DCBQueryItem([t.type for t in reading.fold.fact_types], [reading.tag]) for reading in boundary]
         items += [DCBQueryItem([], ["command:" + command]) for command in commands]
         with self._recording:

@@ -76,9 +76,7 @@ def record(bank: Timebank, *facts: Fact, imported: bool = False) -> int:
 
 
 def project(bank: Timebank) -> None:
-    with closing(bank.projector()) as projector:
-        projector.prepare()
-        projector.catch_up()
+    bank.catch_up()
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 the sample's figures keep their promise, and whoever tries the demo out finds something to do."""
 
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -41,9 +41,7 @@ def bank_at(address: str, data: Path, ledger: str = "qingxiu") -> Iterator[Timeb
 
 
 def fold(bank: Timebank) -> None:
-    with closing(bank.projector()) as projector:
-        projector.prepare()
-        projector.catch_up()
+    bank.catch_up()
 
 
 def played(bank: Timebank, now: datetime | None = None, seed: int = 7) -> Played:

@@ -147,9 +147,7 @@ def sign(bank: Timebank) -> None:
 
 
 def fold(bank: Timebank) -> None:
-    with closing(bank.projector()) as projector:
-        projector.prepare()
-        projector.catch_up()
+    bank.catch_up()
 
 
 @pytest.fixture(scope="module")
