@@ -94,7 +94,8 @@ class Api:
         return self.client.request(method, path, headers=headers, **named)
 
     def get(self, path: str, by: str | None = None, /, **params: Any) -> httpx.Response:
-        return self.request("GET", path, by, params=params)
+        # No parameters at all would take away those that the path names itself.
+        return self.request("GET", path, by, params=params or None)
 
     def post(self, path: str, body: Any, by: str | None = None, key: str | None = None) -> httpx.Response:
         return self.request("POST", path, by, key=key, json=body)

@@ -64,13 +64,14 @@ def both(ledgers_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 def statements(api: Api, direction: str) -> dict[str, int]:
     """The minutes by number of what was taken along or paid in."""
+    api.read("/v1/figures")
     with api.bank.reading() as connection:
         rows = connection.execute("SELECT statement, minutes FROM statements WHERE direction = %s", (direction,))
         return dict(rows.fetchall())
 
 
 def total(api: Api, account: str) -> int:
-    api.read("/v1/communities")
+    api.read("/v1/figures")
     with api.bank.reading() as connection:
         row = connection.execute("SELECT balance_minutes FROM accounts WHERE account = %s", (account,)).fetchone()
     return int(row[0]) if row else 0
