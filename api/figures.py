@@ -20,7 +20,10 @@ READS_REFUSED: Final[dict[str, tuple[type[Refusal] | str, ...]]] = {"read_figure
 
 
 class Cell(BaseModel):
-    key: str
+    key: str = Field(
+        description="A community, a grid after its community, a service or a month. What counts fewer volunteers or "
+        "households than `count_min` is put together: for the place that it belongs to, or under an empty key."
+    )
     households_served: int
     service_minutes: int
     service_records: int
@@ -39,6 +42,10 @@ class Figures(BaseModel):
     service_records: int
     by: Dimension | None
     places: Places
+    count_min: int | None = Field(
+        description="No cell counts fewer volunteers, nor fewer households where it counts any (the policy's "
+        "`disclosure_count_min`); null where there are no cells."
+    )
     cells: list[Cell]
     definitions: dict[str, str]
     notice: str | None
@@ -67,7 +74,8 @@ async def read_figures(
     ] = "then",
     min_position: MinPosition = None,
 ) -> Response:
-    """Households served and hours of service, in total and by one dimension, as of any day. Public."""
+    """Households served and hours of service, in total and by one dimension, as of any day. Public, so that nobody can
+    be singled out by a cell: what is too small is put together."""
     service: Service = request.app.state.service
     await service.fresh(min_position)
     today = datetime.now(service.bank.zone).date()

@@ -45,7 +45,11 @@ def figures(
     level: Annotated[int, typer.Option(min=1, max=3, help="网格层级：1 基础、2 元、3 楼栋。 Grid level.")] = 1,
     as_json: Json = False,
 ) -> None:
-    """公开数字：服务户数、服务时长，总计或分列，截至任何一天。 The public figures, as of any day."""
+    """公开数字：服务户数、服务时长，总计或分列，截至任何一天。 The public figures, as of any day.
+
+    分列的数字在这里是精确的，只有一户也列出，不宜公布；公布请用 GET /v1/figures。 By dimension they are exact here,
+    down to a single household: not to be published, for which there is GET /v1/figures.
+    """
     with caught_up() as bank:
         show_figures(bank, as_json, day(as_of), basis, by, level)
 

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from typing import Any, Final, NamedTuple, Self
 from weakref import WeakValueDictionary
 from zoneinfo import ZoneInfo
@@ -21,10 +21,10 @@ from api.problems import Problem
 from application.write_loop import Accepted, CommandIdReused, Decide, Ticket, WriteLoop, Writer, command_id, new_id
 from domain.decision import Actor, Reading, S, fold_facts
 from domain.fact import Recorded
-from domain.figures import DEFINITIONS, Basis, Dimension, Places, last_instant
+from domain.figures import DEFINITIONS, Basis, Dimension, Figure, Places, last_instant
 from domain.journal import StoreUnavailable
 from domain.ledger import SYNTHETIC_NOTICE, LedgerOpened, OpenLedger, ledger, open_ledger
-from domain.policy import AdoptPolicy, PolicyAdopted, adopt, policy_book, policy_proposals
+from domain.policy import AdoptPolicy, Policy, PolicyAdopted, adopt, policy_book, policy_proposals
 from infrastructure.embedded import EmbeddedPostgres
 from infrastructure.fact_store import PostgresFactStore
 from infrastructure.journal import CHANNEL, PostgresJournal, open_datastore
@@ -45,7 +45,7 @@ from projections.disclosure import Disclosures
 from projections.dispute import Disputes
 from projections.evidence import AttachedEvidence
 from projections.expiry import Expiries
-from projections.figures import figures
+from projections.figures import figures, published_figures
 from projections.grant import Grants
 from projections.group import Groups
 from projections.hours import Hours
@@ -296,15 +296,24 @@ def public_figures(
     by: Dimension | None,
     level: int,
     places: Places = "then",
+    count_min: int | None = None,
 ) -> dict[str, Any]:
-    """The district's figures with what they mean, counted in one snapshot that names its position."""
+    """The district's figures with what they mean, counted in one snapshot that names its position.
+
+    With ``count_min`` cells of fewer volunteers or households are put together, so that anybody may see them.
+    """
     with one_moment(connection) as (cursor, position):
         asked: dict[str, Any] = {"basis": basis, "until": as_of, "position": position}
         if basis == "recorded":
             asked["position"] = min(position, bank.store.position_at(last_instant(as_of, bank.zone)))
         total = figures(cursor, **asked)[""]
         places_on = as_of if places == "now" else None
-        cells = {} if by is None else figures(cursor, **asked, by=by, level=level, places_on=places_on)
+        cells: dict[str, Figure] = {}
+        if by is not None:
+            asked_by: dict[str, Any] = {**asked, "by": by, "level": level, "places_on": places_on}
+            cells = (
+                figures(cursor, **asked_by) if count_min is None else published_figures(cursor, count_min, **asked_by)
+            )
     return {
         "ledger": bank.opened.name,
         "synthetic": bank.opened.synthetic,
@@ -314,6 +323,7 @@ def public_figures(
         **msgspec.to_builtins(total),
         "by": by,
         "places": places,
+        "count_min": count_min,
         "cells": [{"key": key, **msgspec.to_builtins(cell)} for key, cell in cells.items()],
         "definitions": {name: f"{zh} / {en}" for name, (zh, en) in DEFINITIONS.items()},
         "notice": SYNTHETIC_NOTICE if bank.opened.synthetic else None,
@@ -515,9 +525,25 @@ class Service:
 
     def _count_figures(self, as_of: date, basis: Basis, by: Dimension | None, level: int, places: Places) -> Counted:
         position = self.position  # of a day that is past, the answer itself names an earlier one
+        count_min = None if by is None else self._count_min()
         with self.bank.reading() as connection:
-            counted = public_figures(self.bank, connection, as_of=as_of, basis=basis, by=by, level=level, places=places)
+            counted = public_figures(
+                self.bank,
+                connection,
+                as_of=as_of,
+                basis=basis,
+                by=by,
+                level=level,
+                places=places,
+                count_min=count_min,
+            )
         return Counted(time.monotonic(), max(position, counted["position"]), msgspec.json.encode(counted))
+
+    def _count_min(self) -> int:
+        """How many volunteers and households there are at least in what is published, by today's policy."""
+        today = datetime.now(self.bank.zone).date()
+        adopted = [one.policy for one in adopted_policies(self.bank.store) if one.effective_on <= today]
+        return (adopted[-1] if adopted else Policy()).disclosure_count_min
 
     def _deliver(self, tickets: list[Ticket]) -> None:
         """Called in the write loop's thread, once a batch."""

@@ -10,7 +10,7 @@ import base64
 import hashlib
 import hmac
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
@@ -20,8 +20,6 @@ from domain.figures import Figure
 RANGES_MINUTES: Final = (0, 120, 300, 600, 1_200, 2_400)
 """Where each range of minutes begins; it ends before the next one begins, and the last one doesn't end."""
 PSEUDONYM_BYTES: Final = 10
-TOGETHER: Final = ""
-"""The key of what was put together because it is too small by itself."""
 
 
 class ServiceGiven(NamedTuple):
@@ -102,36 +100,86 @@ def is_large_enough(volunteers: int, households_served: int, count_min: int) -> 
     return volunteers >= count_min and (households_served == 0 or households_served >= count_min)
 
 
-def groups(services: Iterable[ServiceGiven], key: Callable[[ServiceGiven], str], count_min: int) -> list[Group]:
-    """Groups that may be published, by key, what was put together last; none where even all of it is too small.
+class Counted:
+    """What is counted together, and can be added to what else is."""
 
-    What is too small is put together. Where that is still too small, the smallest of the others goes with it, since
-    otherwise it could be worked out from the total.
+    __slots__ = ("households", "minutes", "records", "volunteers")
+
+    def __init__(self) -> None:
+        self.volunteers: set[str] = set()
+        self.households: set[str] = set()
+        self.minutes = self.records = 0
+
+    def add(self, other: "Counted") -> None:
+        self.volunteers |= other.volunteers
+        self.households |= other.households
+        self.minutes += other.minutes
+        self.records += other.records
+
+    def fits(self, count_min: int) -> bool:
+        """Whether it may be published."""
+        return is_large_enough(len(self.volunteers), len(self.households), count_min)
+
+    def figure(self) -> Figure:
+        return Figure(len(self.households), self.minutes, self.records)
+
+
+def put_together(cells: Mapping[tuple[str, ...], Counted], count_min: int) -> dict[tuple[str, ...], Counted]:
+    """The cells that may be published, by their paths, such as a community and its grids down to some level.
+
+    What is too small is put together with what belongs to the place above it and no further down, whose path it then
+    has; the empty one, that of the whole, comes last. Where that is still too small, the smallest of the others goes
+    with it, since otherwise it could be worked out from the sum, which is a cell of the level above. None where even
+    all of it is too small.
     """
-    by_key: dict[str, list[ServiceGiven]] = {}
-    for one in services:
-        by_key.setdefault(key(one), []).append(one)
-    counted = {name: _group(name, members) for name, members in by_key.items()}
+    return _put_together((), list(cells.items()), count_min)
 
-    def fits(group: Group) -> bool:
-        return is_large_enough(group.volunteers, group.households_served, count_min)
 
+def _put_together(
+    path: tuple[str, ...], cells: Sequence[tuple[tuple[str, ...], Counted]], count_min: int
+) -> dict[tuple[str, ...], Counted]:
+    rest = Counted()
+    below: dict[tuple[str, ...], list[tuple[tuple[str, ...], Counted]]] = {}
+    for each, counted in cells:
+        if each == path:
+            rest.add(counted)
+        else:
+            below.setdefault(each[: len(path) + 1], []).append((each, counted))
+    sums: dict[tuple[str, ...], Counted] = {}
+    for name, members in below.items():
+        sums[name] = Counted()
+        for _, counted in members:
+            sums[name].add(counted)
     shown = sorted(
-        (group for group in counted.values() if fits(group)), key=lambda group: (group.volunteers, group.key)
+        (name for name, whole in sums.items() if whole.fits(count_min)),
+        key=lambda name: (len(sums[name].volunteers), name),
     )
-    small = [one for name, members in by_key.items() if not fits(counted[name]) for one in members]
-    while small and not fits(_group(TOGETHER, small)):
+    for name in sums.keys() - set(shown):
+        rest.add(sums[name])
+    while rest.records and not rest.fits(count_min):
         if not shown:
-            return []
-        small += by_key[shown.pop(0).key]
-    found = sorted(shown, key=lambda group: group.key)
-    return [*found, _group(TOGETHER, small)] if small else found
+            return {}
+        rest.add(sums[shown.pop(0)])
+    found: dict[tuple[str, ...], Counted] = {}
+    for name in sorted(shown):
+        found |= _put_together(name, below[name], count_min)
+    return found | {path: rest} if rest.records else found
 
 
-def _group(key: str, services: Collection[ServiceGiven]) -> Group:
-    counted = figure(services)
-    people = len({one.volunteer for one in services})
-    return Group(key, people, counted.households_served, counted.service_minutes, counted.service_records)
+def groups(services: Iterable[ServiceGiven], key: Callable[[ServiceGiven], str], count_min: int) -> list[Group]:
+    """Groups that may be published, by key, what was put together last; none where even all of it is too small."""
+    cells: dict[tuple[str, ...], Counted] = {}
+    for one in services:
+        counted = cells.setdefault((key(one),), Counted())
+        counted.volunteers.add(one.volunteer)
+        if one.recipient_household is not None:
+            counted.households.add(one.recipient_household)
+        counted.minutes += one.minutes
+        counted.records += 1
+    return [
+        Group("".join(path), len(one.volunteers), len(one.households), one.minutes, one.records)
+        for path, one in put_together(cells, count_min).items()
+    ]
 
 
 def rows(served: Iterable[VolunteerServed], count_min: int) -> list[Listed]:

@@ -22,7 +22,7 @@ from api.wiring import Timebank, _new_command
 from application.write_loop import Accepted, Ticket, Writer
 from domain.community import RegisterCommunity, RegisterGrid, register_community, register_grid
 from domain.decision import Actor, Role
-from domain.hours import LogHours, log
+from domain.hours import ConfirmHours, LogHours, confirm, log
 from domain.household import (
     EnrolVolunteer,
     RegisterHousehold,
@@ -136,6 +136,12 @@ class Api:
         command = LogHours.model_validate(person.hours(**changes))
         ((fact,),) = self.record((log, command), actor=Actor(person.number, "volunteer"))
         return str(fact.record)
+
+    def served(self, count: int, community: str = XINZHU, **changes: Any) -> list[str]:
+        """Confirmed records of an hour, each of a volunteer of its own: as many as may be published together."""
+        records = [self.logged(self.new_volunteer(community), community=community, **changes) for _ in range(count)]
+        self.record(*((confirm, ConfirmHours(record=record)) for record in records))
+        return records
 
     def record(self, *commands: tuple[Any, Any], actor: Actor | None = None) -> list[tuple[Any, ...]]:
         """Record commands as the district's own staff would, without HTTP; the facts of each."""

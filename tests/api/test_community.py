@@ -46,6 +46,7 @@ def test_rare_characters_and_odd_names_work_in_bodies_paths_and_filters(api: Api
     assert [row["household"] for row in api.read("/v1/households", "auditor", community=name)["items"]] == [
         anna.household
     ]
+    api.served(4, name)
     assert {cell["key"] for cell in api.read("/v1/figures", by="community")["cells"]} >= {name}
 
 

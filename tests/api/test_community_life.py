@@ -40,6 +40,7 @@ def test_a_merger_is_carried_out_on_its_day_once_and_followed_by_what_comes_late
         day = (today + timedelta(days=3)).isoformat()
         api.wrote("/v1/pools/funding", {"community": XINZHU, "minutes": 600}, "admin")
         api.wrote(f"/v1/hours/{api.logged(anna)}/confirmation", None, "S1")
+        api.served(4)
         body = {"community": XINZHU, "into": JINHU, "effective_on": day}
         api.wrote("/v1/community-mergers", body, "admin")
         api.problem(api.post("/v1/community-mergers", body, "admin"), 409, "place-already-moved")

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from api import wiring
-from api.wiring import Counted, KeptFigures, Service
+from api.wiring import Counted, KeptFigures, Service, Timebank
 from domain.figures import DEFINITIONS
-from tests.api.service import GRID, XINZHU, Api
+from tests.api.service import GRID, JINHU, XINZHU, Api, register_places, serving
 
 
 def test_figures_are_public_and_say_what_they_mean(api: Api) -> None:
@@ -31,18 +31,46 @@ def test_figures_are_public_and_say_what_they_mean(api: Api) -> None:
     assert set(after["definitions"]) == set(DEFINITIONS)
     assert after["synthetic"] is True
     assert "合成数据" in after["notice"]
-    by_grid = {cell["key"]: cell for cell in api.read("/v1/figures", by="grid", level=3)["cells"]}
-    assert by_grid["/".join((XINZHU, *GRID))]["service_records"] >= 1
     assert api.read("/v1/figures", as_of=two_days_ago)["service_records"] == earlier
     assert api.read("/v1/figures", as_of=two_days_ago, basis="recorded")["position"] == 0
     api.wrote(f"/v1/hours/{record}/reversal", {"reason": "other"}, "S1")
     assert api.read("/v1/figures") == before | {"position": after["position"] + 1}
 
 
+def test_nobody_is_singled_out_by_a_cell(open_bank: Callable[..., Timebank]) -> None:
+    """As many volunteers and households as the policy says, at every level, or it is put together."""
+    with serving(open_bank(disclosure_count_min=3)) as api:
+        register_places(api)
+        part, other = "/".join((XINZHU, *GRID)), "/".join((XINZHU, GRID[0]))
+
+        def cells(**question: Any) -> dict[str, tuple[int, int]]:
+            found = api.read("/v1/figures", **question)
+            assert found["count_min"] == 3
+            return {cell["key"]: (cell["households_served"], cell["service_records"]) for cell in found["cells"]}
+
+        households = [api.new_household() for _ in range(4)]
+        for household in households[:2]:
+            api.served(3, recipient_household=household, grid=GRID)
+        assert api.read("/v1/figures")["service_records"] == 6
+        assert api.read("/v1/figures")["count_min"] is None
+        assert cells(by="grid", level=3) == cells(by="community") == cells(by="month") == {}
+        api.served(1, recipient_household=households[2], grid=GRID)
+        assert cells(by="grid", level=3) == {part: (3, 7)}
+        assert cells(by="community") == {XINZHU: (3, 7)}
+        # What is left beside the building would tell of one household: it takes the building with it.
+        api.served(3, recipient_household=households[3], grid=GRID[:1])
+        assert cells(by="grid", level=3) == {other: (4, 10)}
+        assert cells(by="grid", level=1) == {other: (4, 10)}
+        # Service for no household names none, and still who gave it.
+        api.served(2, JINHU)
+        assert cells(by="community") == {"": (4, 12)}
+        api.served(1, JINHU)
+        assert cells(by="community") == {XINZHU: (4, 10), JINHU: (0, 3)}
+
+
 @pytest.mark.parametrize("by", ["community", "grid", "service", "month"])
 def test_the_cells_of_every_dimension_add_up(api: Api, by: str) -> None:
-    record = api.logged(api.new_volunteer())
-    api.wrote(f"/v1/hours/{record}/confirmation", None, "S1")
+    api.served(5)
     for basis in ("service", "recorded"):
         found = api.read("/v1/figures", by=by, basis=basis)
         for name in ("service_minutes", "service_records"):

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from domain.published_list import (
     RANGES_MINUTES,
+    Counted,
     Group,
     Listed,
     ServiceGiven,
@@ -21,6 +22,7 @@ from domain.published_list import (
     large_enough,
     list_sha256,
     pseudonym,
+    put_together,
     rows,
     volunteers,
 )
@@ -37,6 +39,12 @@ SERVICES = st.lists(
         minutes=st.integers(1, 3000),
     ),
     max_size=80,
+)
+PLACES = st.lists(
+    st.tuples(
+        st.lists(st.sampled_from("abcd"), min_size=1, max_size=4).map(tuple), st.integers(0, 9), st.integers(0, 9)
+    ),
+    max_size=40,
 )
 SERVED = st.lists(
     st.builds(
@@ -89,6 +97,37 @@ def test_what_is_too_small_is_put_together_and_takes_the_smallest_other_with_it(
     assert groups(services, lambda one: one.community, 10) == [Group("", 17, 17, 1020, 17)]
     assert groups(services, lambda one: one.community, 18) == []
     assert groups([], lambda one: one.community, 2) == []
+
+
+def counted(places: list[tuple[tuple[str, ...], int, int]], level: int) -> dict[tuple[str, ...], Counted]:
+    """Hours of service at some places, by those of a level."""
+    cells: dict[tuple[str, ...], Counted] = {}
+    for path, volunteer, household in places:
+        cell = cells.setdefault(path[:level], Counted())
+        cell.volunteers.add(f"V{volunteer}")
+        if household:
+            cell.households.add(f"H{household}")
+        cell.minutes += 60
+        cell.records += 1
+    return cells
+
+
+@given(places=PLACES, count_min=COUNT_MIN)
+def test_no_place_can_be_worked_out_from_those_above_and_beside_it(
+    places: list[tuple[tuple[str, ...], int, int]], count_min: int
+) -> None:
+    above: dict[tuple[str, ...], Counted] = {}
+    for level in range(5):
+        found = put_together(counted(places, level), count_min)
+        assert all(cell.fits(count_min) for cell in found.values())
+        # Whatever is shown of a place, further down or as its rest, comes to what is shown of the place.
+        sums: dict[tuple[str, ...], int] = {}
+        for path, cell in found.items():
+            into = path if len(path) < level else path[:-1]
+            sums[into] = sums.get(into, 0) + cell.minutes
+        if level > 0:
+            assert sums == {path: cell.minutes for path, cell in above.items()}
+        above = found
 
 
 def test_few_households_are_too_few_however_many_served_them() -> None:

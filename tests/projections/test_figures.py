@@ -13,7 +13,7 @@ from domain.account import HoursConfirmed, HoursReversed
 from domain.community_life import MergeCommunities, MoveGrid, merge_communities, move_grid
 from domain.figures import Basis, Dimension, Figure, Tally
 from domain.hours import HoursLogged, HoursRejected
-from projections.figures import figures
+from projections.figures import figures, published_figures
 from tests.controls import JINHU, XINZHU, logged
 from tests.projections.history import COMMUNITIES, POLICIES, History, projecting, record
 
@@ -31,6 +31,15 @@ def reversed_(fact: HoursLogged) -> HoursReversed:
 def asked(bank: Timebank, **question: Any) -> dict[str, Figure]:
     with bank.reading() as connection, connection.cursor() as cursor:
         return figures(cursor, **question)
+
+
+def published(bank: Timebank, count_min: int, **question: Any) -> dict[str, Figure]:
+    with bank.reading() as connection, connection.cursor() as cursor:
+        return published_figures(cursor, count_min, basis="service", position=0, places_on=None, **question)
+
+
+def total(cells: dict[str, Figure]) -> tuple[int, int]:
+    return sum(cell.service_minutes for cell in cells.values()), sum(cell.service_records for cell in cells.values())
 
 
 FIRST = logged("R1", "11-20 09:00 - 10:00", recipient_household="H2", grid=("甲", "乙", "丙"))
@@ -146,7 +155,12 @@ def test_figures_equal_those_counted_from_the_facts_as_of_any_day_and_position(o
     for day in (history.today.date() - timedelta(days=dice.randint(0, 125)) for _ in range(6)):
         assert asked(bank, until=day) == {"": now.figures(until=day)}
         for by, level in questions:
-            assert asked(bank, until=day, by=by, level=level) == now.cells(by, level=level, until=day)
+            cells = now.cells(by, level=level, until=day)
+            assert asked(bank, until=day, by=by, level=level) == cells
+            assert published(bank, 1, until=day, by=by, level=level) == cells
+            together = published(bank, 3, until=day, by=by, level=level)
+            assert all(not 0 < cell.households_served < 3 for cell in together.values())
+            assert not together or total(together) == total(cells)
     for position in dice.sample(range(len(facts)), 6):
         then = tally(facts[:position])
         assert asked(bank, basis="recorded", position=position) == {"": then.figures()}
