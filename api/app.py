@@ -148,6 +148,8 @@ def create_app(bank: Timebank) -> FastAPI:
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
+        # It would ask at every request whether somebody has set it up, and could send out what errors say.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False},
     )
     for concept in CONCEPTS:
         # The routes themselves: a router included whole is matched and entered anew for every request.

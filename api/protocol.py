@@ -1,8 +1,20 @@
 """HTTP as the server speaks it, with problem documents where not even a request could be read."""
 
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from api.problems import Problem
+
+
+def configured(app: FastAPI, **more: Any) -> uvicorn.Config:
+    """How the service is served, wherever it is.
+
+    What a proxy says of the caller's address is not asked for: nothing depends on it, so nothing can be had by lying.
+    """
+    return uvicorn.Config(app, loop="uvloop", http=ProblemProtocol, access_log=False, proxy_headers=False, **more)
 
 
 class ProblemProtocol(HttpToolsProtocol):

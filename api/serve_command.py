@@ -10,7 +10,7 @@ import uvicorn
 
 from api.app import create_app
 from api.import_command import catch_up
-from api.protocol import ProblemProtocol
+from api.protocol import configured
 from api.terminal import fail, say
 from api.wiring import Timebank, timebank
 from infrastructure.settings import BadSetting, Settings, read_settings
@@ -35,14 +35,11 @@ def _serve(bank: Timebank) -> None:
     settings = bank.settings
     # Two threads share this process: the writer must not wait 5 ms for its turn each time it has heard from the disk.
     sys.setswitchinterval(0.001)
-    config = uvicorn.Config(
+    config = configured(
         create_app(bank),
         host=settings.host,
         port=settings.port,
-        loop="uvloop",
-        http=ProblemProtocol,
         log_level="warning",
-        access_log=False,
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
     )
     address = f"http://{_place(settings)}"

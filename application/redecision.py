@@ -257,6 +257,7 @@ class Redecision:
             self._find(group[0], NO_COMMAND, f"没有“{envelope.role}”这个角色", f"there is no role “{envelope.role}”")
             return
         command = Command(facts, envelope, self._states.state, self._when)
+        self._states.once = envelope.imported
         role: Any = envelope.role
         context = Context(Actor(envelope.actor, role), envelope.decided_at, envelope.command, self._zone)
         first: tuple[Asked, Decided] | Refusal | None = None
@@ -448,6 +449,8 @@ def _folds_by_type() -> dict[type[Fact], dict[str, tuple[Fold[Any], ...]]]:
     return found
 
 
+ONCE: Final = "record"
+"""What rows of older books are about; these states aren't kept, as they would take the place of all others."""
 _ACCOUNT: Final = account_fold.prefix + ":"
 _OF_ACCOUNTS: Final = frozenset(account_fold.fact_types)
 _NO_FOLDS: Final[dict[str, tuple[Fold[Any], ...]]] = {}
@@ -463,6 +466,8 @@ class _States:
         self._old: dict[Reading[Any], Any] = {}
         self.places = _Places()
         self._folds = _folds_by_type()
+        self.once = False
+        """Whether what is decided is a row of older books: nearly always it says all there is of its record."""
 
     def state(self, reading: Reading[Any]) -> Any:
         state = self._young.get(reading)
@@ -470,20 +475,18 @@ class _States:
             state = self._old.pop(reading, None)
             if state is None:
                 state = self._folded(reading.fold, reading.tag)
+                if self.once and reading.fold.prefix == ONCE:
+                    return state
             self._young[reading] = state
         return state
 
     def drive(self, decision: Decision) -> Decided:
         """Run a decision to its end on the states as they are. Raises: Refusal."""
-        young = self._young.get
+        young, other = self._young.get, self.state
         try:
             question = next(decision)
             while True:
-                answer = [young(reading) for reading in question]
-                if None in answer:
-                    known = zip(answer, question, strict=True)
-                    answer = [self.state(reading) if state is None else state for state, reading in known]
-                question = decision.send(tuple(answer))
+                question = decision.send(tuple([young(reading) or other(reading) for reading in question]))
         except StopIteration as stop:
             decided: Decided = stop.value
             return decided
@@ -545,20 +548,20 @@ class _Places:
     32 of the command's number.
 
     What was noted last is in a dictionary; the rest in sorted runs. Nearly always something is asked for that never
-    occurred, and one look into ``seen`` tells so. Another tag may have the same hash, and not all facts of a
+    occurred, and two looks into ``seen`` tell so. Another tag may have the same hash, and not all facts of a
     command bear the tag: whoever reads by it compares the fact's own tags.
     """
 
     FRESH_MAX: Final = 1 << 16
-    RUNS_MERGED: Final = 16
+    RUNS_MERGED: Final = 64
     SEEN: Final = 1 << 24
 
     def __init__(self) -> None:
-        self._fresh: dict[int, int] = {}
-        self._fresh_again: dict[int, list[int]] = {}
+        self._fresh: dict[str, int] = {}
+        self._fresh_again: dict[str, list[int]] = {}
         self._runs: list[array[int]] = []
         self._seen = bytearray(self.SEEN)
-        """By some bits of a hash, whether any such was noted."""
+        """By some bits of a hash, and by some others, whether any such is in the runs."""
         self._positions = array("I")
         self._commands = array("I")
         """Where the facts of each command begin among the positions."""
@@ -567,13 +570,15 @@ class _Places:
         """The next command, and the tags of all its facts, which `add` will tell."""
         number = len(self._commands)
         self._commands.append(len(self._positions))
-        once, seen = self._fresh.setdefault, self._seen
+        fresh, again = self._fresh, self._fresh_again
+        once = fresh.setdefault
         for tag in {command, *chain.from_iterable(tags)}:
-            key = hash(tag) & 0xFFFF_FFFF
-            seen[key & 0xFF_FFFF] = 1
-            if once(key, number) != number:
-                self._fresh_again.setdefault(key, []).append(number)
-        if len(self._fresh) >= self.FRESH_MAX:
+            if once(tag, number) != number:
+                if tag in again:
+                    again[tag].append(number)
+                else:
+                    again[tag] = [number]
+        if len(fresh) >= self.FRESH_MAX:
             self._settle()
 
     def add(self, position: int) -> None:
@@ -582,19 +587,21 @@ class _Places:
 
     def of(self, tag: str) -> Sequence[int]:
         """The positions of all facts so far of the commands that a tag, or another of the same hash, was noted for."""
-        key = hash(tag) & 0xFFFF_FFFF
-        if not self._seen[key & 0xFF_FFFF]:
-            return ()
-        start, end = key << 32, (key + 1) << 32
         numbers: list[int] = []
-        for run in self._runs:
-            at = bisect_left(run, start)
-            while at < len(run) and run[at] < end:
-                numbers.append(run[at] & 0xFFFF_FFFF)
-                at += 1
-        if key in self._fresh:
-            numbers.append(self._fresh[key])
-            numbers += self._fresh_again.get(key, ())
+        noted, seen = hash(tag), self._seen
+        if seen[noted & 0xFF_FFFF] and seen[noted >> 32 & 0xFF_FFFF]:
+            start = (noted & 0xFFFF_FFFF) << 32
+            end = start + (1 << 32)
+            for run in self._runs:
+                at = bisect_left(run, start)
+                while at < len(run) and run[at] < end:
+                    numbers.append(run[at] & 0xFFFF_FFFF)
+                    at += 1
+        if tag in self._fresh:
+            numbers.append(self._fresh[tag])
+            numbers += self._fresh_again.get(tag, ())
+        if not numbers:
+            return ()
         found: set[int] = set()
         commands, positions = self._commands, self._positions
         for number in numbers:
@@ -603,8 +610,16 @@ class _Places:
         return sorted(found)
 
     def _settle(self) -> None:
-        run = [key << 32 | number for key, number in self._fresh.items()]
-        run += [key << 32 | number for key, numbers in self._fresh_again.items() for number in numbers]
+        seen = self._seen
+        hashes = [*map(hash, self._fresh)]
+        for noted in hashes:
+            seen[noted & 0xFF_FFFF] = seen[noted >> 32 & 0xFF_FFFF] = 1
+        run = [
+            (noted & 0xFFFF_FFFF) << 32 | number for noted, number in zip(hashes, self._fresh.values(), strict=True)
+        ]
+        for tag, numbers in self._fresh_again.items():
+            start = (hash(tag) & 0xFFFF_FFFF) << 32
+            run += [start | number for number in numbers]
         run.sort()
         self._runs.append(array("Q", run))
         self._fresh, self._fresh_again = {}, {}

@@ -12,7 +12,7 @@ from api.answers import answer
 from api.app import create_app
 from api.collector import spare_the_collector
 from api.identity import Anyone
-from api.protocol import ProblemProtocol
+from api.protocol import configured
 from api.wiring import timebank
 from infrastructure.settings import read_settings
 
@@ -29,7 +29,7 @@ def main() -> None:
         listening.listen(1024)  # whoever reads the line below may connect at once
         app = create_app(bank)
         app.add_api_route("/nothing", nothing, methods=["GET", "POST"])
-        config = uvicorn.Config(app, loop="uvloop", http=ProblemProtocol, log_level="warning", access_log=False)
+        config = configured(app, log_level="warning")
         print(json.dumps({"url": f"http://127.0.0.1:{listening.getsockname()[1]}"}), flush=True)
         with contextlib.suppress(KeyboardInterrupt):
             uvicorn.Server(config).run(sockets=[listening])

@@ -18,6 +18,8 @@ from pydantic_core import PydanticCustomError
 
 ID_CHARACTERS_MAX: Final = 64
 NAME_CHARACTERS_MAX: Final = 40
+MOBILE_DIGITS: Final = 11
+"""No number of a person is shorter."""
 NAME_SEPARATORS: Final = "/／>＞"
 """What parts the levels of a grid path, so no single name may contain it."""
 
@@ -76,6 +78,8 @@ def looks_personal(text: str) -> bool:
     parted as people part them (138-0013-8000). A longer run of digits is neither, a serial number that starts
     with a year is no identity card, and three digits before a date (138-20261122) are no mobile number.
     """
+    if len(text) < MOBILE_DIGITS and text.isascii():
+        return False
     text = unicodedata.normalize("NFKC", text)
     if _LONG_NUMBER.search(text) is None:
         return False

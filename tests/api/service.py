@@ -17,7 +17,7 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
 from api.app import create_app
-from api.protocol import ProblemProtocol
+from api.protocol import configured
 from api.wiring import Timebank, _new_command
 from application.write_loop import Accepted, Ticket, Writer
 from domain.community import RegisterCommunity, RegisterGrid, register_community, register_grid
@@ -192,7 +192,7 @@ def midnight(bank: Timebank) -> datetime:
 def serving(bank: Timebank) -> Iterator[Api]:
     """The service in a thread of this process, on a free port, so that a test can also reach into it."""
     app = create_app(bank)
-    config = uvicorn.Config(app, loop="uvloop", http=ProblemProtocol, log_config=None, access_log=False)
+    config = configured(app, log_config=None)
     server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
