@@ -614,9 +614,7 @@ class _Places:
         hashes = [*map(hash, self._fresh)]
         for noted in hashes:
             seen[noted & 0xFF_FFFF] = seen[noted >> 32 & 0xFF_FFFF] = 1
-        run = [
-            (noted & 0xFFFF_FFFF) << 32 | number for noted, number in zip(hashes, self._fresh.values(), strict=True)
-        ]
+        run = [(noted & 0xFFFF_FFFF) << 32 | number for noted, number in zip(hashes, self._fresh.values(), strict=True)]
         for tag, numbers in self._fresh_again.items():
             start = (hash(tag) & 0xFFFF_FFFF) << 32
             run += [start | number for number in numbers]
