@@ -9,14 +9,18 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from api.answers import Day, MinPosition, answer
-from api.identity import Anyone
+from api.identity import Anyone, Inspector
 from api.wiring import Service
+from domain.community import OutsideCommunity
 from domain.figures import Basis, Dimension, Places
 from domain.refusal import Refusal
 
 router = APIRouter(prefix="/v1", tags=["公开数字 figures"])
 
-READS_REFUSED: Final[dict[str, tuple[type[Refusal] | str, ...]]] = {"read_figures": ("figures-busy",)}
+READS_REFUSED: Final[dict[str, tuple[type[Refusal] | str, ...]]] = {
+    "read_figures": ("figures-busy",),
+    "read_exact_figures": ("figures-busy", OutsideCommunity),
+}
 
 
 class Cell(BaseModel):
@@ -44,27 +48,52 @@ class Figures(BaseModel):
     places: Places
     count_min: int | None = Field(
         description="No cell counts fewer volunteers, nor fewer households where it counts any (the policy's "
-        "`disclosure_count_min`); null where there are no cells."
+        "`disclosure_count_min`); null where there are no cells, or exact ones."
     )
     cells: list[Cell]
     definitions: dict[str, str]
     notice: str | None
 
 
+AsOf = Annotated[Day | None, Query(description="Up to and including this day; today if left out.")]
+OnBasis = Annotated[
+    Basis,
+    Query(
+        description="`service`: services up to that day, as the books stand now. `recorded`: the books as they "
+        "stood at the end of that day."
+    ),
+]
+By = Annotated[Dimension | None, Query(description="Also by community, grid, service or month.")]
+Level = Annotated[int, Query(ge=1, le=3, description="For grids: 1 base, 2 meta, 3 building.")]
+
+
 @router.get("/figures", response_model=Figures, summary="公开数字 Public figures")
 async def read_figures(
     request: Request,
     _: Anyone,
-    as_of: Annotated[Day | None, Query(description="Up to and including this day; today if left out.")] = None,
-    basis: Annotated[
-        Basis,
-        Query(
-            description="`service`: services up to that day, as the books stand now. `recorded`: the books as they "
-            "stood at the end of that day."
-        ),
-    ] = "service",
-    by: Annotated[Dimension | None, Query(description="Also by community, grid, service or month.")] = None,
-    level: Annotated[int, Query(ge=1, le=3, description="For grids: 1 base, 2 meta, 3 building.")] = 1,
+    as_of: AsOf = None,
+    basis: OnBasis = "service",
+    by: By = None,
+    level: Level = 1,
+    min_position: MinPosition = None,
+) -> Response:
+    """Households served and hours of service, in total and by one dimension, as of any day. Public, so that nobody can
+    be singled out by a cell: what is too small is put together."""
+    service: Service = request.app.state.service
+    await service.fresh(min_position)
+    today = datetime.now(service.bank.zone).date()
+    found = await service.figures(as_of or today, basis, by, level, "then", today, min_position or 0)
+    return answer(msgspec.Raw(found))
+
+
+@router.get("/figures/exact", response_model=Figures, summary="精确数字 Exact figures")
+async def read_exact_figures(
+    request: Request,
+    caller: Inspector,
+    as_of: AsOf = None,
+    basis: OnBasis = "service",
+    by: By = None,
+    level: Level = 1,
     places: Annotated[
         Places,
         Query(
@@ -74,9 +103,12 @@ async def read_figures(
     ] = "then",
     min_position: MinPosition = None,
 ) -> Response:
-    """Households served and hours of service, in total and by one dimension, as of any day. Public, so that nobody can
-    be singled out by a cell: what is too small is put together."""
+    """The same with every cell as it is, down to a single household, for auditors and the staff of the whole district:
+    not to be published."""
     service: Service = request.app.state.service
+    if caller.community is not None:
+        raise OutsideCommunity(service.bank.opened.name, caller.community)
     await service.fresh(min_position)
     today = datetime.now(service.bank.zone).date()
-    return answer(msgspec.Raw(await service.figures(as_of or today, basis, by, level, places, min_position or 0)))
+    found = await service.figures(as_of or today, basis, by, level, places, None, min_position or 0)
+    return answer(msgspec.Raw(found))

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date
 from typing import Any, Final, NamedTuple, Self
 from weakref import WeakValueDictionary
 from zoneinfo import ZoneInfo
@@ -24,7 +24,7 @@ from domain.fact import Recorded
 from domain.figures import DEFINITIONS, Basis, Dimension, Figure, Places, last_instant
 from domain.journal import StoreUnavailable
 from domain.ledger import SYNTHETIC_NOTICE, LedgerOpened, OpenLedger, ledger, open_ledger
-from domain.policy import AdoptPolicy, Policy, PolicyAdopted, adopt, policy_book, policy_proposals
+from domain.policy import AdoptPolicy, NoPolicyInForce, Policy, PolicyAdopted, adopt, policy_book, policy_proposals
 from infrastructure.embedded import EmbeddedPostgres
 from infrastructure.fact_store import PostgresFactStore
 from infrastructure.journal import CHANNEL, PostgresJournal, open_datastore
@@ -495,11 +495,21 @@ class Service:
         ]
 
     async def figures(
-        self, as_of: date, basis: Basis, by: Dimension | None, level: int, places: Places, min_position: int
+        self,
+        as_of: date,
+        basis: Basis,
+        by: Dimension | None,
+        level: int,
+        places: Places,
+        published_on: date | None,
+        min_position: int,
     ) -> bytes:
-        """The public figures as JSON; counted at most once a second for the same question, unless a fresher one is
-        needed. Raises: Problem 503 where too much else is being counted."""
-        question = (as_of, basis, by, level if by == "grid" else 1, places)
+        """The figures as JSON, for everybody by the policy of a day, or exact ones (None).
+
+        Counted at most once a second for the same question, unless a fresher one is needed. Raises: Problem 503 where
+        too much else is being counted.
+        """
+        question = (as_of, basis, by, level if by == "grid" else 1, places, published_on)
         return await self.counted(question, lambda: self._count_figures(*question), min_position, FIGURES_SECONDS)
 
     async def counted(
@@ -523,9 +533,17 @@ class Service:
         except TimeoutError:
             raise Problem("figures-busy", headers={"Retry-After": "1"}) from None
 
-    def _count_figures(self, as_of: date, basis: Basis, by: Dimension | None, level: int, places: Places) -> Counted:
+    def _count_figures(
+        self,
+        as_of: date,
+        basis: Basis,
+        by: Dimension | None,
+        level: int,
+        places: Places,
+        published_on: date | None,
+    ) -> Counted:
         position = self.position  # of a day that is past, the answer itself names an earlier one
-        count_min = None if by is None else self._count_min()
+        count_min = None if by is None or published_on is None else self._count_min(published_on)
         with self.bank.reading() as connection:
             counted = public_figures(
                 self.bank,
@@ -539,11 +557,13 @@ class Service:
             )
         return Counted(time.monotonic(), max(position, counted["position"]), msgspec.json.encode(counted))
 
-    def _count_min(self) -> int:
-        """How many volunteers and households there are at least in what is published, by today's policy."""
-        today = datetime.now(self.bank.zone).date()
-        adopted = [one.policy for one in adopted_policies(self.bank.store) if one.effective_on <= today]
-        return (adopted[-1] if adopted else Policy()).disclosure_count_min
+    def _count_min(self, day: date) -> int:
+        """How many volunteers and households there are at least in what is published on a day."""
+        book = known(self.bank.store, policy_book)
+        try:
+            return book.in_force(day).policy.disclosure_count_min
+        except NoPolicyInForce:
+            return max([Policy().disclosure_count_min, *(one.policy.disclosure_count_min for one in book.versions)])
 
     def _deliver(self, tickets: list[Ticket]) -> None:
         """Called in the write loop's thread, once a batch."""

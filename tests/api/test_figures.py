@@ -11,7 +11,9 @@ import pytest
 
 from api import wiring
 from api.wiring import Counted, KeptFigures, Service, Timebank
+from domain.decision import Actor
 from domain.figures import DEFINITIONS
+from domain.policy import ApprovePolicy, ProposePolicy, approve_policy, propose_policy
 from tests.api.service import GRID, JINHU, XINZHU, Api, register_places, serving
 
 
@@ -68,9 +70,51 @@ def test_nobody_is_singled_out_by_a_cell(open_bank: Callable[..., Timebank]) -> 
         assert cells(by="community") == {XINZHU: (4, 10), JINHU: (0, 3)}
 
 
+def test_exact_figures_are_for_auditors_and_the_staff_of_the_whole_district(api: Api) -> None:
+    anna, served = api.new_volunteer(), api.new_household()
+    record = api.logged(anna, recipient_household=served, community=XINZHU, grid=GRID)
+    api.wrote(f"/v1/hours/{record}/confirmation", None, "S1")
+    path, question = "/v1/figures/exact", {"by": "grid", "level": 3}
+    found = api.read(path, "auditor", **question)
+    assert {cell["key"]: cell["service_records"] for cell in found["cells"]}["/".join((XINZHU, *GRID))] >= 1
+    assert (found["count_min"], found["places"]) == (None, "then")
+    assert api.read(path, "S0", **question) == api.read(path, "admin", **question) == found
+    api.problem(api.get(path, None, **question), 401, "unauthorized")
+    api.problem(api.get(path, anna.number, **question), 403, "role-not-allowed")
+    api.problem(api.get(path, "S1", **question), 403, "outside-community")
+    # Counted where it was and where it is, a place would tell of what has moved: only here.
+    assert api.read("/v1/figures", by="community", places="now")["places"] == "then"
+
+
+def test_what_is_published_goes_by_the_policy_of_the_day(
+    open_bank: Callable[..., Timebank], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stricter policy comes into force at midnight, when nothing is recorded that could be waited for."""
+    with serving(open_bank(disclosure_count_min=3)) as api:
+        register_places(api)
+        api.served(4)
+        as_of = str(datetime.now(api.bank.zone).date())
+        tomorrow = datetime.now(api.bank.zone).date() + timedelta(days=1)
+        stricter: Any = {"disclosure_count_min": 5}
+        api.record((propose_policy, ProposePolicy(proposal="P1", effective_on=tomorrow, policy=stricter)))
+        api.record((approve_policy, ApprovePolicy(proposal="P1")), actor=Actor("D2", "admin"))
+        question = {"by": "community", "as_of": as_of}
+        assert api.read("/v1/figures", **question)["count_min"] == 3
+
+        class Tomorrow(datetime):
+            @classmethod
+            def now(cls, tz: Any = None) -> Any:
+                return datetime.now(tz) + timedelta(days=1)
+
+        monkeypatch.setattr("api.figures.datetime", Tomorrow)
+        found = api.read("/v1/figures", **question)
+        assert (found["count_min"], found["cells"], found["service_records"]) == (5, [], 4)
+
+
 @pytest.mark.parametrize("by", ["community", "grid", "service", "month"])
 def test_the_cells_of_every_dimension_add_up(api: Api, by: str) -> None:
-    api.served(5)
+    for _ in range(5):
+        api.served(1, recipient_household=api.new_household())
     for basis in ("service", "recorded"):
         found = api.read("/v1/figures", by=by, basis=basis)
         for name in ("service_minutes", "service_records"):
