@@ -46,7 +46,7 @@ from domain.community import RegisterCommunity, RegisterGrid, register_community
 from domain.decision import Actor
 from domain.fact import Envelope
 from domain.facts import FACTS
-from domain.hours import ConfirmHours, HoursLogged, LogHours, confirm, log
+from domain.hours import ConfirmHours, HoursLogged, ImportHours, LogHours, confirm, import_hours, local, log
 from domain.household import (
     EnrolVolunteer,
     MemberRegistered,
@@ -100,9 +100,9 @@ class Day:
         self.send(fund_pool, FundPool(community=XINZHU, minutes=600), ADMIN)
         self.send(grant_minutes, GrantMinutes(household="H2", minutes=60, need="living-alone"), CLERK)
 
-    def send(self, decide: Any, command: Any, actor: Actor) -> None:
+    def send(self, decide: Any, command: Any, actor: Actor, *, imported: bool = False) -> None:
         self.commands += 1
-        ticket = Ticket(decide, command, actor, f"{self.commands:032x}")
+        ticket = Ticket(decide, command, actor, f"{self.commands:032x}", imported=imported)
         self.writer.run([ticket])
         assert isinstance(ticket.outcome, Accepted), ticket.outcome
 
@@ -159,6 +159,26 @@ def test_an_ordinary_day_is_decided_again(day: Facts) -> None:
     redecision = redecided(day)
     assert (redecision.findings.found, redecision.findings.total, redecision.undecided) == ([], 0, 0)
     assert (redecision.position, redecision.commands) == (len(day), len(day))
+
+
+def test_a_row_of_older_books_that_later_ones_settle_is_decided_again() -> None:
+    """Its record isn't remembered from one command to the next."""
+    day = Day()
+    started_at, ended_at = local(at("11-19 09:00"), ZONE), local(at("11-19 10:00"), ZONE)
+    row = ImportHours("R9", "V1", "H1", XINZHU, "H2", XINZHU, GRID, "助餐", started_at, ended_at, 60, None, "logged")
+    day.send(import_hours, row, ADMIN, imported=True)
+    day.send(import_hours, replace(row, confirmed_by="S9", status="confirmed"), ADMIN, imported=True)
+    day.send(import_hours, replace(row, confirmed_by="S9", status="reversed"), ADMIN, imported=True)
+    facts = journal(day.store)
+    assert [recorded.envelope.fact.type for recorded, _ in facts[-3:]] == [
+        "hours-logged.v1",
+        "hours-confirmed.v1",
+        "hours-reversed.v1",
+    ]
+    for states_max in (1, 100_000):
+        assert redecided(facts, states_max=states_max).findings.found == []
+    again = with_envelope([*facts, facts[-1]], len(facts), command="f" * 32)
+    assert [kind for _, kind, _ in found(renumbered(again))] == [OTHERWISE]  # the row again would record nothing
 
 
 # ── What the rules wouldn't have made ────────────────────────────────────────────────────────────────────────
