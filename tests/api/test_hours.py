@@ -1,6 +1,5 @@
 """Service records over HTTP: logged, confirmed, rejected, reversed, read, by those who may and nobody else."""
 
-import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any, get_args
@@ -8,7 +7,7 @@ from typing import Any, get_args
 import pytest
 
 from api.hours import ListedStatus
-from api.wiring import CONNECTION_WAIT_SECONDS_MAX, READ_CONNECTIONS_MAX
+from api.wiring import READ_CONNECTIONS_MAX
 from domain.hours import Status
 from tests.api.service import GRID, JINHU, RARE, XINZHU, Api, midnight
 
@@ -266,12 +265,11 @@ def test_many_volunteers_may_read_a_strangers_record_at_once(api: Api) -> None:
     path = f"/v1/hours/{record}"
     for stranger in strangers:
         assert api.get(path, stranger).status_code == 404
-    began = time.monotonic()
+    # Had each waited for a second connection while holding one, the pool would have run dry, and some been told so.
     with ThreadPoolExecutor(4 * READ_CONNECTIONS_MAX) as pool:
         asked = [pool.submit(api.get, path, stranger) for stranger in strangers * 8]
         for one in asked:
             api.problem(one.result(), 404, "unknown-record")
-    assert time.monotonic() - began < CONNECTION_WAIT_SECONDS_MAX
 
 
 def test_a_list_reaches_no_further_than_its_reader(api: Api) -> None:

@@ -156,7 +156,7 @@ def test_a_revoked_token_ends_within_seconds(api: Api, monkeypatch: pytest.Monke
     with psycopg.connect(api.bank.address) as connection:
         assert revoke_tokens(connection, api.bank.name, "L1") == 1
         assert revoke_tokens(connection, api.bank.name, "L1") == 0
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while (response := api.get("/v1/households", "leaving")).status_code == 200:
         assert time.monotonic() < deadline
     api.problem(response, 401, "unauthorized")

@@ -19,7 +19,7 @@ from infrastructure.signing import NoteNotGenuine, SigningKey, create_key, succe
 from tests.api.processes import answer, run, until
 from tests.api.service import Api, register_places, serving
 
-DEADLINE_SECONDS = 20
+DEADLINE_SECONDS = 60
 
 
 @pytest.fixture

@@ -293,7 +293,7 @@ def test_a_failure_inside_is_told_to_the_log_and_to_nobody_else(
     monkeypatch.setattr(hours_projection, "records", failing)
     with caplog.at_level(logging.ERROR):
         response = api.get("/v1/hours", "admin")
-        deadline = time.monotonic() + 10  # the log has it after the caller
+        deadline = time.monotonic() + 60  # the log has it after the caller
         while "hunter2" not in caplog.text:
             assert time.monotonic() < deadline
             time.sleep(0.01)

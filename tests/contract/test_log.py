@@ -36,7 +36,7 @@ from infrastructure.schema import SERVICE_ROLE
 from infrastructure.signing import SigningKey, create_key, read_key, rotate_key, verified
 from tests.contract.test_signing import NOW
 
-LEDGER, RACERS, DEADLINE_SECONDS = "qingxiu", 16, 20
+LEDGER, RACERS, DEADLINE_SECONDS = "qingxiu", 16, 60
 T = TypeVar("T")
 
 
