@@ -16,8 +16,6 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-import psycopg
-
 from api.collector import spare_the_collector
 from benchmarks import append, audit, history, http, write_loop
 from benchmarks.bench import FULL, SHORT, District, district
@@ -52,8 +50,6 @@ def main() -> None:
             # Each starts as a program of its own would: what the one before it left behind is not its to walk over.
             gc.collect()
             spare_the_collector()
-            with psycopg.connect(of.server.url, autocommit=True) as connection:
-                connection.execute("CHECKPOINT")
             for record in measure(of):
                 print(json.dumps(record), flush=True)
                 records.append(record)
