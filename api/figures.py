@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from api.answers import Day, MinPosition, answer
 from api.identity import Anyone, Inspector
-from api.wiring import Service
+from api.wiring import FiguresAsked, Service
 from domain.community import OutsideCommunity
 from domain.figures import Basis, Dimension, Places
 from domain.refusal import Refusal
@@ -80,10 +80,8 @@ async def read_figures(
     """Households served and hours of service, in total and by one dimension, as of any day. Public, so that nobody can
     be singled out by a cell: what is too small is put together."""
     service: Service = request.app.state.service
-    await service.fresh(min_position)
     today = datetime.now(service.bank.zone).date()
-    found = await service.figures(as_of or today, basis, by, level, "then", today, min_position or 0)
-    return answer(msgspec.Raw(found))
+    return await _figures(service, FiguresAsked(as_of or today, basis, by, level, "then", today), min_position)
 
 
 @router.get("/figures/exact", response_model=Figures, summary="精确数字 Exact figures")
@@ -108,7 +106,10 @@ async def read_exact_figures(
     service: Service = request.app.state.service
     if caller.community is not None:
         raise OutsideCommunity(service.bank.opened.name, caller.community)
-    await service.fresh(min_position)
     today = datetime.now(service.bank.zone).date()
-    found = await service.figures(as_of or today, basis, by, level, places, None, min_position or 0)
-    return answer(msgspec.Raw(found))
+    return await _figures(service, FiguresAsked(as_of or today, basis, by, level, places, None), min_position)
+
+
+async def _figures(service: Service, asked: FiguresAsked, min_position: int | None) -> Response:
+    await service.fresh(min_position)
+    return answer(msgspec.Raw(await service.figures(asked, min_position or 0)))

@@ -21,7 +21,7 @@ from api.problems import Problem
 from application.write_loop import Accepted, CommandIdReused, Decide, Ticket, WriteLoop, Writer, command_id, new_id
 from domain.decision import Actor, Reading, S, fold_facts
 from domain.fact import Recorded
-from domain.figures import DEFINITIONS, Basis, Dimension, Figure, Places, last_instant
+from domain.figures import DEFINITIONS, Basis, Dimension, Places, last_instant
 from domain.journal import StoreUnavailable
 from domain.ledger import SYNTHETIC_NOTICE, LedgerOpened, OpenLedger, ledger, open_ledger
 from domain.policy import AdoptPolicy, NoPolicyInForce, Policy, PolicyAdopted, adopt, policy_book, policy_proposals
@@ -45,7 +45,7 @@ from projections.disclosure import Disclosures
 from projections.dispute import Disputes
 from projections.evidence import AttachedEvidence
 from projections.expiry import Expiries
-from projections.figures import figures, published_figures
+from projections.figures import figures
 from projections.grant import Grants
 from projections.group import Groups
 from projections.hours import Hours
@@ -296,24 +296,23 @@ def public_figures(
     by: Dimension | None,
     level: int,
     places: Places = "then",
-    count_min: int | None = None,
+    published_on: date | None = None,
 ) -> dict[str, Any]:
     """The district's figures with what they mean, counted in one snapshot that names its position.
 
-    With ``count_min`` cells of fewer volunteers or households are put together, so that anybody may see them.
+    For everybody to see, what is too small by the policy of the day on which it is published is put together; else
+    (None) every cell is exact.
     """
+    count_min = None if by is None or published_on is None else _count_min(bank.store, published_on)
     with one_moment(connection) as (cursor, position):
         asked: dict[str, Any] = {"basis": basis, "until": as_of, "position": position}
         if basis == "recorded":
             asked["position"] = min(position, bank.store.position_at(last_instant(as_of, bank.zone)))
         total = figures(cursor, **asked)[""]
         places_on = as_of if places == "now" else None
-        cells: dict[str, Figure] = {}
+        cells = {}
         if by is not None:
-            asked_by: dict[str, Any] = {**asked, "by": by, "level": level, "places_on": places_on}
-            cells = (
-                figures(cursor, **asked_by) if count_min is None else published_figures(cursor, count_min, **asked_by)
-            )
+            cells = figures(cursor, **asked, by=by, level=level, places_on=places_on, count_min=count_min)
     return {
         "ledger": bank.opened.name,
         "synthetic": bank.opened.synthetic,
@@ -328,6 +327,26 @@ def public_figures(
         "definitions": {name: f"{zh} / {en}" for name, (zh, en) in DEFINITIONS.items()},
         "notice": SYNTHETIC_NOTICE if bank.opened.synthetic else None,
     }
+
+
+def _count_min(store: PostgresFactStore, day: date) -> int:
+    """How many volunteers and households there are at least in what is published on a day. Raises: StoreUnavailable."""
+    book = known(store, policy_book)
+    try:
+        return book.in_force(day).policy.disclosure_count_min
+    except NoPolicyInForce:
+        return max([Policy().disclosure_count_min, *(one.policy.disclosure_count_min for one in book.versions)])
+
+
+class FiguresAsked(NamedTuple):
+    """A question about the figures, as `public_figures` takes it."""
+
+    as_of: date
+    basis: Basis
+    by: Dimension | None
+    level: int
+    places: Places
+    published_on: date | None
 
 
 Question = Hashable
@@ -494,23 +513,13 @@ class Service:
             for proposal in proposals.standing(book)
         ]
 
-    async def figures(
-        self,
-        as_of: date,
-        basis: Basis,
-        by: Dimension | None,
-        level: int,
-        places: Places,
-        published_on: date | None,
-        min_position: int,
-    ) -> bytes:
-        """The figures as JSON, for everybody by the policy of a day, or exact ones (None).
+    async def figures(self, asked: FiguresAsked, min_position: int) -> bytes:
+        """The figures as JSON; counted at most once a second for the same question, unless a fresher one is needed.
 
-        Counted at most once a second for the same question, unless a fresher one is needed. Raises: Problem 503 where
-        too much else is being counted.
+        Raises: Problem 503 where too much else is being counted.
         """
-        question = (as_of, basis, by, level if by == "grid" else 1, places, published_on)
-        return await self.counted(question, lambda: self._count_figures(*question), min_position, FIGURES_SECONDS)
+        question = asked if asked.by == "grid" else asked._replace(level=1)
+        return await self.counted(question, lambda: self._count_figures(question), min_position, FIGURES_SECONDS)
 
     async def counted(
         self, question: Question, count: Callable[[], Counted], min_position: int, seconds: float
@@ -533,37 +542,11 @@ class Service:
         except TimeoutError:
             raise Problem("figures-busy", headers={"Retry-After": "1"}) from None
 
-    def _count_figures(
-        self,
-        as_of: date,
-        basis: Basis,
-        by: Dimension | None,
-        level: int,
-        places: Places,
-        published_on: date | None,
-    ) -> Counted:
+    def _count_figures(self, asked: FiguresAsked) -> Counted:
         position = self.position  # of a day that is past, the answer itself names an earlier one
-        count_min = None if by is None or published_on is None else self._count_min(published_on)
         with self.bank.reading() as connection:
-            counted = public_figures(
-                self.bank,
-                connection,
-                as_of=as_of,
-                basis=basis,
-                by=by,
-                level=level,
-                places=places,
-                count_min=count_min,
-            )
+            counted = public_figures(self.bank, connection, **asked._asdict())
         return Counted(time.monotonic(), max(position, counted["position"]), msgspec.json.encode(counted))
-
-    def _count_min(self, day: date) -> int:
-        """How many volunteers and households there are at least in what is published on a day."""
-        book = known(self.bank.store, policy_book)
-        try:
-            return book.in_force(day).policy.disclosure_count_min
-        except NoPolicyInForce:
-            return max([Policy().disclosure_count_min, *(one.policy.disclosure_count_min for one in book.versions)])
 
     def _deliver(self, tickets: list[Ticket]) -> None:
         """Called in the write loop's thread, once a batch."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from datetime import date, datetime, time, tzinfo
 from operator import attrgetter
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Self
 
 import msgspec
 
@@ -110,7 +110,7 @@ class Tally:
 
     def figures(self, *, until: date | None = None) -> Figure:
         """The district's figures over services that began on or before a day (None: all)."""
-        return _Counted().of([x for x in self._counting.values() if until is None or x.started_on <= until]).figure()
+        return Counted().of([x for x in self._counting.values() if until is None or x.started_on <= until]).figure()
 
     def cells(
         self, by: Dimension, *, level: int = 1, until: date | None = None, places_on: date | None = None
@@ -123,7 +123,7 @@ class Tally:
 
     def all_cells(self, wanted: Mapping[str, tuple[Dimension, int]]) -> dict[str, dict[str, Figure]]:
         """`cells` of several dimensions, each with its level: what is grouped alike is gone through once."""
-        groups: dict[Any, list[tuple[Service, _Counted]]] = {}
+        groups: dict[Any, list[tuple[Service, Counted]]] = {}
         cells = {}
         for name, (by, level) in wanted.items():
             of = _GROUPED_BY[by]
@@ -132,7 +132,7 @@ class Tally:
             cells[name] = self._rolled_up(groups[of], by, level, None)
         return cells
 
-    def _groups(self, by: Dimension, until: date | None) -> list[tuple[Service, "_Counted"]]:
+    def _groups(self, by: Dimension, until: date | None) -> list[tuple[Service, "Counted"]]:
         """Counted by what there is little of, place, service or day: each with one of its records."""
         of = _GROUPED_BY[by]
         groups: dict[Any, list[Service]] = {}
@@ -143,21 +143,21 @@ class Tally:
                 if group is None:
                     group = groups[what] = []
                 group.append(logged)
-        return [(group[0], _Counted().of(group)) for group in groups.values()]
+        return [(group[0], Counted().of(group)) for group in groups.values()]
 
     def _rolled_up(
-        self, groups: list[tuple[Service, "_Counted"]], by: Dimension, level: int, places_on: date | None
+        self, groups: list[tuple[Service, "Counted"]], by: Dimension, level: int, places_on: date | None
     ) -> dict[str, Figure]:
-        cells: dict[str, _Counted] = {}
+        cells: dict[str, Counted] = {}
         for logged, counted in groups:
             place = logged.community, logged.grid
             if places_on is not None and self._communities:
                 place = became(self._community, *place, places_on)
-            cells.setdefault(_key(logged, place, by, level), _Counted()).add(counted)
+            cells.setdefault(_key(logged, place, by, level), Counted()).add(counted)
         return {key: cell.figure() for key, cell in cells.items()}
 
 
-class _Counted:
+class Counted:
     """What some records come to, which can be added to what others do."""
 
     __slots__ = ("households", "records", "service_minutes")
@@ -166,13 +166,13 @@ class _Counted:
         self.households: set[str] = set()
         self.service_minutes = self.records = 0
 
-    def of(self, records: list[Service]) -> "_Counted":
+    def of(self, records: list[Service]) -> Self:
         self.households = {r.recipient_household for r in records if r.recipient_household is not None}
         self.service_minutes = sum([r.service_minutes for r in records])
         self.records = len(records)
         return self
 
-    def add(self, other: "_Counted") -> None:
+    def add(self, other: Self) -> None:
         self.households |= other.households
         self.service_minutes += other.service_minutes
         self.records += other.records

@@ -11,11 +11,11 @@ import hashlib
 import hmac
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Self
 
 import msgspec
 
-from domain.figures import Figure
+from domain.figures import Counted, Figure
 
 RANGES_MINUTES: Final = (0, 120, 300, 600, 1_200, 2_400)
 """Where each range of minutes begins; it ends before the next one begins, and the last one doesn't end."""
@@ -100,31 +100,25 @@ def is_large_enough(volunteers: int, households_served: int, count_min: int) -> 
     return volunteers >= count_min and (households_served == 0 or households_served >= count_min)
 
 
-class Counted:
-    """What is counted together, and can be added to what else is."""
+class Cell(Counted):
+    """What some records come to, with those who gave the service."""
 
-    __slots__ = ("households", "minutes", "records", "volunteers")
+    __slots__ = ("volunteers",)
 
     def __init__(self) -> None:
+        super().__init__()
         self.volunteers: set[str] = set()
-        self.households: set[str] = set()
-        self.minutes = self.records = 0
 
-    def add(self, other: "Counted") -> None:
+    def add(self, other: Self) -> None:
+        super().add(other)
         self.volunteers |= other.volunteers
-        self.households |= other.households
-        self.minutes += other.minutes
-        self.records += other.records
 
     def fits(self, count_min: int) -> bool:
         """Whether it may be published."""
         return is_large_enough(len(self.volunteers), len(self.households), count_min)
 
-    def figure(self) -> Figure:
-        return Figure(len(self.households), self.minutes, self.records)
 
-
-def put_together(cells: Mapping[tuple[str, ...], Counted], count_min: int) -> dict[tuple[str, ...], Counted]:
+def put_together(cells: Mapping[tuple[str, ...], Cell], count_min: int) -> dict[tuple[str, ...], Cell]:
     """The cells that may be published, by their paths, such as a community and its grids down to some level.
 
     What is too small is put together with what belongs to the place above it and no further down, whose path it then
@@ -136,18 +130,18 @@ def put_together(cells: Mapping[tuple[str, ...], Counted], count_min: int) -> di
 
 
 def _put_together(
-    path: tuple[str, ...], cells: Sequence[tuple[tuple[str, ...], Counted]], count_min: int
-) -> dict[tuple[str, ...], Counted]:
-    rest = Counted()
-    below: dict[tuple[str, ...], list[tuple[tuple[str, ...], Counted]]] = {}
+    path: tuple[str, ...], cells: Sequence[tuple[tuple[str, ...], Cell]], count_min: int
+) -> dict[tuple[str, ...], Cell]:
+    rest = Cell()
+    below: dict[tuple[str, ...], list[tuple[tuple[str, ...], Cell]]] = {}
     for each, counted in cells:
         if each == path:
             rest.add(counted)
         else:
             below.setdefault(each[: len(path) + 1], []).append((each, counted))
-    sums: dict[tuple[str, ...], Counted] = {}
+    sums: dict[tuple[str, ...], Cell] = {}
     for name, members in below.items():
-        sums[name] = Counted()
+        sums[name] = Cell()
         for _, counted in members:
             sums[name].add(counted)
     shown = sorted(
@@ -160,7 +154,7 @@ def _put_together(
         if not shown:
             return {}
         rest.add(sums[shown.pop(0)])
-    found: dict[tuple[str, ...], Counted] = {}
+    found: dict[tuple[str, ...], Cell] = {}
     for name in sorted(shown):
         found |= _put_together(name, below[name], count_min)
     return found | {path: rest} if rest.records else found
@@ -168,16 +162,16 @@ def _put_together(
 
 def groups(services: Iterable[ServiceGiven], key: Callable[[ServiceGiven], str], count_min: int) -> list[Group]:
     """Groups that may be published, by key, what was put together last; none where even all of it is too small."""
-    cells: dict[tuple[str, ...], Counted] = {}
+    cells: dict[tuple[str, ...], Cell] = {}
     for one in services:
-        counted = cells.setdefault((key(one),), Counted())
+        counted = cells.setdefault((key(one),), Cell())
         counted.volunteers.add(one.volunteer)
         if one.recipient_household is not None:
             counted.households.add(one.recipient_household)
-        counted.minutes += one.minutes
+        counted.service_minutes += one.minutes
         counted.records += 1
     return [
-        Group("".join(path), len(one.volunteers), len(one.households), one.minutes, one.records)
+        Group("".join(path), len(one.volunteers), len(one.households), one.service_minutes, one.records)
         for path, one in put_together(cells, count_min).items()
     ]
 

@@ -7,7 +7,7 @@ from psycopg import Cursor
 
 from domain.community import Community, became
 from domain.figures import Basis, Dimension, Figure
-from domain.published_list import Counted, put_together
+from domain.published_list import Cell, put_together
 from projections.community import moving_places
 
 _KEYS: Final[dict[Dimension, str]] = {
@@ -24,10 +24,6 @@ _WHERE: Final[dict[Basis, str]] = {
     ),
 }
 
-_PER_HOUSEHOLD: Final = """
-    SELECT {key} AS key, recipient_household, sum(service_minutes) AS minutes, count(*) AS records
-    FROM {source} WHERE {where} GROUP BY 1, 2
-"""
 _ROLLED_UP: Final = """
     (
         SELECT coalesce(m.into_c, h.community) AS community, coalesce(m.into_g, h.grid) AS grid, recipient_household,
@@ -62,70 +58,15 @@ def figures(
     by: Dimension | None = None,
     level: int = 1,
     places_on: date | None = None,
+    count_min: int | None = None,
 ) -> dict[str, Figure]:
     """Figures by key of a dimension; for the whole district (``by`` None) under the one key ``""``.
 
     ``until`` bounds the day of service for basis ``service``; ``position`` bounds what the journal held for basis
-    ``recorded``. With ``places_on`` places are rolled up into what they have become by that day.
+    ``recorded``. With ``places_on`` places are rolled up into what they have become by that day. With ``count_min``
+    what is of fewer volunteers or households is put together, for everybody to see: it counts for the community or grid
+    above it, or under the key ``""`` (see `domain.published_list`).
     """
-    key, source, asked = _asked(cursor, basis, until, position, by, level, places_on)
-    # Two plain aggregations, since count(DISTINCT …) sorts every row.
-    cursor.execute(
-        f"""
-        SELECT key, count(recipient_household), sum(minutes)::bigint, sum(records)::bigint
-        FROM ({_PER_HOUSEHOLD.format(key=key, source=source, where=_WHERE[basis])}) AS per_household
-        GROUP BY key ORDER BY key
-        """,
-        asked,
-    )
-    cells = {key: Figure(households, minutes, records) for key, households, minutes, records in cursor.fetchall()}
-    return cells or ({"": Figure(0, 0, 0)} if by is None else {})
-
-
-def published_figures(
-    cursor: Cursor[Any],
-    count_min: int,
-    *,
-    basis: Basis,
-    until: date | None,
-    position: int,
-    by: Dimension,
-    level: int,
-    places_on: date | None,
-) -> dict[str, Figure]:
-    """As `figures`, for everybody to see: what is of fewer than so many volunteers or households is put together.
-
-    It then counts for the community or grid above it, or under the key ``""``; see `domain.published_list`.
-    """
-    key, source, asked = _asked(cursor, basis, until, position, by, level, places_on)
-    cells: dict[tuple[str, ...], Counted] = {}
-    cursor.execute(_PER_HOUSEHOLD.format(key=key, source=source, where=_WHERE[basis]), asked)
-    for name, household, minutes, records in cursor.fetchall():
-        cell = cells.setdefault(_path(name, by), Counted())
-        if household is not None:
-            cell.households.add(household)
-        cell.minutes += int(minutes)
-        cell.records += records
-    cursor.execute(f"SELECT DISTINCT {key} AS key, volunteer FROM {source} WHERE {_WHERE[basis]}", asked)
-    for name, volunteer in cursor.fetchall():
-        cells[_path(name, by)].volunteers.add(volunteer)
-    return {"/".join(path): cell.figure() for path, cell in put_together(cells, count_min).items()}
-
-
-def _path(key: str, by: Dimension) -> tuple[str, ...]:
-    return tuple(key.split("/")) if by == "grid" else (key,)
-
-
-def _asked(
-    cursor: Cursor[Any],
-    basis: Basis,
-    until: date | None,
-    position: int,
-    by: Dimension | None,
-    level: int,
-    places_on: date | None,
-) -> tuple[str, str, dict[str, Any]]:
-    """The expression of the key, what it is asked of, and the parameters of both."""
     asked: dict[str, Any] = {"until": until, "position": position, "level": level}
     source = "hours"
     if places_on is not None and by in ("community", "grid"):
@@ -133,4 +74,35 @@ def _asked(
         if moved:
             asked |= zip(("c", "g", "into_c", "into_g"), map(list, zip(*moved, strict=True)), strict=True)
             source = _ROLLED_UP
-    return "''" if by is None else _KEYS[by], source, asked
+    key = "''" if by is None else _KEYS[by]
+    services = f"FROM {source} WHERE {_WHERE[basis]}"
+    per_household = (
+        f"SELECT {key} AS key, recipient_household, sum(service_minutes)::bigint AS minutes, count(*) AS records"
+        f" {services} GROUP BY 1, 2"
+    )
+    if by is not None and count_min is not None:
+        cells: dict[tuple[str, ...], Cell] = {}
+        for name, household, minutes, records in cursor.execute(per_household, asked).fetchall():
+            cell = cells.setdefault(_path(name, by), Cell())
+            if household is not None:
+                cell.households.add(household)
+            cell.service_minutes += minutes
+            cell.records += records
+        for name, volunteer in cursor.execute(f"SELECT DISTINCT {key}, volunteer {services}", asked).fetchall():
+            cells[_path(name, by)].volunteers.add(volunteer)
+        return {"/".join(path): cell.figure() for path, cell in put_together(cells, count_min).items()}
+    # Two plain aggregations, since count(DISTINCT …) sorts every row.
+    cursor.execute(
+        f"""
+        SELECT key, count(recipient_household), sum(minutes)::bigint, sum(records)::bigint
+        FROM ({per_household}) AS per_household
+        GROUP BY key ORDER BY key
+        """,
+        asked,
+    )
+    found = {key: Figure(households, minutes, records) for key, households, minutes, records in cursor.fetchall()}
+    return found or ({"": Figure(0, 0, 0)} if by is None else {})
+
+
+def _path(key: str, by: Dimension) -> tuple[str, ...]:
+    return tuple(key.split("/")) if by == "grid" else (key,)

@@ -1,7 +1,6 @@
 """The public figures over HTTP: anybody may read them, and they say what they mean."""
 
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, datetime, timedelta
@@ -10,10 +9,11 @@ from typing import Any
 import pytest
 
 from api import wiring
-from api.wiring import Counted, KeptFigures, Service, Timebank
+from api.wiring import Counted, FiguresAsked, KeptFigures, Service, Timebank
 from domain.decision import Actor
 from domain.figures import DEFINITIONS
 from domain.policy import ApprovePolicy, ProposePolicy, approve_policy, propose_policy
+from tests.api.processes import until
 from tests.api.service import GRID, JINHU, XINZHU, Api, register_places, serving
 
 
@@ -169,20 +169,13 @@ def counting(monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Event, list[Any
     may_go_on, begun = threading.Event(), []
     count = Service._count_figures
 
-    def slow(self: Service, as_of: date, *rest: Any) -> Counted:
-        begun.append(as_of)
+    def slow(self: Service, asked: FiguresAsked) -> Counted:
+        begun.append(asked.as_of)
         assert may_go_on.wait(60)
-        return count(self, as_of, *rest)
+        return count(self, asked)
 
     monkeypatch.setattr(Service, "_count_figures", slow)
     return may_go_on, begun
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def test_one_question_is_counted_once_for_all_who_ask_it_at_once(

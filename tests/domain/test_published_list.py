@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from domain.published_list import (
     RANGES_MINUTES,
-    Counted,
+    Cell,
     Group,
     Listed,
     ServiceGiven,
@@ -99,15 +99,15 @@ def test_what_is_too_small_is_put_together_and_takes_the_smallest_other_with_it(
     assert groups([], lambda one: one.community, 2) == []
 
 
-def counted(places: list[tuple[tuple[str, ...], int, int]], level: int) -> dict[tuple[str, ...], Counted]:
+def counted(places: list[tuple[tuple[str, ...], int, int]], level: int) -> dict[tuple[str, ...], Cell]:
     """Hours of service at some places, by those of a level."""
-    cells: dict[tuple[str, ...], Counted] = {}
+    cells: dict[tuple[str, ...], Cell] = {}
     for path, volunteer, household in places:
-        cell = cells.setdefault(path[:level], Counted())
+        cell = cells.setdefault(path[:level], Cell())
         cell.volunteers.add(f"V{volunteer}")
         if household:
             cell.households.add(f"H{household}")
-        cell.minutes += 60
+        cell.service_minutes += 60
         cell.records += 1
     return cells
 
@@ -116,7 +116,7 @@ def counted(places: list[tuple[tuple[str, ...], int, int]], level: int) -> dict[
 def test_no_place_can_be_worked_out_from_those_above_and_beside_it(
     places: list[tuple[tuple[str, ...], int, int]], count_min: int
 ) -> None:
-    above: dict[tuple[str, ...], Counted] = {}
+    above: dict[tuple[str, ...], Cell] = {}
     for level in range(5):
         found = put_together(counted(places, level), count_min)
         assert all(cell.fits(count_min) for cell in found.values())
@@ -124,9 +124,9 @@ def test_no_place_can_be_worked_out_from_those_above_and_beside_it(
         sums: dict[tuple[str, ...], int] = {}
         for path, cell in found.items():
             into = path if len(path) < level else path[:-1]
-            sums[into] = sums.get(into, 0) + cell.minutes
+            sums[into] = sums.get(into, 0) + cell.service_minutes
         if level > 0:
-            assert sums == {path: cell.minutes for path, cell in above.items()}
+            assert sums == {path: cell.service_minutes for path, cell in above.items()}
         above = found
 
 

@@ -13,7 +13,7 @@ from domain.account import HoursConfirmed, HoursReversed
 from domain.community_life import MergeCommunities, MoveGrid, merge_communities, move_grid
 from domain.figures import Basis, Dimension, Figure, Tally
 from domain.hours import HoursLogged, HoursRejected
-from projections.figures import figures, published_figures
+from projections.figures import figures
 from tests.controls import JINHU, XINZHU, logged
 from tests.projections.history import COMMUNITIES, POLICIES, History, projecting, record
 
@@ -31,11 +31,6 @@ def reversed_(fact: HoursLogged) -> HoursReversed:
 def asked(bank: Timebank, **question: Any) -> dict[str, Figure]:
     with bank.reading() as connection, connection.cursor() as cursor:
         return figures(cursor, **question)
-
-
-def published(bank: Timebank, count_min: int, **question: Any) -> dict[str, Figure]:
-    with bank.reading() as connection, connection.cursor() as cursor:
-        return published_figures(cursor, count_min, basis="service", position=0, places_on=None, **question)
 
 
 def total(cells: dict[str, Figure]) -> tuple[int, int]:
@@ -157,8 +152,8 @@ def test_figures_equal_those_counted_from_the_facts_as_of_any_day_and_position(o
         for by, level in questions:
             cells = now.cells(by, level=level, until=day)
             assert asked(bank, until=day, by=by, level=level) == cells
-            assert published(bank, 1, until=day, by=by, level=level) == cells
-            together = published(bank, 3, until=day, by=by, level=level)
+            assert asked(bank, until=day, by=by, level=level, count_min=1) == cells
+            together = asked(bank, until=day, by=by, level=level, count_min=3)
             assert all(not 0 < cell.households_served < 3 for cell in together.values())
             assert not together or total(together) == total(cells)
     for position in dice.sample(range(len(facts)), 6):
