@@ -100,12 +100,12 @@ def test_a_sample_is_of_one_month_and_of_all_there_is_at_most(api: Api) -> None:
 def test_a_forged_draw_is_found_with_what_is_wrong(api: Api) -> None:
     wanted = SampleWanted(seed=SEED, count=2)
     (fact,) = api.record((draw_sample, prepared(api.bank, wanted)), actor=Actor("U1", "auditor"))[0]
-    forged = msgspec.structs.replace(fact, sample="T2", records=fact.records[::-1], population=5, size=10**9)
-    record(api.bank, forged)
+    record(api.bank, msgspec.structs.replace(fact, sample="T2", records=fact.records[::-1]))
+    record(api.bank, msgspec.structs.replace(fact, sample="T3", records=(), population=5, size=10**9))
     assert [one.what for one in redraw(api.bank.store, api.bank.name, api.bank.store.at).differences] == [
-        "sample T2 was drawn after its size",
-        "sample T2 population",
         "sample T2 record 1",
+        "sample T3 was drawn after its size",
+        "sample T3 population",
     ]
 
 
