@@ -161,9 +161,13 @@ class Held:
         self._boundary.update(boundary)
         self._commands.update(commands)
 
+    def bearing(self, tags: Iterable[str]) -> set[str]:
+        """Of some tags, those that its facts bear."""
+        return self._tags_held.intersection(tags)
+
     def tagged(self, tags: Iterable[str]) -> list[Recorded[Any]]:
         """The facts that bear one of the tags, once for each of them; their time is not known yet."""
-        held = self._tags_held.intersection(tags)
+        held = self.bearing(tags)
         if not held:
             return []
         self._enter()
@@ -223,6 +227,13 @@ class PendingStore:
     def recall(self, readings: Collection[Reading[Any]]) -> tuple[int, dict[Reading[Any], Any]]:
         position, states = self._store.recall(readings)
         return (position, states) if position <= self.held.after else (0, {})
+
+    def borne(self, tags: Collection[str], head: int) -> Collection[str]:
+        del head
+        held = self.held.bearing(tags)
+        if self._leaving is not None:
+            held |= self._leaving.bearing(tags)
+        return held.union(self._store.borne(tags, self.held.after))
 
     def read_boundary(
         self, tags: Collection[str], head: int, recalled: Collection[str] = (), recalled_position: int = 0

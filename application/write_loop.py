@@ -130,6 +130,10 @@ class Memory:
 
     def __init__(self, states_max: int, head: int) -> None:
         self.head = head
+        self.behind = False
+        """Whether others are known to have recorded facts after the head."""
+        self.looked = False
+        """Whether what others recorded has been looked for since the batch began."""
         self._states_max = states_max
         self.young: dict[Reading[Any], Any] = {}
         self._old: dict[Reading[Any], Any] = {}
@@ -253,6 +257,8 @@ class Writer:
                 failure = error
                 if attempt >= 3:
                     break
+            if self._memory is not None:
+                self._memory.behind = True
         self._memory = None
         for ticket in tickets:
             ticket.outcome = failure
@@ -272,13 +278,17 @@ class Writer:
         if memory is None:
             memory = self._memory = Memory(self._states_max, self._store.head())
         memory.forget()
+        memory.looked = False
         decisions, states, answers = self._load_first(memory, tickets, now)
         while True:
             batch = _Batch(states)
             for ticket, begun in zip(tickets, decisions, strict=True):
                 self._decide(memory, ticket, now, batch, answers, begun)
             if not batch.missing:
-                break
+                if memory.looked or (batch.envelopes and len(batch.commands) == len(tickets)):
+                    break
+                # An append fails if others have changed what it was decided on. A refusal doesn't: it has to look.
+                memory.behind = True
             decisions, states = [None] * len(tickets), _States(memory)  # those were gone on with, and changed
             self._load(memory, batch.missing, tickets, answers, first=False)
         first_position, recorded_at = 0, 0
@@ -289,8 +299,10 @@ class Writer:
             if first_position == memory.head + 1:
                 memory.young.update(batch.states)  # of folds that are all known: what was affected is what was loaded
                 memory.head += len(batch.envelopes)
-            # Otherwise others recorded facts in between that touch no boundary of ours: the next batch reads
-            # the whole tail, theirs and ours, in order.
+            else:
+                # Others recorded facts in between that touch no boundary of ours: the next batch reads the whole
+                # tail, theirs and ours, in order.
+                memory.behind = True
         answered: set[str] = set()
         for ticket in tickets:
             if ticket.outcome is None:
@@ -339,6 +351,8 @@ class Writer:
 
         What the journal holds under the tickets' ids goes to ``answers``: from its whole length the first time, and
         from the tail every time, so that a command which another process records meanwhile isn't missed.
+
+        Where no fact bears any of the tags, and nobody is known to have recorded anything, the journal isn't read.
         """
         position, recalled = self._store.recall(missing)
         states = {reading: reading.fold.start(reading.tag) for reading in missing if reading not in recalled} | recalled
@@ -348,7 +362,12 @@ class Writer:
         commands = {ticket.id for ticket in tickets}
         if first:
             tags.update(["command:" + command for command in commands])
-        cold, tail = self._store.read_boundary(tags, memory.head, recalled_tags, position)
+        borne = self._store.borne(tags, memory.head)
+        if not (borne or recalled or memory.behind):
+            memory.load(states)
+            return states
+        cold, tail = self._store.read_boundary(borne, memory.head, recalled_tags, position)
+        memory.looked, memory.behind = True, False
         by_tag: dict[str, list[Reading[Any]]] = {}
         if cold or tail:
             for reading in missing:

@@ -59,6 +59,9 @@ class FactStore(Protocol):
         A position of 0 and no states is always a right answer. Raises: StoreUnavailable.
         """
 
+    def borne(self, tags: Collection[str], head: int) -> Collection[str]:
+        """Of some tags, those that a fact up to ``head`` may bear; all of them is always a right answer."""
+
     def read_boundary(
         self, tags: Collection[str], head: int, recalled: Collection[str] = (), recalled_position: int = 0
     ) -> tuple[Sequence[Recorded[Any]], Sequence[Recorded[Any]]]:

@@ -53,6 +53,11 @@ class PostgresFactStore:
             for reading, account in accounts.items()
         }
 
+    def borne(self, tags: Collection[str], head: int) -> Collection[str]:
+        """See `FactStore`."""
+        known = self.journal.tags
+        return tags if known is None else known.borne(tags, head)
+
     def read_boundary(
         self, tags: Collection[str], head: int, recalled: Collection[str] = (), recalled_position: int = 0
     ) -> tuple[Sequence[Recorded[Any]], Sequence[Recorded[Any]]]:

@@ -48,6 +48,8 @@ from psycopg.pq import Format
 from psycopg.rows import DictRow, dict_row, tuple_row
 from psycopg.types.numeric import Int8BinaryLoader
 
+from infrastructure.tag_filter import TagFilter
+
 CHANNEL = "timebank_facts"  # NOTIFY's channel; its payload is the ledger
 
 _MICROSECONDS_1970_TO_2000 = 946_684_800_000_000  # PostgreSQL counts time from 2000-01-01
@@ -162,6 +164,7 @@ class PostgresJournal(DCBRecorder):
         self.datastore = datastore
         self.ledger = ledger
         self.appended = threading.Event()  # set after each append, for whoever follows within this process
+        self.tags: TagFilter | None = None  # of who fills it, so that tags which no fact bears aren't looked up
         self._new_fact_oid = 0
 
     # Appending
@@ -192,9 +195,12 @@ class PostgresJournal(DCBRecorder):
                 raise DataError(f"a type or tag is not valid Unicode: {error}") from error
         if appended is None:
             raise InternalError(f"ledger {self.ledger} vanished during an append")
-        self.appended.set()
         last_position, recorded_at = appended
-        return Appended(last_position - len(events) + 1, last_position, recorded_at + _MICROSECONDS_1970_TO_2000)
+        first_position = last_position - len(events) + 1
+        if self.tags is not None:
+            self.tags.add(first_position - 1, last_position, (tag for event in events for tag in event.tags))
+        self.appended.set()
+        return Appended(first_position, last_position, recorded_at + _MICROSECONDS_1970_TO_2000)
 
     def _insert(self, cursor: _Cursor, events: NewFacts, checked: int | None) -> tuple[int, int] | None:
         """Append in one round trip, unless the head has moved past `checked`: None then, as from `_copy`."""
@@ -289,7 +295,10 @@ class PostgresJournal(DCBRecorder):
         )
         tail_length = next((n for n, fact in enumerate(reversed(facts)) if fact.position <= head), len(facts))
         cold_length = len(facts) - tail_length
-        return facts[:cold_length], facts[cold_length:]
+        tail = facts[cold_length:]
+        if self.tags is not None and tail:
+            self.tags.add(head, tail[-1].position, (tag for fact in tail for tag in fact.tags))
+        return facts[:cold_length], tail
 
     def scan(
         self,

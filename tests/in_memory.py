@@ -47,6 +47,10 @@ class InMemoryFactStore:
         accounts = [reading for reading in readings if reading.fold is Account.of("").fold]
         return position, {reading: fold_facts(reading, facts) for reading in accounts if position}
 
+    def borne(self, tags: Collection[str], head: int) -> Collection[str]:
+        used = {tag for one in self._read() if one.position <= head for tag in one.envelope.tags()}
+        return used.intersection(tags)
+
     def read_boundary(
         self, tags: Collection[str], head: int, recalled: Collection[str] = (), recalled_position: int = 0
     ) -> tuple[Sequence[Recorded[Any]], Sequence[Recorded[Any]]]:

@@ -33,6 +33,7 @@ from domain.account import (
     grant_minutes,
 )
 from domain.community import (
+    Community,
     CommunityAlreadyRegistered,
     CommunityRegistered,
     RegisterCommunity,
@@ -312,6 +313,46 @@ def test_the_same_command_sent_to_two_processes_is_recorded_once(store: InMemory
     (ours,) = run(here, community("甲", "key"))
     assert ours == Accepted(1, recorded_at(1), theirs[0].facts, repeated=True)
     assert len(store.facts) == 1
+
+
+def test_commands_whose_tags_no_fact_bears_are_recorded_without_reading_the_journal(store: InMemoryFactStore) -> None:
+    same = writer(store)
+    run(same, community("先"))
+    reads = store.reads
+    outcomes = run(same, community("甲"), grid("甲"), grid("先"))
+    assert [outcome.position for outcome in outcomes] == [2, 3, 4]
+    assert store.reads == reads
+
+
+def test_nobody_is_refused_for_lack_of_what_others_have_just_recorded(store: InMemoryFactStore) -> None:
+    here, elsewhere = writer(store), writer(store)
+    run(here, community("先"))
+    run(elsewhere, community("甲"))
+    refused, accepted, last = run(here, grid("没有"), grid("甲"), community("乙"))
+    assert (refused, accepted.position, last.position) == (UnknownCommunity("没有"), 3, 4)
+
+
+def test_a_command_that_another_process_has_just_recorded_is_answered_as_it_was_there(store: InMemoryFactStore) -> None:
+    here, elsewhere = writer(store), writer(store)
+    run(here, community("先"))
+    (theirs,) = run(elsewhere, community("甲", "key"))
+    (ours, other) = run(here, community("甲", "key"), community("乙", "key"))
+    assert (ours, other) == (
+        Accepted(2, theirs.recorded_at_microseconds, theirs.facts, repeated=True),
+        CommandIdReused(community("甲", "key").id),
+    )
+
+
+def test_a_decision_without_a_fact_has_looked_at_what_others_recorded(store: InMemoryFactStore) -> None:
+    def if_unknown(_: Any, __: Context) -> Decision:
+        known = yield from read(Community.of("甲"))
+        return Decided(0, () if known.name is None else (CommunityRegistered("乙", "乙"),))
+
+    here, elsewhere = writer(store), writer(store)
+    run(here, community("先"))
+    run(elsewhere, community("甲"))
+    (outcome,) = run(here, ticket(if_unknown, RegisterCommunity(community="x")))
+    assert outcome.facts == (CommunityRegistered("乙", "乙"),)
 
 
 def register_long_names(command: RegisterCommunity, context: Context) -> Decision:
