@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, tzinfo
 from statistics import median
 
 from api.wiring import Timebank
@@ -34,9 +34,11 @@ def measure(of: District) -> Iterator[dict[str, object]]:
     with of.bank() as full, of.bank("benchmark-empty") as fresh, full.indexing(), fresh.indexing():
         volunteers = _volunteers(full)
         _register(fresh, volunteers)
+        # As in the service, one writer remembers whom it has met, from round to round.
+        writers = Writer(full.store, full.zone), Writer(fresh.store, fresh.zone)
         for number in range(ROUNDS):
-            at_size.append(_commands_per_second(full, volunteers, number, of.size.seconds))
-            empty.append(_commands_per_second(fresh, volunteers, number, of.size.seconds))
+            at_size.append(_commands_per_second(writers[0], full.zone, volunteers, number, of.size.seconds))
+            empty.append(_commands_per_second(writers[1], fresh.zone, volunteers, number, of.size.seconds))
             pgbench.append(pgbench_per_second(of.server, of.size.seconds))
     commands, on_empty, tps = median(at_size), median(empty), median(pgbench)
     yield {
@@ -70,9 +72,11 @@ def _register(bank: Timebank, volunteers: list[str]) -> None:
         writer.run(tickets[start : start + 500])
 
 
-def _commands_per_second(bank: Timebank, volunteers: list[str], round_number: int, seconds: int) -> float:
+def _commands_per_second(
+    writer: Writer, zone: tzinfo, volunteers: list[str], round_number: int, seconds: int
+) -> float:
     """Log and confirm for some seconds; every record is another volunteer's, or at another time."""
-    midnight = datetime.now(bank.zone).replace(hour=0, minute=0, second=0, microsecond=0)
+    midnight = datetime.now(zone).replace(hour=0, minute=0, second=0, microsecond=0)
     slots = (
         (volunteer, midnight - timedelta(days=2 + round_number * 3 + day) + timedelta(minutes=480 + 30 * half_hour))
         for day in range(3)
@@ -104,7 +108,7 @@ def _commands_per_second(bank: Timebank, volunteers: list[str], round_number: in
             failures.append(ticket.outcome)
         free.release()
 
-    with WriteLoop(Writer(bank.store, bank.zone)) as loop:
+    with WriteLoop(writer) as loop:
         started = time.perf_counter()
         for volunteer, started_at in slots:
             if time.perf_counter() > stop_at:
