@@ -132,8 +132,6 @@ class Memory:
         self.head = head
         self.behind = False
         """Whether others are known to have recorded facts after the head."""
-        self.looked = False
-        """Whether what others recorded has been looked for since the batch began."""
         self._states_max = states_max
         self.young: dict[Reading[Any], Any] = {}
         self._old: dict[Reading[Any], Any] = {}
@@ -235,6 +233,8 @@ class Writer:
         self._clock = clock
         self._states_max = states_max
         self._memory: Memory | None = None
+        self._looked = False
+        """Whether what others recorded has been looked for since the attempt began."""
 
     def run(self, tickets: Sequence[Ticket]) -> None:
         """Decide the tickets in order, record all their facts at once, and set each one's outcome.
@@ -249,14 +249,19 @@ class Writer:
                 self._attempt(tickets)
                 return
             except FactsTooLong as error:
-                self._refuse(tickets, error.lengths_bytes)
-                return
+                if self._looked:
+                    self._refuse(tickets, error.lengths_bytes)
+                    return
+                failure: Exception = error
             except Conflict:
-                failure: Exception = StoreUnavailable("too many conflicts with other writers")
+                failure = StoreUnavailable("too many conflicts with other writers")
             except StoreUnavailable as error:
                 failure = error
                 if attempt >= 3:
                     break
+            except Exception:
+                self._memory = None  # it may have been carried over half of what others recorded
+                raise
             if self._memory is not None:
                 self._memory.behind = True
         self._memory = None
@@ -278,23 +283,29 @@ class Writer:
         if memory is None:
             memory = self._memory = Memory(self._states_max, self._store.head())
         memory.forget()
-        memory.looked = False
+        self._looked = False
         decisions, states, answers = self._load_first(memory, tickets, now)
         while True:
             batch = _Batch(states)
             for ticket, begun in zip(tickets, decisions, strict=True):
                 self._decide(memory, ticket, now, batch, answers, begun)
-            if not batch.missing:
-                if memory.looked or (batch.envelopes and len(batch.commands) == len(tickets)):
-                    break
-                # An append fails if others have changed what it was decided on. A refusal doesn't: it has to look.
+            head = memory.head
+            if batch.missing:
+                self._load(memory, batch.missing, tickets, answers, first=False)
+            # An append fails if others have changed what any of the batch was decided on. Where nothing is appended,
+            # somebody has to look: nobody is refused for lack of what was recorded a moment ago elsewhere.
+            elif not batch.envelopes and not self._looked:
                 memory.behind = True
+                self._load(memory, (), tickets, answers, first=False)
+                if memory.head == head:
+                    break
+            else:
+                break
             decisions, states = [None] * len(tickets), _States(memory)  # those were gone on with, and changed
-            self._load(memory, batch.missing, tickets, answers, first=False)
         first_position, recorded_at = 0, 0
         if batch.envelopes:
             first_position, recorded_at = self._store.append(
-                batch.envelopes, batch.boundary, batch.commands, memory.head, batch.tags
+                batch.envelopes, batch.boundary, {ticket.id for ticket in tickets}, memory.head, batch.tags
             )
             if first_position == memory.head + 1:
                 memory.young.update(batch.states)  # of folds that are all known: what was affected is what was loaded
@@ -352,22 +363,22 @@ class Writer:
         What the journal holds under the tickets' ids goes to ``answers``: from its whole length the first time, and
         from the tail every time, so that a command which another process records meanwhile isn't missed.
 
-        Where no fact bears any of the tags, and nobody is known to have recorded anything, the journal isn't read.
+        Where no fact bears any of the tags, and nobody else is known to have recorded anything, nothing is read.
         """
-        position, recalled = self._store.recall(missing)
-        states = {reading: reading.fold.start(reading.tag) for reading in missing if reading not in recalled} | recalled
-        # Where another fold of the same tag is asked for, too, all of its facts are needed.
-        tags = {reading.tag for reading in missing if reading not in recalled}
-        recalled_tags = {reading.tag for reading in recalled} - tags
         commands = {ticket.id for ticket in tickets}
+        tags = {reading.tag for reading in missing}
         if first:
             tags.update(["command:" + command for command in commands])
-        borne = self._store.borne(tags, memory.head)
-        if not (borne or recalled or memory.behind):
+        borne = set(self._store.borne(tags, memory.head))
+        position, recalled = self._store.recall([reading for reading in missing if reading.tag in borne])
+        states = {reading: reading.fold.start(reading.tag) for reading in missing if reading not in recalled} | recalled
+        if not borne and not memory.behind:
             memory.load(states)
             return states
-        cold, tail = self._store.read_boundary(borne, memory.head, recalled_tags, position)
-        memory.looked, memory.behind = True, False
+        # Where another fold of the same tag is asked for, too, all of its facts are needed.
+        recalled_tags = {reading.tag for reading in recalled} - {r.tag for r in missing if r not in recalled}
+        cold, tail = self._store.read_boundary(borne - recalled_tags, memory.head, recalled_tags, position)
+        self._looked, memory.behind = True, False
         by_tag: dict[str, list[Reading[Any]]] = {}
         if cold or tail:
             for reading in missing:

@@ -72,9 +72,7 @@ def _register(bank: Timebank, volunteers: list[str]) -> None:
         writer.run(tickets[start : start + 500])
 
 
-def _commands_per_second(
-    writer: Writer, zone: tzinfo, volunteers: list[str], round_number: int, seconds: int
-) -> float:
+def _commands_per_second(writer: Writer, zone: tzinfo, volunteers: list[str], round_number: int, seconds: int) -> float:
     """Log and confirm for some seconds; every record is another volunteer's, or at another time."""
     midnight = datetime.now(zone).replace(hour=0, minute=0, second=0, microsecond=0)
     slots = (

@@ -355,6 +355,83 @@ def test_a_decision_without_a_fact_has_looked_at_what_others_recorded(store: InM
     assert outcome.facts == (CommunityRegistered("乙", "乙"),)
 
 
+def test_a_batch_is_decided_once_where_some_are_refused_and_once_where_all_are(store: InMemoryFactStore) -> None:
+    decided: list[str] = []
+
+    def counted(command: RegisterGrid, context: Context) -> Decision:
+        decided.append(command.community)
+        return (yield from register_grid(command, context))
+
+    same = writer(store)
+    run(same, community("先"))
+    reads = store.reads
+    for names, reads_more in (["先", "没有"], 0), (["没有"], 1):
+        tickets = [ticket(counted, RegisterGrid(community=name, grid=(name,))) for name in names]
+        decided.clear()
+        outcomes = run(same, *tickets)
+        assert (outcomes[-1], decided) == (UnknownCommunity("没有"), names)
+        assert store.reads == (reads := reads + reads_more)
+
+
+def test_after_landing_behind_others_the_tail_is_read_once(store: InMemoryFactStore) -> None:
+    here, elsewhere = writer(store), writer(store)
+    run(here, community("先"))
+    reads = store.reads
+    store.before_append.append(lambda: run(elsewhere, community("乙")))
+    run(here, community("甲"))
+    theirs = store.reads - reads
+    for name in "丙丁戊":
+        run(here, community(name))
+    assert store.reads == reads + theirs + 1
+
+
+def test_a_refused_command_that_another_process_has_recorded_is_answered_as_it_was_there(
+    store: InMemoryFactStore,
+) -> None:
+    def never(_: Any, __: Context) -> Decision:
+        yield ()
+        raise UnknownCommunity("无论如何")
+
+    here, elsewhere = writer(store), writer(store)
+    run(here, community("先"))
+    run(elsewhere, community("甲", "key"))
+    reused, accepted = run(here, ticket(never, RegisterCommunity(community="甲"), "key"), community("乙"))
+    assert reused == CommandIdReused(community("甲", "key").id)
+    assert accepted.position == 3
+
+
+def test_what_is_too_long_only_for_lack_of_what_others_recorded_is_accepted(store: InMemoryFactStore) -> None:
+    def long_if_unknown(_: Any, __: Context) -> Decision:
+        known = yield from read(Community.of("甲"))
+        return Decided(0, (CommunityRegistered("乙", "长" * 22_000 if known.name is None else "短"),))
+
+    here, elsewhere = writer(store), writer(store)
+    run(here, community("先"))
+    run(elsewhere, community("甲"))
+    (outcome,) = run(here, ticket(long_if_unknown, RegisterCommunity(community="x")))
+    assert outcome.facts == (CommunityRegistered("乙", "短"),)
+
+
+def test_after_a_failure_nobody_foresaw_nothing_is_counted_twice(
+    store: InMemoryFactStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    apply = write_loop.Memory.apply
+
+    def fail_halfway(memory: write_loop.Memory, fact: Fact) -> None:
+        apply(memory, fact)
+        raise RuntimeError("halfway")
+
+    recorded(store, *DISTRICT, PoolFunded("issuance", POOL, 20, "A1"))
+    here, elsewhere = writer(store), writer(store)
+    run(here, grant(1))
+    run(elsewhere, ticket(fund_pool, FundPool(community=XINZHU, minutes=5)))
+    with monkeypatch.context() as failing:
+        failing.setattr(write_loop.Memory, "apply", fail_halfway)
+        with pytest.raises(RuntimeError, match="halfway"):
+            run(here, grant(25))
+    assert run(here, grant(25)) == [BalanceTooLow(POOL, 24, 25, 0)]
+
+
 def register_long_names(command: RegisterCommunity, context: Context) -> Decision:
     """As many facts as are asked for in the name, each longer than evidence holds."""
     del context
