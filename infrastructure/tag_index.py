@@ -17,7 +17,7 @@ from infrastructure.tag_filter import TagFilter
 PAUSE_SECONDS: Final = 0.01  # facts come together meanwhile: each round has a cost of its own
 FACTS_MAX: Final = 2_000  # a round, so that it ends soon
 FACTS_FILTERED_MAX: Final = 1_000  # a round: 5 ms of the interpreter, which others wait for
-FILLING_PAUSE_SECONDS: Final = 0.03
+FILLING_PAUSE_SECONDS: Final = 0.01
 
 logger = logging.getLogger(__name__)
 
