@@ -33,6 +33,7 @@ from infrastructure.projector import Projector, ProjectorThread, projections_ver
 from infrastructure.schema import SERVICE_ROLE, migrate
 from infrastructure.settings import Settings
 from infrastructure.signing import read_key
+from infrastructure.tag_filter import TagFilter
 from infrastructure.tag_index import TagIndexThread
 from infrastructure.tokens import revoke_tokens
 from infrastructure.vault import forget, remember
@@ -188,6 +189,8 @@ class Timebank:
 
     def indexing(self) -> TagIndexThread:
         """Use it as a context manager while much is appended."""
+        if self.store.journal.tags is None:
+            self.store.journal.tags = TagFilter()
         return TagIndexThread(self.address, self.store.journal)
 
     def reading(self) -> psycopg.Connection[Any]:

@@ -25,19 +25,18 @@ logger = logging.getLogger(__name__)
 class TagIndexThread:
     """Indexes the tags of what this process appends to the journal, in a thread and with a connection of its own.
 
-    First it fills the journal's filter of tags, a few at a time, with what is there; until that is done, whoever asks
-    for facts by their tags asks the database.
+    Where the journal has a filter of tags, it fills that first, a few facts at a time, with what is there. Until that
+    is done, whoever asks for facts by their tags asks the database.
     """
 
     def __init__(self, address: str, journal: PostgresJournal) -> None:
         self._address = address
         self._journal = journal
-        self._tags = journal.tags or TagFilter()
+        self._tags = journal.tags
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="tag-index", daemon=True)
 
     def __enter__(self) -> Self:
-        self._journal.tags = self._tags
         self._journal.appended.set()  # what an earlier process has left
         self._thread.start()
         return self
@@ -54,14 +53,15 @@ class TagIndexThread:
                 with psycopg.connect(self._address, autocommit=True) as connection:
                     # An index that a crash takes back is written again; no append waits for this one's disk.
                     connection.execute("SET synchronous_commit = off")
-                    self._tags.hear_of(_head(connection, self._journal.ledger))
+                    if self._tags is not None:
+                        self._tags.hear_of(_head(connection, self._journal.ledger))
                     while not self._stopping.is_set():
                         self._journal.appended.wait()
                         self._journal.appended.clear()
                         while _index(connection, self._journal.ledger) == FACTS_MAX:
                             pass
                         delays = reconnect_delays()
-                        if self._fill(connection):
+                        if self._tags is not None and _fill(self._tags, connection, self._journal.ledger):
                             self._journal.appended.set()
                             self._stopping.wait(FILLING_PAUSE_SECONDS)
                         else:
@@ -71,12 +71,13 @@ class TagIndexThread:
                 self._journal.appended.set()
                 self._stopping.wait(next(delays))
 
-    def _fill(self, connection: psycopg.Connection[tuple[Any]]) -> bool:
-        """Take the next facts that are known of into the filter; whether there are more."""
-        after, to = self._tags.head, min(self._tags.head + FACTS_FILTERED_MAX, self._tags.head_heard_of)
-        if after < to:
-            self._tags.add(after, to, (tag for (tag,) in _tags(connection, self._journal.ledger, after, to)))
-        return self._tags.head < self._tags.head_heard_of
+
+def _fill(tags: TagFilter, connection: psycopg.Connection[tuple[Any]], ledger: str) -> bool:
+    """Take the next facts that are known of into the filter; whether there are more."""
+    after, to = tags.head, min(tags.head + FACTS_FILTERED_MAX, tags.head_heard_of)
+    if after < to:
+        tags.add(after, to, (tag for (tag,) in _tags(connection, ledger, after, to)))
+    return tags.head < tags.head_heard_of
 
 
 def _index(connection: psycopg.Connection[tuple[int]], ledger: str) -> int:
