@@ -289,13 +289,12 @@ class Writer:
             batch = _Batch(states)
             for ticket, begun in zip(tickets, decisions, strict=True):
                 self._decide(memory, ticket, now, batch, answers, begun)
-            head = memory.head
             if batch.missing:
                 self._load(memory, batch.missing, tickets, answers, first=False)
             # An append fails if others have changed what any of the batch was decided on. Where nothing is appended,
             # somebody has to look: nobody is refused for lack of what was recorded a moment ago elsewhere.
             elif not batch.envelopes and not self._looked:
-                memory.behind = True
+                head, memory.behind = memory.head, True
                 self._load(memory, (), tickets, answers, first=False)
                 if memory.head == head:
                     break

@@ -23,7 +23,7 @@ class TagFilter:
         self.head = 0
         self.head_heard_of = 0
         """Facts up to here exist. Those after ``head`` aren't known yet, or not all of them."""
-        self._words = array("Q", bytes(WORDS * 8))
+        self._words = array("Q", [0]) * WORDS
         # Looked up, since making them takes longer than all the rest.
         self._patterns = [_bits(number * 0x9E37_79B9_7F4A_7C15) for number in range(PATTERNS)]
         self._adding = threading.Lock()

@@ -17,7 +17,6 @@ from infrastructure.tag_filter import TagFilter
 PAUSE_SECONDS: Final = 0.01  # facts come together meanwhile: each round has a cost of its own
 FACTS_MAX: Final = 2_000  # a round, so that it ends soon
 FACTS_FILTERED_MAX: Final = 1_000  # a round: 5 ms of the interpreter, which others wait for
-FILLING_PAUSE_SECONDS: Final = 0.01
 
 logger = logging.getLogger(__name__)
 
@@ -63,9 +62,7 @@ class TagIndexThread:
                         delays = reconnect_delays()
                         if self._tags is not None and _fill(self._tags, connection, self._journal.ledger):
                             self._journal.appended.set()
-                            self._stopping.wait(FILLING_PAUSE_SECONDS)
-                        else:
-                            self._stopping.wait(PAUSE_SECONDS)
+                        self._stopping.wait(PAUSE_SECONDS)
             except psycopg.Error as error:
                 logger.warning("indexing tags failed and will be tried again: %s", error)
                 self._journal.appended.set()
