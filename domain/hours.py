@@ -739,28 +739,30 @@ def _earner(
     """Which account is credited: the volunteer's household, its successor if it was merged since, or the group whose
     hours are its own to donate. With the account itself where a cap makes its balance matter (on households alone).
 
-    Raises: ClosedHousehold, ConfirmedByOwnHousehold (of the successor's member).
+    Raises: ClosedHousehold (where the household would earn), ConfirmedByOwnHousehold (of the successor's member).
     """
-    if logged.group is not None and policy.group_hours == "donate-only":
-        return group_account(logged.group), None, None
+    to_group = group_account(logged.group) if logged.group is not None and policy.group_hours == "donate-only" else None
     target = household_account(logged.household)
     account: Account | None
     if earning is not None:
         account, household = earning
-    elif policy.balance_minutes_max is None:
+    elif to_group is not None or policy.balance_minutes_max is None:
         # Only what is needed: credits to one account never conflict where no cap makes them look at its balance.
         account, household = None, (yield from read(Household.of(logged.household)))
     else:
         account, household = yield from read(Account.of(target), Household.of(logged.household))
     if household.heir is not None:
         household = yield from successor(household)
-        if household.heir is not None:
-            raise ClosedHousehold(logged.household)
         if confirmer.household == household.household:
             raise ConfirmedByOwnHousehold(logged.record, household.household)
+        if household.heir is not None and to_group is None:
+            raise ClosedHousehold(logged.household)
         target = household_account(household.household)
         if account is not None:
             account = yield from read(Account.of(target))
+    if to_group is not None:
+        # Whose minutes they are changes nothing in who may vouch for them.
+        return to_group, None, None
     return target, account, household
 
 

@@ -380,6 +380,25 @@ def test_nobody_confirms_for_the_household_that_took_over_the_one_that_earned() 
     given(facts).when(confirm, ConfirmHours(record="R1")).refused(ConfirmedByOwnHousehold("R1", "H2"))
 
 
+@pytest.mark.parametrize("served", [None, "H3"])
+def test_nobody_confirms_a_groups_hours_for_the_household_that_took_over_the_one_that_gave_them(
+    served: str | None,
+) -> None:
+    given_as_group = replace(HOURS_LOGGED, group="G1", recipient_household=served)
+    facts = (*DISTRICT, given_as_group, HOUSEHOLD_MERGED, H2_MEMBER)
+    command, refusal = ConfirmHours(record="R1"), ConfirmedByOwnHousehold("R1", "H2")
+    given(facts).when(confirm, command).refused(refusal)
+    given(facts).when(confirm, command, actor=Actor(H2_MEMBER.member, "volunteer")).refused(refusal)
+
+
+def test_a_groups_hours_are_confirmed_whatever_became_of_the_household_that_gave_them() -> None:
+    given_as_group = replace(HOURS_LOGGED, group="G1")
+    for ended in (HOUSEHOLD_MERGED, HOUSEHOLD_CLOSED):
+        given(DISTRICT, given_as_group, ended).when(confirm, ConfirmHours(record="R1")).then(
+            HoursConfirmed("issuance", "group:G1", 90, "R1", "S2")
+        )
+
+
 def test_a_household_does_not_pay_itself_after_it_was_merged_with_the_one_it_served() -> None:
     facts = (*district(payer="recipient"), HOURS_LOGGED, HOUSEHOLD_MERGED)
     (confirmed,) = given(facts).when(confirm, ConfirmHours(record="R1")).accepted
