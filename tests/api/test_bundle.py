@@ -207,8 +207,11 @@ def test_a_month_ends_with_the_first_checkpoint_that_holds_what_was_recorded_in_
 
 
 def test_a_sealed_month_ends_with_what_its_seal_counted(
-    bank: Timebank, tmp_path: Path, api_of: Callable[[Timebank], Api]
+    open_bank: Callable[..., Timebank], tmp_path: Path, api_of: Callable[[Timebank], Api]
 ) -> None:
+    bank = open_bank(log_days_back_max=31)  # from the last day of a month back to that of the one before
+    bank.settings = bank.settings.model_copy(update={"data": tmp_path / "data"})
+    create_key(bank.settings.data, bank.name)
     api = api_of(bank)
     register_places(api)
     person = api.new_volunteer()

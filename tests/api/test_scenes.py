@@ -20,6 +20,7 @@ from application.sample import SampleSummary
 from application.sample_scenes import CANTEEN, NAMES, TO_COLLECT
 from application.scenes import Played, SceneInRealLedger, redemption_code
 from domain.account import BalancePaidIn, BalanceTakenAlong
+from domain.certificate import CertificateIssued
 from domain.fact import Fact
 from domain.facts import FACTS
 from domain.ledger import OpenLedger
@@ -133,9 +134,10 @@ def test_certificates_and_stars_are_what_the_journal_holds_and_certificates_can_
     recounted = answer("certificate", "recount", **settings)
     # One star was made due by the imported hours, and one was won and lost.
     assert (recounted["certificates"], recounted["stars"], recounted["differences"]) == (2, 3, [])
-    year = datetime.now(bank.zone).year
-    shown = [answer("certificate", "show", f"{year}-{number:06}", **settings) for number in (1, 2)]
+    issued = [fact for fact in facts_of(bank) if isinstance(fact, CertificateIssued)]
+    shown = [answer("certificate", "show", fact.certificate, **settings) for fact in issued]
     assert [one["volunteer"] for one in shown] == ["VS-NURSE", "VS-DRIVER"]
+    assert [fact.certificate[4:] for fact in issued] == ["-000001", "-000002"]
     assert [one["revoked_at_microseconds"] is not None for one in shown] == [False, True]
 
 
