@@ -45,12 +45,12 @@ from application.finding import (
     Findings,
 )
 from application.read_back import GOES_ON, Asked, Command, NoCommand, read_back
-from domain.account import HoursConfirmed, HoursReversed, account_fold
+from domain.account import Account, HoursConfirmed, HoursReversed, account_fold
 from domain.certificate import CertificateIssued, CountedService, count_service
 from domain.decision import Actor, Context, Decided, Decision, Fold, Reading, Role
 from domain.fact import Fact, Recorded
 from domain.facts import CONCEPTS
-from domain.hours import HoursLogged, ServiceRecord, VolunteerDay
+from domain.hours import HoursLogged, HoursRejected, ServiceRecord, VolunteerDay
 from domain.ledger import LedgerOpened
 from domain.recognition import StarAwarded, StarWithdrawn
 from domain.refusal import Refusal
@@ -67,6 +67,7 @@ EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 _ROLES: Final = get_args(Role)
 _COMMON: Final = ("actor", "role", "digest", "decided_at", "imported")
+_COUNTED: Final = frozenset((CertificateIssued, StarAwarded, StarWithdrawn))
 _NO_SERVICE: Final[tuple["array[int]", "array[int]"]] = (array("Q"), array("q"))
 _common: Final = attrgetter(*_COMMON)
 """What all facts of one command have the same in their envelopes."""
@@ -106,6 +107,8 @@ class Redecision:
         self._first_day, self._last_day = date.max, date.min
         self._service: dict[str, tuple[array[int], array[int]]] = {}
         """By volunteer, where their minutes of service counted from and until: positions, and minutes."""
+        self._unsettled: dict[str, HoursLogged] = {}
+        """Records that wait to be settled, as they were logged; some may be missing."""
         self._more_follows = False
         """Of what was decided last, all that is recorded is as it should be, and more was to follow."""
         self._group: list[Recorded[Any]] = []
@@ -124,13 +127,17 @@ class Redecision:
             self._decide_group()
             self._group_id, self._group_number = recorded.envelope.command, self._number
             self.ended = self._last is not None and self._number > self._last
+            if self._number < self._first:
+                self._states.begin(self._group_id)
         if self.ended:
             return
-        if self._group_number >= self._first:
-            self._check_place(recorded)
-        else:
+        if self._group_number < self._first:
+            fact = recorded.envelope.fact
             self.position = recorded.position
             self._latest = max(self._latest, recorded.recorded_at_microseconds)
+            self._fold(recorded, fact, fact.tags())
+            return
+        self._check_place(recorded)
         self._group.append(recorded)
         self._tags.append(tags)
 
@@ -185,35 +192,35 @@ class Redecision:
             return
         facts = tuple([recorded.envelope.fact for recorded in group])
         all_tags = [fact.tags() for fact in facts]
-        states = self._states
-        mine = self._group_number >= self._first
-        fold = states.fold if mine else states.learn
-        if mine:
-            self.commands += 1
-            self._check_together(group, all_tags, tags)
-            if may_go_on:
-                self._decide_last(group, facts)
-            else:
-                self._decide(group, facts)
-        states.places.begin(self._group_id, all_tags)
-        logged: HoursLogged | None = None
+        self.commands += 1
+        self._check_together(group, all_tags, tags)
+        if may_go_on:
+            self._decide_last(group, facts)
+        else:
+            self._decide(group, facts)
+        self._states.begin(self._group_id)
         for recorded, fact, own in zip(group, facts, all_tags, strict=True):
-            match fact:
-                case HoursLogged():
-                    logged = fact
-                    day = fact.started_at.date()
-                    if not self._first_day <= day <= self._last_day:
-                        self._first_day, self._last_day = min(self._first_day, day), max(self._last_day, day)
-                case HoursConfirmed() | HoursReversed():
-                    of_record = logged if logged is not None and logged.record == fact.record else None
-                    self._note_service(recorded.position, fact, of_record)
-                case CertificateIssued() | StarAwarded() | StarWithdrawn() if mine:
-                    self._count_again(recorded, fact)
-                case LedgerOpened():
-                    self._open(fact)
-            fold(recorded.position, fact, own)
-        states.forget()
+            if type(fact) in _COUNTED:
+                self._count_again(recorded, fact)
+            self._fold(recorded, fact, own)
         self._group, self._tags = [], []
+
+    def _fold(self, recorded: Recorded[Any], fact: Fact, tags: tuple[str, ...]) -> None:
+        match fact:
+            case HoursLogged():
+                if len(self._unsettled) >= STATES_MAX:
+                    self._unsettled.clear()
+                self._unsettled[fact.record] = fact
+                day = fact.started_at.date()
+                if not self._first_day <= day <= self._last_day:
+                    self._first_day, self._last_day = min(self._first_day, day), max(self._last_day, day)
+            case HoursConfirmed() | HoursReversed():
+                self._note_service(recorded.position, fact)
+            case HoursRejected():
+                self._unsettled.pop(fact.record, None)
+            case LedgerOpened():
+                self._open(fact)
+        self._states.fold(recorded.position, fact, tags)
 
     def _decide_last(self, group: Sequence[Recorded[Any]], facts: tuple[Fact, ...]) -> None:
         """What may be but a part of what its command recorded is found where it can't be a part of anything."""
@@ -336,7 +343,7 @@ class Redecision:
             self._zone = ZoneInfo(opened.zone)
         self._synthetic = opened.synthetic
 
-    def _count_again(self, recorded: Recorded[Any], fact: CertificateIssued | StarAwarded | StarWithdrawn) -> None:
+    def _count_again(self, recorded: Recorded[Any], fact: Any) -> None:
         """What a certificate or a star says was counted in the projection: the journal, up to the position that it
         names, must come to the same."""
         if fact.counted_position >= recorded.position:
@@ -358,8 +365,9 @@ class Redecision:
         if one != other:
             self._find(recorded, COUNTED_OTHERWISE, f"{one} 分钟，应为 {other}", f"{one} minutes instead of {other}")
 
-    def _note_service(self, position: int, fact: HoursConfirmed | HoursReversed, logged: HoursLogged | None) -> None:
-        """What a volunteer's stars are counted by; ``logged`` where the same command logged the record."""
+    def _note_service(self, position: int, fact: HoursConfirmed | HoursReversed) -> None:
+        """What a volunteer's stars are counted by."""
+        logged = self._unsettled.pop(fact.record, None)
         if logged is None:
             logged = self._states.state(ServiceRecord.of(fact.record)).logged
         if logged is None:
@@ -451,17 +459,18 @@ def _folds_by_type() -> dict[type[Fact], dict[str, tuple[Fold[Any], ...]]]:
 
 ONCE: Final = "record"
 """What rows of older books are about; these states aren't kept, as they would take the place of all others."""
-_ACCOUNT: Final = account_fold.prefix + ":"
-_OF_ACCOUNTS: Final = frozenset(account_fold.fact_types)
+_ACCOUNT_ALONE: Final = (account_fold,)
 _NO_FOLDS: Final[dict[str, tuple[Fold[Any], ...]]] = {}
 
 
 class _States:
-    """The states as of the last fact that was folded: those used last, and of all others where their facts are."""
+    """The states as of the last fact that was folded: all accounts, since they alone gather facts without end; of the
+    others those used last, and of the rest where their facts are."""
 
     def __init__(self, past: Callable[[Sequence[int]], Iterable[Recorded[Any]]], states_max: int) -> None:
         self._past = past
         self._states_max = states_max
+        self._accounts: dict[str, Account] = {}
         self._young: dict[Reading[Any], Any] = {}
         self._old: dict[Reading[Any], Any] = {}
         self.places = _Places()
@@ -470,12 +479,15 @@ class _States:
         """Whether what is decided is a row of older books: nearly always it says all there is of its record."""
 
     def state(self, reading: Reading[Any]) -> Any:
+        fold = reading.fold
+        if fold is account_fold:
+            return self._accounts.get(reading.tag) or fold.start(reading.tag)
         state = self._young.get(reading)
         if state is None:
             state = self._old.pop(reading, None)
             if state is None:
-                state = self._folded(reading.fold, reading.tag)
-                if self.once and reading.fold.prefix == ONCE:
+                state = self._folded(fold, reading.tag)
+                if self.once and fold.prefix == ONCE:
                     return state
             self._young[reading] = state
         return state
@@ -491,36 +503,36 @@ class _States:
             decided: Decided = stop.value
             return decided
 
+    def begin(self, command: str) -> None:
+        """The next command, whose facts `fold` will tell. Only now is a new generation started if the young one is
+        full."""
+        if len(self._young) >= self._states_max:
+            self._old, self._young = self._young, {}
+        self.places.begin(command)
+
     def fold(self, position: int, fact: Fact, tags: tuple[str, ...]) -> None:
         """Carry what is remembered forward over one fact, and note where it is."""
-        young, old = self._young, self._old
+        young, old, places = self._young, self._old, self.places
+        once, number = places.fresh.setdefault, places.number
         folds = self._folds.get(type(fact), _NO_FOLDS)
         for tag in tags:
-            for fold in folds.get(tag[: tag.index(":")], ()):
+            of_prefix = folds.get(tag[: tag.index(":")], ())
+            for fold in of_prefix:
+                if fold is account_fold:
+                    self._accounts[tag] = fold.evolve(self._accounts.get(tag) or fold.start(tag), fact)
+                    continue
                 key = Reading(fold, tag)
                 state = young.get(key)
                 if state is None and (state := old.pop(key, None)) is None:
                     continue
                 young[key] = fold.evolve(state, fact)
-        self.places.add(position)
-
-    def learn(self, position: int, fact: Fact, tags: tuple[str, ...]) -> None:
-        """Note where a fact is, of which nothing is asked yet. Accounts are folded all the same, since they alone
-        gather facts without end."""
-        if type(fact) in _OF_ACCOUNTS:
-            for tag in tags:
-                if tag.startswith(_ACCOUNT):
-                    reading = Reading(account_fold, tag)
-                    self._young[reading] = account_fold.evolve(self.state(reading), fact)
-        self.places.add(position)
-
-    def forget(self) -> None:
-        """Start a new generation if the young one is full: between commands only."""
-        if len(self._young) >= self._states_max:
-            self._old, self._young = self._young, {}
+            # For the facts of an account by itself nobody will look.
+            if of_prefix != _ACCOUNT_ALONE and once(tag, number) != number:
+                places.note_again(tag)
+        places.positions.append(position)
 
     def facts_of(self, tag: str) -> list[Recorded[Any]]:
-        """All facts so far that bear a tag, in their order."""
+        """All facts so far that bear a tag, in their order; of an account's, those that more is folded from."""
         positions = self.places.of(tag)
         if not positions:
             return []
@@ -557,33 +569,30 @@ class _Places:
     SEEN: Final = 1 << 24
 
     def __init__(self) -> None:
-        self._fresh: dict[str, int] = {}
+        self.fresh: dict[str, int] = {}
         self._fresh_again: dict[str, list[int]] = {}
         self._runs: list[array[int]] = []
         self._seen = bytearray(self.SEEN)
         """By some bits of a hash, and by some others, whether any such is in the runs."""
-        self._positions = array("I")
+        self.positions = array("I")
+        self.number = 0
         self._commands = array("I")
         """Where the facts of each command begin among the positions."""
 
-    def begin(self, command: str, tags: Sequence[tuple[str, ...]]) -> None:
-        """The next command, and the tags of all its facts, which `add` will tell."""
-        number = len(self._commands)
-        self._commands.append(len(self._positions))
-        fresh, again = self._fresh, self._fresh_again
-        once = fresh.setdefault
-        for tag in {command, *chain.from_iterable(tags)}:
-            if once(tag, number) != number:
-                if tag in again:
-                    again[tag].append(number)
-                else:
-                    again[tag] = [number]
-        if len(fresh) >= self.FRESH_MAX:
+    def begin(self, command: str) -> None:
+        """The next command. Its number then is in `fresh` with each of its tags, and its facts' `positions` follow."""
+        if len(self.fresh) >= self.FRESH_MAX:
             self._settle()
+        self.number = len(self._commands)
+        self._commands.append(len(self.positions))
+        if self.fresh.setdefault(command, self.number) != self.number:
+            self.note_again(command)
 
-    def add(self, position: int) -> None:
-        """The next fact of the command."""
-        self._positions.append(position)
+    def note_again(self, tag: str) -> None:
+        """A tag of the command that is in `fresh` with an earlier one."""
+        again = self._fresh_again.setdefault(tag, [])
+        if not again or again[-1] != self.number:
+            again.append(self.number)
 
     def of(self, tag: str) -> Sequence[int]:
         """The positions of all facts so far of the commands that a tag, or another of the same hash, was noted for."""
@@ -597,13 +606,13 @@ class _Places:
                 while at < len(run) and run[at] < end:
                     numbers.append(run[at] & 0xFFFF_FFFF)
                     at += 1
-        if tag in self._fresh:
-            numbers.append(self._fresh[tag])
+        if tag in self.fresh:
+            numbers.append(self.fresh[tag])
             numbers += self._fresh_again.get(tag, ())
         if not numbers:
             return ()
         found: set[int] = set()
-        commands, positions = self._commands, self._positions
+        commands, positions = self._commands, self.positions
         for number in numbers:
             after = commands[number + 1] if number + 1 < len(commands) else len(positions)
             found.update(positions[commands[number] : after])
@@ -611,16 +620,16 @@ class _Places:
 
     def _settle(self) -> None:
         seen = self._seen
-        hashes = [*map(hash, self._fresh)]
+        hashes = [*map(hash, self.fresh)]
         for noted in hashes:
             seen[noted & 0xFF_FFFF] = seen[noted >> 32 & 0xFF_FFFF] = 1
-        run = [(noted & 0xFFFF_FFFF) << 32 | number for noted, number in zip(hashes, self._fresh.values(), strict=True)]
+        run = [(noted & 0xFFFF_FFFF) << 32 | number for noted, number in zip(hashes, self.fresh.values(), strict=True)]
         for tag, numbers in self._fresh_again.items():
             start = (hash(tag) & 0xFFFF_FFFF) << 32
             run += [start | number for number in numbers]
         run.sort()
         self._runs.append(array("Q", run))
-        self._fresh, self._fresh_again = {}, {}
+        self.fresh, self._fresh_again = {}, {}
         last = self._runs[-self.RUNS_MERGED :]
         if len(last) == self.RUNS_MERGED and len(last[0]) < 2 * self.FRESH_MAX:
             # Sorting sorted runs is merging them.

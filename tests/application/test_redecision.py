@@ -46,7 +46,18 @@ from domain.community import RegisterCommunity, RegisterGrid, register_community
 from domain.decision import Actor
 from domain.fact import Envelope
 from domain.facts import FACTS
-from domain.hours import ConfirmHours, HoursLogged, ImportHours, LogHours, confirm, import_hours, local, log
+from domain.hours import (
+    ConfirmHours,
+    HoursLogged,
+    ImportHours,
+    LogHours,
+    ReverseHours,
+    confirm,
+    import_hours,
+    local,
+    log,
+    reverse,
+)
 from domain.household import (
     EnrolVolunteer,
     MemberRegistered,
@@ -402,3 +413,16 @@ def test_shares_of_the_deciding_find_together_what_one_finds_alone(day: Facts, s
     assert together.found == alone.findings.found
     assert together.counts == alone.findings.counts
     assert commands == alone.commands
+
+
+@pytest.mark.parametrize("states_max", [1, 100_000])
+def test_wherever_a_share_begins_what_is_settled_before_it_is_known_to_it(states_max: int) -> None:
+    """A record that is confirmed in one share and reversed in the next, and a whole life."""
+    day = Day()
+    day.send(reverse, ReverseHours(record="R1", reason="duplicate"), CLERK)
+    bank = TimeBank()
+    live_through_everything(bank)
+    of_a_day, of_a_life = journal(day.store), journal(bank.here.store)
+    for facts, every in ((of_a_day, 1), (of_a_life, 1 + len(of_a_life) // 25)):
+        for first in range(1, len(facts) + 1, every):
+            assert found(facts, first=first, states_max=states_max) == [], first
