@@ -18,10 +18,10 @@ from typing import Annotated, Any, Final, Literal, get_args
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field
 
-from domain.community import Community, require_reach, require_scope
+from domain.community import Community, require_scope
 from domain.decision import READINGS_KEPT, Context, Decided, Decision, Fold, Question, Reading, read, read_all
 from domain.fact import Fact, Movement
-from domain.household import Household, Person, UnknownHousehold
+from domain.household import Household, Person
 from domain.identifiers import HouseholdId, PlaceName
 from domain.policy import policy_book
 from domain.refusal import AgainstRule, NotAllowed
@@ -490,8 +490,7 @@ def grant_minutes(command: GrantMinutes, context: Context) -> Decision:
     household, book, granter = yield from read(
         Household.of(command.household), policy_book, Person.of(context.actor.id)
     )
-    community = household.require()
-    require_reach(context, community, UnknownHousehold(command.household))
+    community = household.require_within(context)
     if granter.household == command.household:
         raise GrantedToOwnHousehold(command.household)
     today = context.now.astimezone(context.zone).date()

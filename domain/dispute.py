@@ -315,7 +315,7 @@ def decide_dispute(command: DecideDispute, context: Context) -> Decision:
     OwnHouseholdServed, BalanceTooLow, RecordAboveCap.
     """
     dispute, opened, record, logged, decider = yield from _open(command.dispute, context)
-    if context.actor.role not in ("staff", "admin") or decider.person in _parties(opened, record, logged):
+    if context.actor.role not in ("staff", "admin") or decider.person in {opened.opened_by, *record.parties}:
         raise DecidedByParty(command.dispute, decider.person)
     if (yield from _own_side(decider, logged)) is not None:
         raise DecidedByParty(command.dispute, decider.person)
@@ -342,13 +342,6 @@ def decide_dispute(command: DecideDispute, context: Context) -> Decision:
     yield from _check_claim(logged, adopted.policy, *days)
     confirmed, capped = yield from _confirmed(logged, adopted, decider)
     return Decided(adopted.version, (upheld, confirmed) if capped is None else (upheld, confirmed, capped))
-
-
-def _parties(opened: DisputeOpened, record: ServiceRecord, logged: HoursLogged) -> set[str]:
-    """Whoever had a hand in the record or in the dispute."""
-    settled_by = {fact.confirmed_by for fact in (record.confirmed,) if fact is not None}
-    settled_by |= {fact.rejected_by for fact in (record.rejected,) if fact is not None}
-    return {logged.volunteer, logged.logged_by, opened.opened_by} | settled_by
 
 
 def _released(opened: DisputeOpened, record: ServiceRecord) -> Generator[Question, Any, tuple[MinutesReleased, ...]]:

@@ -165,8 +165,14 @@ class Savings(msgspec.Struct, frozen=True):
 
 def _evolve_savings(state: Savings, fact: AccountFact) -> Savings:
     account = evolve(state.account, fact)
-    if not isinstance(fact, Movement) or fact.source == fact.target:
+    if not isinstance(fact, Movement):
         return Savings(account, state.credits)
+    if fact.source == fact.target:
+        if not isinstance(fact, HoursReversed) or fact.source != account.account:
+            return Savings(account, state.credits)
+        # A merger made one household of who earned and who paid.
+        others = tuple(one for one in state.credits if one.record != fact.record)
+        return Savings(account, (*others, Credit(None, fact.minutes)))
     name, credits = account.account, state.credits
     match fact:
         case HoursConfirmed() if fact.target == name:

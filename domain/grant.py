@@ -24,10 +24,9 @@ from domain.account import (
     pool_account,
     require_cover,
 )
-from domain.community import require_reach
 from domain.decision import Context, Decided, Decision, Fold, Question, Reading, read
 from domain.fact import Fact
-from domain.household import Household, Person, UnknownHousehold
+from domain.household import Household, Person
 from domain.identifiers import HouseholdId, RecordId, new_number
 from domain.policy import policy_book
 from domain.refusal import AgainstRule, AlreadyDone, NotAllowed, Unknown
@@ -175,7 +174,7 @@ def propose_grant(command: ProposeGrant, context: Context) -> Decision:
     grant, household, proposer = yield from read(
         Grant.of(grant_id), Household.of(command.household), Person.of(context.actor.id)
     )
-    require_reach(context, household.require(), UnknownHousehold(command.household))
+    household.require_within(context)
     if grant.status != "absent":
         raise GrantAlreadyProposed(grant_id)
     if proposer.household == command.household:
@@ -188,7 +187,8 @@ def approve_grant(command: ApproveGrant, context: Context) -> Decision:
     """Raises: UnknownGrant (also where it is outside the staff's community), GrantAlreadySettled, ApprovedByProposer,
     GrantedToOwnHousehold, BalanceTooLow (the pool's), BalanceTooHigh, NoPolicyInForce."""
     grant, approver, book = yield from read(Grant.of(command.grant), Person.of(context.actor.id), policy_book)
-    proposed, community = yield from _open(grant, context)
+    proposed, household = yield from _open(grant, context)
+    community = household.require()
     if approver.person == proposed.proposed_by:
         raise ApprovedByProposer(approver.person)
     if approver.household == proposed.household:
@@ -236,8 +236,7 @@ def grant_starting_minutes(command: GrantStartingMinutes, context: Context) -> D
         StartingGrant.of(command.household),
         policy_book,
     )
-    community = household.require()
-    require_reach(context, community, UnknownHousehold(command.household))
+    community = household.require_within(context)
     if granter.household == command.household:
         raise GrantedToOwnHousehold(command.household)
     today = context.now.astimezone(context.zone).date()
@@ -256,19 +255,18 @@ def grant_starting_minutes(command: GrantStartingMinutes, context: Context) -> D
     return Decided(adopted.version, (granted,))
 
 
-def _open(grant: Grant, context: Context) -> Generator[Question, Any, tuple[GrantProposed, str]]:
-    """An open proposal and the community that its household belongs to now.
+def _open(grant: Grant, context: Context) -> Generator[Question, Any, tuple[GrantProposed, Household]]:
+    """An open proposal and its household, which may be closed by now: then it can only be rejected or withdrawn.
 
     Raises: UnknownGrant (also where it is outside the staff's community), GrantAlreadySettled.
     """
     if grant.proposed is None:
         raise UnknownGrant(grant.grant)
     household = yield from read(Household.of(grant.proposed.household))
-    community = household.require()
-    require_reach(context, community, UnknownGrant(grant.grant))
+    household.require_reached(context, UnknownGrant(grant.grant))
     if grant.status != "open":
         raise GrantAlreadySettled(grant.grant, grant.status)
-    return grant.proposed, community
+    return grant.proposed, household
 
 
 @dataclass(unsafe_hash=True)

@@ -252,6 +252,16 @@ class ServiceRecord(msgspec.Struct, frozen=True, gc=False):
         by_recipient = self.confirmed is not None and self.confirmed.confirmed_as == "recipient"
         return stronger(grade, "recipient") if by_recipient else grade
 
+    @property
+    def parties(self) -> set[str]:
+        """Whoever gave the service, logged it, keyed it as the second, or settled it: none of them is its judge."""
+        found: list[str | None] = []
+        if self.logged is not None:
+            found += self.logged.volunteer, self.logged.logged_by, self.logged.also_logged_by
+        found += (None if self.confirmed is None else self.confirmed.confirmed_by,)
+        found += (None if self.rejected is None else self.rejected.rejected_by,)
+        return {person for person in found if person is not None}
+
     def require(self) -> HoursLogged:
         """Raises: UnknownRecord."""
         if self.logged is None:

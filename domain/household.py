@@ -234,9 +234,14 @@ class Household(msgspec.Struct, frozen=True):
 
         Raises: UnknownHousehold, ClosedHousehold.
         """
-        if self.community is not None:
-            require_reach(context, self.community, UnknownHousehold(self.household))
+        self.require_reached(context, UnknownHousehold(self.household))
         return self.require()
+
+    def require_reached(self, context: Context, unknown: Unknown) -> None:
+        """Open or closed, it is one that staff of a community may know of. Raises: ``unknown``."""
+        if self.community is None:
+            raise unknown
+        require_reach(context, self.community, unknown)
 
 
 def _evolve_household(state: Household, fact: HouseholdFact) -> Household:

@@ -162,8 +162,9 @@ def move_member(command: MoveMember, context: Context) -> Decision:
     """Raises: UnknownMember and UnknownHousehold (also where they are outside the staff's community), MemberHasDied,
     ClosedHousehold, SameHousehold, DecidedByMember."""
     household = yield from _home_of(command.member, context)
-    into = yield from read(Household.of(command.into))
+    into, actor = yield from read(Household.of(command.into), Person.of(context.actor.id))
     into.require_within(context)
+    require_outsider(actor, command.into)
     if household == command.into:
         raise SameHousehold(household)
     return Decided(0, (MemberMoved(command.member, household, command.into),))

@@ -419,11 +419,8 @@ def _without_part(number: str, context: Context) -> Generator[Question, Any, Hou
     """A record in which the auditor has no part. Raises: UnknownRecord, InspectedByParty."""
     record, auditor = yield from read(ServiceRecord.of(number), Person.of(context.actor.id))
     logged = record.require()
-    parties = {logged.volunteer, logged.logged_by}
-    parties |= {fact.confirmed_by for fact in (record.confirmed,) if fact is not None}
-    parties |= {fact.rejected_by for fact in (record.rejected,) if fact is not None}
     homes = {logged.household, logged.recipient_household, *(yield from sides_now(logged))}
-    if auditor.person in parties or (auditor.household is not None and auditor.household in homes):
+    if auditor.person in record.parties or (auditor.household is not None and auditor.household in homes):
         raise InspectedByParty(number, auditor.person)
     return logged
 

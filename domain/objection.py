@@ -30,7 +30,7 @@ from domain.disclosure import (
 )
 from domain.dispute import WithText
 from domain.hours import HoursLogged, ServiceRecord, UnknownRecord, local, sides_now
-from domain.household import Household, Person, UnknownMember
+from domain.household import Household, Person, UnknownMember, successor
 from domain.identifiers import PersonId, RecordId, new_number
 from domain.policy import policy_book
 from domain.refusal import AgainstRule, AlreadyDone, NotAllowed, Unknown
@@ -134,16 +134,15 @@ def decide_objection(command: DecideObjection, context: Context) -> Decision:
         raise ObjectionSettled(command.objection, found.status)
     decider = yield from read(Person.of(context.actor.id))
     parties = {raised.person, raised.raised_by, disclosure.require().sealed_by}
-    homes = {raised.household}
+    home = yield from read(Household.of(raised.household))
+    homes = {raised.household, (yield from successor(home)).household}
     objector = yield from read(Person.of(raised.person))
     if objector.household is not None:
         homes.add(objector.household)
     if raised.record is not None:
         record = yield from read(ServiceRecord.of(raised.record))
         logged = record.require()
-        parties |= {logged.volunteer, logged.logged_by}
-        parties |= {fact.confirmed_by for fact in (record.confirmed,) if fact is not None}
-        parties |= {fact.rejected_by for fact in (record.rejected,) if fact is not None}
+        parties |= record.parties
         homes |= yield from _sides(logged)
     if (
         context.actor.role not in ("staff", "admin")

@@ -14,7 +14,6 @@ from msgspec.structs import replace
 from pydantic import BaseModel, ConfigDict
 
 from domain.account import ISSUANCE, Account, Amount, OpeningBalanceCredited, household_account
-from domain.community import require_reach
 from domain.decision import Context, Decided, Decision, Fold, Question, Reading, read
 from domain.fact import Fact
 from domain.grant import ApprovedByProposer, ProposedByAnother
@@ -137,7 +136,7 @@ def propose_opening_balance(command: ProposeOpeningBalance, context: Context) ->
     household, state, proposer = yield from read(
         Household.of(command.household), Opening.of(command.household), Person.of(context.actor.id)
     )
-    require_reach(context, household.require(), UnknownHousehold(command.household))
+    household.require_within(context)
     if proposer.household == command.household:
         raise OpeningForOwnHousehold(command.household)
     if state.credited:
@@ -153,7 +152,10 @@ def approve_opening_balance(command: ApproveOpeningBalance, context: Context) ->
     UnknownOpening, ApprovedByProposer, OpeningForOwnHousehold, BalanceTooHigh, NoPolicyInForce."""
     proposed = yield from _open(command.household, command.opening, context)
     yield from _require_another(proposed, context)
-    book, payee = yield from read(policy_book, Account.of(household_account(command.household)))
+    household, book, payee = yield from read(
+        Household.of(command.household), policy_book, Account.of(household_account(command.household))
+    )
+    household.require()
     adopted = book.in_force(context.now.astimezone(context.zone).date())
     require_room(payee, proposed.minutes, adopted.policy.balance_minutes_max)
     credited = OpeningBalanceCredited(
@@ -181,9 +183,10 @@ def withdraw_opening_balance(command: WithdrawOpeningBalance, context: Context) 
 
 
 def _open(household_id: str, opening: str, context: Context) -> Generator[Question, Any, OpeningBalanceProposed]:
-    """The household's open proposal, which must be the one that is meant."""
+    """The household's open proposal, which must be the one that is meant. Where the household is closed by now, it can
+    only be rejected or withdrawn."""
     household, state = yield from read(Household.of(household_id), Opening.of(household_id))
-    require_reach(context, household.require(), UnknownHousehold(household_id))
+    household.require_reached(context, UnknownHousehold(household_id))
     if state.credited:
         raise OpeningAlreadyCredited(household_id)
     if state.open is None or state.open.opening != opening:

@@ -49,7 +49,7 @@ from domain.hours import (
     local,
     log,
 )
-from domain.household import Household, MemberHasDied, NotEnrolled, Person, UnknownHousehold, UnknownMember
+from domain.household import Household, MemberHasDied, NotEnrolled, Person, UnknownHousehold, UnknownMember, successor
 from domain.identifiers import HouseholdId, PersonId, PlaceName, RecordId, ServiceName, new_number
 from domain.policy import Policy, PolicyBook, policy_book
 from domain.refusal import AgainstRule, AlreadyDone, NotAllowed, Unknown
@@ -750,8 +750,13 @@ def fulfil_with_record(command: FulfilWithRecord, context: Context) -> Decision:
     terms, logged = _accepted(request, caller, context), record.logged
     if logged is None or not record.counts or record.fulfilled is not None:
         raise RecordNotForRequest(command.request, command.record)
-    if (logged.volunteer, logged.recipient_household) != (request.volunteer, terms.household):
+    if logged.volunteer != request.volunteer or logged.recipient_household is None:
         raise RecordNotForRequest(command.request, command.record)
+    if logged.recipient_household != terms.household:
+        # It was given before the household became one with the one that asks now.
+        served = yield from successor((yield from read(Household.of(logged.recipient_household))))
+        if served.household != terms.household:
+            raise RecordNotForRequest(command.request, command.record)
     _check_window(terms, logged.started_at, logged.ended_at)
     account = household_account(terms.household)
     if record.status == "logged":

@@ -155,7 +155,7 @@ def log_sheet(command: LogSheet, context: Context) -> Decision:
     sheet, leader, keeper = yield from read(Sheet.of(sheet_id), Person.of(command.leader), Person.of(actor.id))
     if sheet.logged is not None:
         raise SheetAlreadyLogged(sheet_id)
-    if leader.household is None and actor.id != command.leader:
+    if leader.household is None and (actor.role == "volunteer" or actor.id != command.leader):
         raise UnknownMember(command.leader)
     if actor.role == "volunteer" and not leader.volunteer:
         raise NotEnrolled(command.leader)

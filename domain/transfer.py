@@ -22,11 +22,11 @@ from domain.account import (
     pool_account,
     require_cover,
 )
-from domain.community import Community, require_reach
+from domain.community import Community
 from domain.decision import Context, Decided, Decision, Fold, Reading, read
 from domain.expiry import age_of
 from domain.fact import Fact
-from domain.household import Household, Person, UnknownHousehold
+from domain.household import Household, Person
 from domain.identifiers import HouseholdId, PlaceName
 from domain.policy import policy_book
 from domain.refusal import AgainstRule, AlreadyDone, NotAllowed, Unknown
@@ -146,7 +146,7 @@ def register_family_tie(command: RegisterFamilyTie, context: Context) -> Decisio
         FamilyTies.of(command.household),
         Person.of(context.actor.id),
     )
-    require_reach(context, household.require(), UnknownHousehold(command.household))
+    household.require_within(context)
     other.require()
     if command.household == command.other_household:
         raise HouseholdNamedTwice(command.household)
@@ -160,7 +160,7 @@ def register_family_tie(command: RegisterFamilyTie, context: Context) -> Decisio
 def end_family_tie(command: EndFamilyTie, context: Context) -> Decision:
     """Raises: UnknownHousehold (also where the first is outside the staff's community), UnknownFamilyTie."""
     household, ties = yield from read(Household.of(command.household), FamilyTies.of(command.household))
-    require_reach(context, household.require(), UnknownHousehold(command.household))
+    household.require_within(context)
     if command.other_household not in ties.others:
         raise UnknownFamilyTie(command.household, command.other_household)
     return Decided(0, (FamilyTieEnded(command.household, command.other_household, context.actor.id),))
@@ -227,9 +227,7 @@ def _require_giver(context: Context, giver: Person, household: Household) -> str
         if giver.household != household.household:
             raise NotOfTheHousehold(household.household)
         return household.require()
-    community = household.require()
-    require_reach(context, community, UnknownHousehold(household.household))
-    return community
+    return household.require_within(context)
 
 
 def require_room(payee: Account, minutes: int, balance_minutes_max: int | None) -> None:

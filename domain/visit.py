@@ -31,6 +31,7 @@ from domain.hours import (
     UnknownRecord,
     local,
     log,
+    sides_now,
 )
 from domain.household import Household, NotEnrolled, Person, UnknownHousehold, UnknownMember, successor
 from domain.identifiers import HouseholdId, PersonId, PlaceName, RecordId, ServiceName, new_number
@@ -354,10 +355,9 @@ def make_door_code(command: MakeDoorCode, context: Context) -> Decision:
     household, code, maker = yield from read(
         Household.of(command.household), DoorCode.of(command.code_hash), Person.of(context.actor.id)
     )
-    community = household.require()
     if context.actor.role == "volunteer" and maker.household != command.household:
         raise UnknownHousehold(command.household)
-    require_reach(context, community, UnknownHousehold(command.household))
+    household.require_within(context)
     if code.made is not None:
         raise DoorCodeExists(command.household)
     valid_until = local(context.now + timedelta(minutes=command.valid_minutes), context.zone).replace(microsecond=0)
@@ -516,8 +516,11 @@ def attach_evidence(command: AttachEvidence, context: Context) -> Decision:
     )
     logged = record.require()
     require_reach(context, logged.community, UnknownRecord(command.record))
-    own = person.person == logged.volunteer or person.household == logged.household
-    if context.actor.role == "volunteer" and not own and person.household != (logged.recipient_household or ""):
+    earner, served = yield from sides_now(logged)
+    own = person.person == logged.volunteer or person.household in (logged.household, earner)
+    # Who is of no household isn't of the one that was served, where none was.
+    concerned = own or (person.household or "") in (logged.recipient_household, served)
+    if context.actor.role == "volunteer" and not concerned:
         raise UnknownRecord(command.record)
     if command.sha256 in attached.sha256s:
         raise EvidenceAlreadyAttached(command.record, command.sha256)
