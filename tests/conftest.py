@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import psycopg
 import pytest
+from hypothesis import settings
 from psycopg.conninfo import make_conninfo
 from psycopg.sql import SQL, Identifier
 from pydantic import SecretStr
@@ -23,6 +24,10 @@ from infrastructure.schema import migrate
 from infrastructure.settings import Settings, read_settings
 
 FIRST_DAY = date(2020, 1, 1)
+
+# How long an example takes says how busy the machine is.
+settings.register_profile("any machine", settings.default, deadline=None)
+settings.load_profile("any machine")
 
 
 @pytest.fixture(scope="session")

@@ -6,12 +6,10 @@ the first block of the README ends: with its small sample district.
 """
 
 import os
-import random
 import re
 import shlex
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -25,6 +23,7 @@ from api.app import create_app
 from api.command_line import whole_program
 from domain.refusal import all_refusals
 from infrastructure.settings import Settings
+from tests.api.processes import free_port
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -113,18 +112,6 @@ def run(document: list[list[Step]], directory: Path) -> None:
             f"$ {step.command}\n{output}is not\n{step.shown}"
         )
     assert not list(directory.rglob("postmaster.pid")), "a database server was left running"
-
-
-def free_port() -> int:
-    """A free port below those that the system gives to clients."""
-    while True:
-        port = random.randrange(20_000, 32_000)  # noqa: S311 - a port, not a secret
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
 
 
 @pytest.fixture(scope="module")

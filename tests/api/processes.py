@@ -131,7 +131,8 @@ def until(condition: Callable[[], bool], seconds: float = DEADLINE_SECONDS) -> N
         time.sleep(0.01)
 
 
-_ports = iter(range(20_000 + os.getpid() % 5_000, 32_000))
+# Processes that are started side by side have numbers side by side: each has a hundred ports of its own.
+_ports = iter(range(20_000 + os.getpid() % 100 * 100, 32_000))
 
 
 def free_port() -> int:

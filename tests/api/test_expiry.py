@@ -24,8 +24,9 @@ OF_EXPIRY = [kind for kind in DUE if kind.decide in (announce_expiry, expire_min
 
 @pytest.fixture
 def expiring(open_bank: OpenBank) -> Iterator[Api]:
-    """A service where minutes lapse a month after the month of the service, announced sixty days before."""
-    with serving(open_bank(expiry_months=1)) as api:
+    """A service where minutes lapse a month after the month of the service, announced 61 days before: the last day of
+    the month after the next is as far away."""
+    with serving(open_bank(expiry_months=1, expiry_notice_days=61)) as api:
         register_places(api)
         yield api
 
@@ -71,13 +72,13 @@ def test_minutes_are_announced_and_lapse_once_and_the_household_reads_of_it(
     assert count(due(expiring, now, monkeypatch)) == (2, 0, 0)
     assert count(due(expiring, now + timedelta(minutes=1), monkeypatch)) == (0, 0, 0)
     (row,) = expiring.read(f"/v1/households/{anna.household}/expiries", anna.number)["items"]
-    on = (now + timedelta(days=60)).date()
+    on = (now + timedelta(days=61)).date()
     assert (row["minutes"], row["status"], row["expires_on"]) == (120, "announced", on.isoformat())
     spent = MinutesDonated("household:" + ben.household, "pool:" + XINZHU, 70, ben.number)
     expiring.bank.store.append([envelope(spent)], [], [], expiring.bank.store.head())
-    assert count(due(expiring, now + timedelta(days=59), monkeypatch)) == (0, 0, 0)
-    assert count(due(expiring, now + timedelta(days=60), monkeypatch)) == (0, 2, 0)
-    assert count(due(expiring, now + timedelta(days=61), monkeypatch)) == (0, 0, 0)
+    assert count(due(expiring, now + timedelta(days=60), monkeypatch)) == (0, 0, 0)
+    assert count(due(expiring, now + timedelta(days=61), monkeypatch)) == (0, 2, 0)
+    assert count(due(expiring, now + timedelta(days=62), monkeypatch)) == (0, 0, 0)
     rows = expiring.read("/v1/expiries", "S1", status="expired")["items"]
     assert {row["household"]: row["expired_minutes"] for row in rows} == {anna.household: 120, ben.household: 50}
     statement = expiring.read(f"/v1/households/{anna.household}/statement", anna.number)["items"]

@@ -21,7 +21,7 @@ from infrastructure.schema import SERVICE_ROLE
 
 RACERS = 16
 COPIED = 600  # events enough that they go by COPY
-SECONDS = 30.0  # how long to wait for what must happen
+SECONDS = 120.0  # how long to wait for what must happen
 
 
 def fact(n: int = 0, *tags: str, type_: str = "hours-confirmed.v1") -> DCBEvent:
