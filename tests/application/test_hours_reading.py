@@ -127,12 +127,13 @@ def test_what_is_left_unread_ends_with_the_reading(tmp_path: Path, started: list
 
 
 READING = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from zoneinfo import ZoneInfo
 from application import hours_reading
 from application.hours_file import open_hours_file
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in the background is started to ignore it
 hours_reading.APART_ROWS_MIN = 0
 reading = hours_reading.HoursReading(open_hours_file(Path(sys.argv[1]), ZoneInfo("Asia/Shanghai")), 1_000)
 next(iter(reading))
@@ -150,6 +151,9 @@ def test_however_the_one_that_decides_ends_the_one_that_reads_ends_too(tmp_path:
         assert deciding.stdout is not None
         assert deciding.stdout.readline() == b"reading\n"
         os.killpg(deciding.pid, by)
-        _, told = deciding.communicate(timeout=60)  # both hold the pipe, so it ends only when both have
+        try:
+            _, told = deciding.communicate(timeout=60)  # both hold the pipe, so it ends only when both have
+        finally:
+            deciding.kill()
     assert deciding.returncode == -by
     assert b"BrokenPipe" not in told
