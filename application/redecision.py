@@ -67,7 +67,7 @@ EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 _ROLES: Final = get_args(Role)
 _COMMON: Final = ("actor", "role", "digest", "decided_at", "imported")
-_COUNTED: Final = frozenset((CertificateIssued, StarAwarded, StarWithdrawn))
+_COUNTED: Final = (CertificateIssued, StarAwarded, StarWithdrawn)
 _NO_SERVICE: Final[tuple["array[int]", "array[int]"]] = (array("Q"), array("q"))
 _common: Final = attrgetter(*_COMMON)
 """What all facts of one command have the same in their envelopes."""
@@ -200,7 +200,7 @@ class Redecision:
             self._decide(group, facts)
         self._states.begin(self._group_id)
         for recorded, fact, own in zip(group, facts, all_tags, strict=True):
-            if type(fact) in _COUNTED:
+            if isinstance(fact, _COUNTED):
                 self._count_again(recorded, fact)
             self._fold(recorded, fact, own)
         self._group, self._tags = [], []
@@ -343,7 +343,7 @@ class Redecision:
             self._zone = ZoneInfo(opened.zone)
         self._synthetic = opened.synthetic
 
-    def _count_again(self, recorded: Recorded[Any], fact: Any) -> None:
+    def _count_again(self, recorded: Recorded[Any], fact: CertificateIssued | StarAwarded | StarWithdrawn) -> None:
         """What a certificate or a star says was counted in the projection: the journal, up to the position that it
         names, must come to the same."""
         if fact.counted_position >= recorded.position:
@@ -576,6 +576,7 @@ class _Places:
         """By some bits of a hash, and by some others, whether any such is in the runs."""
         self.positions = array("I")
         self.number = 0
+        """Of the command, among all of them."""
         self._commands = array("I")
         """Where the facts of each command begin among the positions."""
 

@@ -40,7 +40,7 @@ from domain.hours import (
     _reversed,
     days_of,
     local,
-    sides_now,
+    side_of,
     with_heirs,
 )
 from domain.household import Person
@@ -261,22 +261,12 @@ def _side(
     named: Literal["earner", "recipient"] | None, context: Context, speaker: Person, logged: HoursLogged
 ) -> Generator[Question, Any, Side | None]:
     """For whom somebody speaks; None: a member whom the record doesn't concern. Raises: NotYourSide."""
-    own = yield from _own_side(speaker, logged)
+    own = yield from side_of(speaker, logged)
     if own is None:
         return None if context.actor.role == "volunteer" else named or "staff"
     if named not in (None, own):
         raise NotYourSide(speaker.person, own)
     return own
-
-
-def _own_side(speaker: Person, logged: HoursLogged) -> Generator[Question, Any, Literal["earner", "recipient"] | None]:
-    """Of which side somebody is. Where a household was merged since, its successor stands in its place."""
-    earner, recipient = yield from sides_now(logged)
-    if speaker.person == logged.volunteer or speaker.household in (logged.household, earner):
-        return "earner"
-    if speaker.household is not None and speaker.household in (logged.recipient_household, recipient):
-        return "recipient"
-    return None
 
 
 def _open(
@@ -290,7 +280,7 @@ def _open(
     record = yield from read(ServiceRecord.of(opened.record))
     logged = record.require()
     require_reach(context, logged.community, UnknownDispute(number))
-    if context.actor.role == "volunteer" and (yield from _own_side(person, logged)) is None:
+    if context.actor.role == "volunteer" and (yield from side_of(person, logged)) is None:
         raise UnknownDispute(number)
     if dispute.status != "open":
         raise DisputeClosed(number, dispute.status)
@@ -317,7 +307,7 @@ def decide_dispute(command: DecideDispute, context: Context) -> Decision:
     dispute, opened, record, logged, decider = yield from _open(command.dispute, context)
     if context.actor.role not in ("staff", "admin") or decider.person in {opened.opened_by, *record.parties}:
         raise DecidedByParty(command.dispute, decider.person)
-    if (yield from _own_side(decider, logged)) is not None:
+    if (yield from side_of(decider, logged)) is not None:
         raise DecidedByParty(command.dispute, decider.person)
     if dispute.escalated and context.actor.role != "admin":
         raise LeftToAdministrators(command.dispute)

@@ -165,14 +165,8 @@ class Savings(msgspec.Struct, frozen=True):
 
 def _evolve_savings(state: Savings, fact: AccountFact) -> Savings:
     account = evolve(state.account, fact)
-    if not isinstance(fact, Movement):
+    if not isinstance(fact, Movement) or (fact.source == fact.target and not isinstance(fact, HoursReversed)):
         return Savings(account, state.credits)
-    if fact.source == fact.target:
-        if not isinstance(fact, HoursReversed) or fact.source != account.account:
-            return Savings(account, state.credits)
-        # A merger made one household of who earned and who paid.
-        others = tuple(one for one in state.credits if one.record != fact.record)
-        return Savings(account, (*others, Credit(None, fact.minutes)))
     name, credits = account.account, state.credits
     match fact:
         case HoursConfirmed() if fact.target == name:
@@ -181,8 +175,12 @@ def _evolve_savings(state: Savings, fact: AccountFact) -> Savings:
             credits = tuple(
                 Credit(one.record, one.minutes - fact.minutes) if one.record == fact.record else one for one in credits
             )
-        case HoursReversed() if fact.source == name:
-            credits = tuple(one for one in credits if one.record != fact.record)
+        case HoursReversed():
+            # Both, where a merger made one household of who earned and who paid.
+            if fact.source == name:
+                credits = tuple(one for one in credits if one.record != fact.record)
+            if fact.target == name:
+                credits = (*credits, Credit(None, fact.minutes))
         case MinutesExpired() if fact.source == name:
             credits = _without(credits, dict(fact.lapsed))
         case CappedMinutesReturned():

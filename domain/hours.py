@@ -255,12 +255,10 @@ class ServiceRecord(msgspec.Struct, frozen=True, gc=False):
     @property
     def parties(self) -> set[str]:
         """Whoever gave the service, logged it, keyed it as the second, or settled it: none of them is its judge."""
-        found: list[str | None] = []
-        if self.logged is not None:
-            found += self.logged.volunteer, self.logged.logged_by, self.logged.also_logged_by
-        found += (None if self.confirmed is None else self.confirmed.confirmed_by,)
-        found += (None if self.rejected is None else self.rejected.rejected_by,)
-        return {person for person in found if person is not None}
+        logged, confirmed, rejected = self.logged, self.confirmed, self.rejected
+        found = () if logged is None else (logged.volunteer, logged.logged_by, logged.also_logged_by)
+        settled_by = confirmed and confirmed.confirmed_by, rejected and rejected.rejected_by
+        return {person for person in (*found, *settled_by) if person is not None}
 
     def require(self) -> HoursLogged:
         """Raises: UnknownRecord."""
@@ -682,6 +680,16 @@ def sides_now(logged: HoursLogged) -> Generator[Question, Any, tuple[str, str | 
     if served is None:
         return earner.household, None
     return earner.household, (yield from successor(recipient)).household
+
+
+def side_of(person: Person, logged: HoursLogged) -> Generator[Question, Any, Literal["earner", "recipient"] | None]:
+    """Of which side of a record somebody is. Where a household was merged since, its successor stands in its place."""
+    earner, recipient = yield from sides_now(logged)
+    if person.person == logged.volunteer or person.household in (logged.household, earner):
+        return "earner"
+    if person.household is not None and person.household in (logged.recipient_household, recipient):
+        return "recipient"
+    return None
 
 
 def settle_silence(command: SettleSilence, context: Context) -> Decision:

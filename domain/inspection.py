@@ -20,7 +20,7 @@ from domain.decision import Context, Decided, Decision, Fold, Question, Reading,
 from domain.disclosure import Period
 from domain.dispute import WithText
 from domain.fact import Fact
-from domain.hours import HoursLogged, ServiceRecord, sides_now
+from domain.hours import HoursLogged, ServiceRecord, side_of
 from domain.household import Person
 from domain.identifiers import RecordId, has_control, looks_personal, new_number
 from domain.refusal import AgainstRule, AlreadyDone, NotAllowed, Unknown
@@ -419,8 +419,7 @@ def _without_part(number: str, context: Context) -> Generator[Question, Any, Hou
     """A record in which the auditor has no part. Raises: UnknownRecord, InspectedByParty."""
     record, auditor = yield from read(ServiceRecord.of(number), Person.of(context.actor.id))
     logged = record.require()
-    homes = {logged.household, logged.recipient_household, *(yield from sides_now(logged))}
-    if auditor.person in record.parties or (auditor.household is not None and auditor.household in homes):
+    if auditor.person in record.parties or (yield from side_of(auditor, logged)) is not None:
         raise InspectedByParty(number, auditor.person)
     return logged
 

@@ -29,7 +29,7 @@ from domain.disclosure import (
     last_day,
 )
 from domain.dispute import WithText
-from domain.hours import HoursLogged, ServiceRecord, UnknownRecord, local, sides_now
+from domain.hours import ServiceRecord, UnknownRecord, local, side_of
 from domain.household import Household, Person, UnknownMember, successor
 from domain.identifiers import PersonId, RecordId, new_number
 from domain.policy import policy_book
@@ -109,16 +109,10 @@ def _own_record(number: str, period: str, person: Person) -> Generator[Question,
     """Raises: UnknownRecord, RecordOutsidePeriod."""
     record = yield from read(ServiceRecord.of(number))
     logged = record.require()
-    if person.person != logged.volunteer and person.household not in (yield from _sides(logged)):
+    if (yield from side_of(person, logged)) is None:
         raise UnknownRecord(number)
     if not first_day(period) <= logged.started_at.date() <= last_day(period):
         raise RecordOutsidePeriod(number, period)
-
-
-def _sides(logged: HoursLogged) -> Generator[Question, Any, set[str]]:
-    """The households on either side of a record, and those that stand in their places now."""
-    now = yield from sides_now(logged)
-    return {side for side in (logged.household, logged.recipient_household, *now) if side is not None}
 
 
 def decide_objection(command: DecideObjection, context: Context) -> Decision:
@@ -143,7 +137,8 @@ def decide_objection(command: DecideObjection, context: Context) -> Decision:
         record = yield from read(ServiceRecord.of(raised.record))
         logged = record.require()
         parties |= record.parties
-        homes |= yield from _sides(logged)
+        if (yield from side_of(decider, logged)) is not None:
+            parties.add(decider.person)
     if (
         context.actor.role not in ("staff", "admin")
         or decider.person in parties

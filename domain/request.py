@@ -48,8 +48,9 @@ from domain.hours import (
     check_span,
     local,
     log,
+    sides_now,
 )
-from domain.household import Household, MemberHasDied, NotEnrolled, Person, UnknownHousehold, UnknownMember, successor
+from domain.household import Household, MemberHasDied, NotEnrolled, Person, UnknownHousehold, UnknownMember
 from domain.identifiers import HouseholdId, PersonId, PlaceName, RecordId, ServiceName, new_number
 from domain.policy import Policy, PolicyBook, policy_book
 from domain.refusal import AgainstRule, AlreadyDone, NotAllowed, Unknown
@@ -750,13 +751,11 @@ def fulfil_with_record(command: FulfilWithRecord, context: Context) -> Decision:
     terms, logged = _accepted(request, caller, context), record.logged
     if logged is None or not record.counts or record.fulfilled is not None:
         raise RecordNotForRequest(command.request, command.record)
-    if logged.volunteer != request.volunteer or logged.recipient_household is None:
+    served = logged.recipient_household
+    if served != terms.household:  # or it was given before its household became one with the one that asks now
+        _, served = yield from sides_now(logged)
+    if (logged.volunteer, served) != (request.volunteer, terms.household):
         raise RecordNotForRequest(command.request, command.record)
-    if logged.recipient_household != terms.household:
-        # It was given before the household became one with the one that asks now.
-        served = yield from successor((yield from read(Household.of(logged.recipient_household))))
-        if served.household != terms.household:
-            raise RecordNotForRequest(command.request, command.record)
     _check_window(terms, logged.started_at, logged.ended_at)
     account = household_account(terms.household)
     if record.status == "logged":

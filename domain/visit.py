@@ -31,7 +31,7 @@ from domain.hours import (
     UnknownRecord,
     local,
     log,
-    sides_now,
+    side_of,
 )
 from domain.household import Household, NotEnrolled, Person, UnknownHousehold, UnknownMember, successor
 from domain.identifiers import HouseholdId, PersonId, PlaceName, RecordId, ServiceName, new_number
@@ -516,15 +516,12 @@ def attach_evidence(command: AttachEvidence, context: Context) -> Decision:
     )
     logged = record.require()
     require_reach(context, logged.community, UnknownRecord(command.record))
-    earner, served = yield from sides_now(logged)
-    own = person.person == logged.volunteer or person.household in (logged.household, earner)
-    # Who is of no household isn't of the one that was served, where none was.
-    concerned = own or (person.household or "") in (logged.recipient_household, served)
-    if context.actor.role == "volunteer" and not concerned:
+    side = yield from side_of(person, logged)
+    if context.actor.role == "volunteer" and side is None:
         raise UnknownRecord(command.record)
     if command.sha256 in attached.sha256s:
         raise EvidenceAlreadyAttached(command.record, command.sha256)
-    by_staff = context.actor.role != "volunteer" and command.kind == "sheet" and not own
+    by_staff = context.actor.role != "volunteer" and command.kind == "sheet" and side != "earner"
     evidence = stronger(record.evidence, "staff" if by_staff else attached.evidence)
     fact = EvidenceAttached(command.record, command.kind, command.sha256, context.actor.id, evidence)
     return Decided(0, (fact,))

@@ -70,8 +70,8 @@ def district(sample_url: str, tmp_path: Path) -> dict[str, str]:
 
 @pytest.fixture
 def bank(open_bank: Callable[..., Timebank], tmp_path: Path) -> Timebank:
-    """A new ledger with a key."""
-    opened = open_bank()
+    """A new ledger with a key, where from the last day of a month one logs back to that of the one before."""
+    opened = open_bank(log_days_back_max=31)
     opened.settings = opened.settings.model_copy(update={"data": tmp_path / "data"})
     create_key(opened.settings.data, opened.name)
     return opened
@@ -207,11 +207,8 @@ def test_a_month_ends_with_the_first_checkpoint_that_holds_what_was_recorded_in_
 
 
 def test_a_sealed_month_ends_with_what_its_seal_counted(
-    open_bank: Callable[..., Timebank], tmp_path: Path, api_of: Callable[[Timebank], Api]
+    bank: Timebank, tmp_path: Path, api_of: Callable[[Timebank], Api]
 ) -> None:
-    bank = open_bank(log_days_back_max=31)  # from the last day of a month back to that of the one before
-    bank.settings = bank.settings.model_copy(update={"data": tmp_path / "data"})
-    create_key(bank.settings.data, bank.name)
     api = api_of(bank)
     register_places(api)
     person = api.new_volunteer()
