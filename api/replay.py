@@ -3,6 +3,7 @@ rules as well."""
 
 import contextlib
 from datetime import date, datetime
+from itertools import groupby
 from typing import Any, Final
 
 import psycopg
@@ -31,7 +32,7 @@ from application.log import Relog
 from application.redecision import Redecision
 from application.replay import Counted, Difference, GapInJournal, Replay, differences, replay
 from application.verification import recounted
-from domain.fact import Recorded
+from domain.fact import Tagged
 from domain.figures import Basis, last_instant
 from domain.ledger import SYNTHETIC_NOTICE
 from domain.statement import VerifierKey
@@ -163,13 +164,16 @@ def _log_and_rules(bank: Timebank, to: int | None, findings: Findings) -> dict[s
         with progress("重算散列、重新决定 Hashing and deciding again", position) as done:
             for batch in bank.store.scan_stored(0, position):
                 relog.fold(row for row in batch if row.position <= size)
-                for row in batch:
-                    if (recorded := _recorded(row, unreadable)) is None:
-                        redecision.pass_over(row.position)
+                read = [(row.position, _recorded(row, unreadable)) for row in batch]
+                for unread, some in groupby(read, lambda one: one[1] is None):
+                    if unread:
+                        redecision.pass_over([position for position, _ in some])
                         continue
-                    redecision.take(recorded, row.tags)
-                    seals.fold(row.position, recorded.envelope.fact)
-                    redraw.fold(row.position, recorded.envelope.fact)
+                    facts = [recorded for _, recorded in some if recorded is not None]
+                    redecision.fold(facts)
+                    for recorded in facts:
+                        seals.fold(recorded.position, recorded.envelope.fact)
+                        redraw.fold(recorded.position, recorded.envelope.fact)
                 done(batch[-1].position)
         relog.close()
         redecision.close(may_go_on=position < head)
@@ -193,7 +197,7 @@ def _log_and_rules(bank: Timebank, to: int | None, findings: Findings) -> dict[s
     }
 
 
-def _recorded(row: StoredFact, unreadable: Findings) -> Recorded[Any] | None:
+def _recorded(row: StoredFact, unreadable: Findings) -> Tagged[Any] | None:
     """A stored fact decoded; what can't be is found."""
     try:
         return recorded_of(row)

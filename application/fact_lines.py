@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Final, Union
 import msgspec
 
 from application.bundle import FACTS_FILE, BundleUnreadable, Decode, FactLine
-from domain.fact import Envelope, Recorded
+from domain.fact import Envelope, Tagged
 from domain.facts import FACTS
 
 BATCH_FACTS: Final = 128
@@ -28,10 +28,9 @@ UNREADABLE_LINE: Final = (msgspec.MsgspecError, UnicodeDecodeError, OverflowErro
 decode_line = msgspec.json.Decoder(FactLine).decode
 
 
-class FactRead(Recorded[Any], frozen=True, gc=False):
-    """A recorded fact as its line has it, with its stored tags."""
+class FactRead(Tagged[Any], frozen=True, gc=False):
+    """A recorded fact as its line has it."""
 
-    tags: list[str]
     stored_type: ClassVar[str]
 
 
@@ -123,7 +122,7 @@ class FactLines:
             number += len(lines)
             if self._again:
                 self._starts.extend(accumulate(map(len, lines), initial=self._starts.pop()))
-                self._positions.extend([_within(fact) for fact in facts])
+                self._positions.extend(map(_within, facts))
             yield facts
 
     def _read(self, line: bytes, number: int) -> FactRead | Unread:

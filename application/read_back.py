@@ -10,7 +10,9 @@ as fewer than no minutes, is found too.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
+
+import msgspec
 
 from domain.account import (
     BalanceCarried,
@@ -433,7 +435,7 @@ _THIS_LEDGER: Final = "this-ledger"
 _IMPORTED_MINUTES_MAX: Final = 1440
 
 
-class Asked(NamedTuple):
+class Asked(msgspec.Struct, frozen=True, gc=False):
     """What was asked for, and the fields of its facts in which it can't be compared."""
 
     decide: Callable[[Any, Context], Decision]
@@ -441,7 +443,7 @@ class Asked(NamedTuple):
     unknown: tuple[str, ...] = ()
 
 
-class Command(NamedTuple):
+class Command(msgspec.Struct, frozen=True, gc=False):
     """What one command recorded, and what reading it back may need of the past.
 
     ``state`` is of before the command; ``recorded_at`` says when the last fact of some types was recorded of a record.
@@ -699,15 +701,14 @@ def _row(command: Command) -> ImportHours:
     status, confirmed_by, record = "logged", None, None
     household_community = None
     for fact in command.facts:
-        match fact:
-            case HoursLogged():
-                logged, record = fact, fact.record
-            case HoursConfirmed():
-                status, confirmed_by, record = "confirmed", fact.confirmed_by, fact.record
-            case HoursRejected():
-                status, confirmed_by, record = "rejected", fact.rejected_by, fact.record
-            case HoursReversed():
-                status, confirmed_by, record = "reversed", fact.reversed_by, fact.record
+        if isinstance(fact, HoursLogged):
+            logged, record = fact, fact.record
+        elif isinstance(fact, HoursConfirmed):
+            status, confirmed_by, record = "confirmed", fact.confirmed_by, fact.record
+        elif isinstance(fact, HoursRejected):
+            status, confirmed_by, record = "rejected", fact.rejected_by, fact.record
+        elif isinstance(fact, HoursReversed):
+            status, confirmed_by, record = "reversed", fact.reversed_by, fact.record
     if record is None:
         raise NoCommand("旧台账的一行须登记或处理一条服务记录", "a row of older books logs or settles a service record")
     if logged is None:

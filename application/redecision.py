@@ -13,11 +13,12 @@ was forgotten is folded again from its own facts, which a few bytes for each of 
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
-from itertools import chain
+from functools import partial
+from itertools import chain, groupby, repeat
 from operator import attrgetter
 from typing import Any, Final, get_args
 from zoneinfo import ZoneInfo
@@ -45,10 +46,10 @@ from application.finding import (
     Findings,
 )
 from application.read_back import GOES_ON, Asked, Command, NoCommand, read_back
-from domain.account import Account, HoursConfirmed, HoursReversed, account_fold
+from domain.account import HoursConfirmed, HoursReversed, account_fold
 from domain.certificate import CertificateIssued, CountedService, count_service
-from domain.decision import Actor, Context, Decided, Decision, Fold, Reading, Role
-from domain.fact import Fact, Recorded
+from domain.decision import Actor, Context, Decided, Fold, Reading, Role, drive
+from domain.fact import Fact, Recorded, Tagged
 from domain.facts import CONCEPTS
 from domain.hours import HoursLogged, HoursRejected, ServiceRecord, VolunteerDay
 from domain.ledger import LedgerOpened
@@ -67,10 +68,11 @@ EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 _ROLES: Final = get_args(Role)
 _COMMON: Final = ("actor", "role", "digest", "decided_at", "imported")
-_COUNTED: Final = (CertificateIssued, StarAwarded, StarWithdrawn)
 _NO_SERVICE: Final[tuple["array[int]", "array[int]"]] = (array("Q"), array("q"))
 _common: Final = attrgetter(*_COMMON)
 """What all facts of one command have the same in their envelopes."""
+_command_of: Final[Callable[[Tagged[Any]], str]] = attrgetter("envelope.command")
+_fact_of: Final[Callable[[Tagged[Any]], Fact]] = attrgetter("envelope.fact")
 
 
 class Redecision:
@@ -100,9 +102,12 @@ class Redecision:
         """Facts at the end that may be but a part of what their command recorded."""
         self.findings = Findings()
         self._states = _States(past, states_max)
+        self._state = self._states.__getitem__
         self._zone: Any = UTC
         self._synthetic = False
         self._latest = self._recorded_at = -(1 << 62)
+        self._decided_at: datetime | None = None
+        """Found to be just before `_recorded_at`."""
         self._decided_from = self._decided_to = EPOCH
         self._first_day, self._last_day = date.max, date.min
         self._service: dict[str, tuple[array[int], array[int]]] = {}
@@ -111,49 +116,72 @@ class Redecision:
         """Records that wait to be settled, as they were logged; some may be missing."""
         self._more_follows = False
         """Of what was decided last, all that is recorded is as it should be, and more was to follow."""
-        self._group: list[Recorded[Any]] = []
-        self._tags: list[Sequence[str]] = []
-        self._group_id = ""
-        self._group_number = 0
+        self._command: str | None = None
+        self._decides = False
+        """Whether the command whose facts are being gathered is decided, or another's to decide."""
+        self._group: list[Tagged[Any]] = []
+        self._noted: dict[type[Fact], Callable[[Tagged[Any], Any], None]] = {
+            LedgerOpened: self._note_opened,
+            HoursLogged: self._note_logged,
+            HoursRejected: self._note_rejected,
+            HoursConfirmed: self._note_service,
+            HoursReversed: self._note_service,
+            CertificateIssued: self._count_again,
+            StarAwarded: self._count_again,
+            StarWithdrawn: self._count_again,
+        }
+        """What else is kept of facts than states, or looked at."""
 
-    def fold(self, facts: Iterable[tuple[Recorded[Any], Sequence[str]]]) -> None:
-        for recorded, tags in facts:
-            self.take(recorded, tags)
+    def fold(self, facts: Iterable[Tagged[Any]]) -> None:
+        """The next facts."""
+        for command, found in groupby(facts, _command_of):
+            if command != self._command:
+                self._end_command()
+                self.ended = self._last is not None and self._number >= self._last
+                if self.ended:
+                    return
+                self._command, self._decides = command, self._number + 1 >= self._first
+            group = [*found]
+            self._number += len(group)
+            self._group += group
+            if self._decides:
+                self._check_places(group)
+            else:
+                self.position = group[-1].position
+                for recorded in group:
+                    if recorded.recorded_at_microseconds > self._latest:
+                        self._latest = recorded.recorded_at_microseconds
 
-    def take(self, recorded: Recorded[Any], tags: Sequence[str]) -> None:
-        """The next fact."""
-        self._number += 1
-        if recorded.envelope.command != self._group_id:
-            self._decide_group()
-            self._group_id, self._group_number = recorded.envelope.command, self._number
-            self.ended = self._last is not None and self._number > self._last
-            if self._number < self._first:
-                self._states.begin(self._group_id)
-        if self.ended:
-            return
-        if self._group_number < self._first:
-            fact = recorded.envelope.fact
-            self.position = recorded.position
-            self._latest = max(self._latest, recorded.recorded_at_microseconds)
-            self._fold(recorded, fact, fact.tags())
-            return
-        self._check_place(recorded)
-        self._group.append(recorded)
-        self._tags.append(tags)
-
-    def pass_over(self, position: int) -> None:
-        """The next fact can't be read, which others have found."""
-        self._number += 1
-        self.position = position
+    def pass_over(self, positions: Sequence[int]) -> None:
+        """The next facts can't be read, which others have found."""
+        self._number += len(positions)
+        self.position = positions[-1]
 
     def close(self, *, may_go_on: bool = False) -> None:
         """Decide the last command, whose facts may go on beyond where the reading ended."""
-        self._decide_group(may_go_on=may_go_on)
+        self._end_command(may_go_on=may_go_on)
 
     # ── One command ──────────────────────────────────────────────────────────────────────────────────────────────
 
+    def _check_places(self, group: Sequence[Tagged[Any]]) -> None:
+        """Positions are dense, times don't go back, and what is recorded was decided just before."""
+        position, recorded_at, decided_at = self.position, self._recorded_at, self._decided_at
+        for recorded in group:
+            position += 1
+            if (
+                recorded.position != position
+                or recorded.recorded_at_microseconds != recorded_at
+                or recorded.envelope.decided_at != decided_at
+            ):
+                break
+        else:  # nearly always: a batch has one time, and was decided at another
+            self.position = position
+            return
+        for recorded in group:
+            self._check_place(recorded)
+
     def _check_place(self, recorded: Recorded[Any]) -> None:
-        """Positions are dense, and times don't go back."""
+        """Name what is wrong with the place or the time of one fact."""
         position, microseconds = recorded.position, recorded.recorded_at_microseconds
         if position != self.position + 1:
             expected = self.position + 1
@@ -169,8 +197,7 @@ class Redecision:
                 at, before = _moment(microseconds).isoformat(), _moment(self._latest).isoformat()
                 self._find(recorded, BACK_IN_TIME, f"{at} 早于 {before}", f"{at} is before {before}")
             self._latest = max(self._latest, microseconds)
-            # A batch has one time: what follows from it is worked out once.
-            self._recorded_at = microseconds
+            self._recorded_at, self._decided_at = microseconds, None
             self._decided_from = _moment(microseconds) - DECIDED_BEFORE_MAX
             self._decided_to = _moment(microseconds) + CLOCKS_DIFFER_MAX
         decided_at = recorded.envelope.decided_at
@@ -182,45 +209,42 @@ class Redecision:
         elif decided_at < self._decided_from and not self._synthetic and position > 1:
             kind = LONG_AFTER
         else:
+            self._decided_at = decided_at
             return
         decided, at = decided_at.isoformat(), _moment(microseconds).isoformat()
         self._find(recorded, kind, f"决定于 {decided}，记录于 {at}", f"decided at {decided}, recorded at {at}")
 
-    def _decide_group(self, *, may_go_on: bool = False) -> None:
-        group, tags = self._group, self._tags
+    def _end_command(self, *, may_go_on: bool = False) -> None:
+        """All facts of a command are there: decide it, where it isn't another's to decide, and carry the states on."""
+        group, self._group = self._group, []
         if not group:
             return
-        facts = tuple([recorded.envelope.fact for recorded in group])
-        all_tags = [fact.tags() for fact in facts]
-        self.commands += 1
-        self._check_together(group, all_tags, tags)
-        if may_go_on:
-            self._decide_last(group, facts)
-        else:
-            self._decide(group, facts)
-        self._states.begin(self._group_id)
-        for recorded, fact, own in zip(group, facts, all_tags, strict=True):
-            if isinstance(fact, _COUNTED):
-                self._count_again(recorded, fact)
-            self._fold(recorded, fact, own)
-        self._group, self._tags = [], []
+        facts = tuple(map(_fact_of, group))
+        tags = [fact.tags() for fact in facts]
+        if self._decides:
+            self.commands += 1
+            self._check_together(group, tags)
+            if may_go_on:
+                self._decide_last(group, facts)
+            else:
+                self._decide(group, facts)
+        self._states.fold(group, facts, tags)
+        # Only now, as one that was confirmed and reversed by this command is looked up by then.
+        for recorded, fact in zip(group, facts, strict=True):
+            note = self._noted.get(type(fact))
+            if note is not None:
+                note(recorded, fact)
 
-    def _fold(self, recorded: Recorded[Any], fact: Fact, tags: tuple[str, ...]) -> None:
-        match fact:
-            case HoursLogged():
-                if len(self._unsettled) >= STATES_MAX:
-                    self._unsettled.clear()
-                self._unsettled[fact.record] = fact
-                day = fact.started_at.date()
-                if not self._first_day <= day <= self._last_day:
-                    self._first_day, self._last_day = min(self._first_day, day), max(self._last_day, day)
-            case HoursConfirmed() | HoursReversed():
-                self._note_service(recorded.position, fact)
-            case HoursRejected():
-                self._unsettled.pop(fact.record, None)
-            case LedgerOpened():
-                self._open(fact)
-        self._states.fold(recorded.position, fact, tags)
+    def _note_logged(self, _: Recorded[Any], fact: HoursLogged) -> None:
+        if len(self._unsettled) >= STATES_MAX:
+            self._unsettled.clear()
+        self._unsettled[fact.record] = fact
+        day = fact.started_at.date()
+        if not self._first_day <= day <= self._last_day:
+            self._first_day, self._last_day = min(self._first_day, day), max(self._last_day, day)
+
+    def _note_rejected(self, _: Recorded[Any], fact: HoursRejected) -> None:
+        self._unsettled.pop(fact.record, None)
 
     def _decide_last(self, group: Sequence[Recorded[Any]], facts: tuple[Fact, ...]) -> None:
         """What may be but a part of what its command recorded is found where it can't be a part of anything."""
@@ -233,15 +257,13 @@ class Redecision:
             self.findings.restore(*before)
             self.undecided = len(group)
 
-    def _check_together(
-        self, group: Sequence[Recorded[Any]], derived: Sequence[tuple[str, ...]], tags: Sequence[Sequence[str]]
-    ) -> None:
+    def _check_together(self, group: Sequence[Tagged[Any]], derived: Sequence[tuple[str, ...]]) -> None:
         """What has to be the same in all facts of a command is, each bears its tags, and the command is a new one."""
         first = group[0].envelope
         common = _common(first)
         of_command = "command:" + first.command
-        for recorded, own, stored in zip(group, derived, tags, strict=True):
-            envelope = recorded.envelope
+        for recorded, own in zip(group, derived, strict=True):
+            envelope, stored = recorded.envelope, recorded.tags
             if [*own, of_command] != stored:
                 said, right = ", ".join(stored), ", ".join((*own, of_command))
                 self._find(recorded, OTHER_TAGS, f"{said}，应为 {right}", f"{said} instead of {right}")
@@ -263,7 +285,7 @@ class Redecision:
         if envelope.role not in _ROLES:
             self._find(group[0], NO_COMMAND, f"没有“{envelope.role}”这个角色", f"there is no role “{envelope.role}”")
             return
-        command = Command(facts, envelope, self._states.state, self._when)
+        command = Command(facts, envelope, self._state, self._when)
         self._states.once = envelope.imported
         role: Any = envelope.role
         context = Context(Actor(envelope.actor, role), envelope.decided_at, envelope.command, self._zone)
@@ -271,7 +293,7 @@ class Redecision:
         try:
             for asked in read_back(command):
                 try:
-                    decided = self._states.drive(asked.decide(asked.command, context))
+                    decided = drive(asked.decide(asked.command, context), self._state)
                 except Refusal as refusal:
                     first = first or refusal
                     continue
@@ -303,8 +325,7 @@ class Redecision:
                 self._differ(group, decided)
 
     def _compare_policies(self, group: Sequence[Recorded[Any]], decided: Decided) -> None:
-        versions = decided.policies or (decided.policy,) * len(group)
-        for recorded, version in zip(group, versions, strict=True):
+        for recorded, version in zip(group, decided.policies or repeat(decided.policy)):  # noqa: B905 - an end is enough
             said = recorded.envelope.policy
             if said != version:
                 self._find(
@@ -337,7 +358,7 @@ class Redecision:
         missing = decided.facts[len(group)].type
         self._find(group[-1], OTHERWISE, f"之后缺少 {missing}", f"{missing} was to follow it")
 
-    def _open(self, opened: LedgerOpened) -> None:
+    def _note_opened(self, _: Recorded[Any], opened: LedgerOpened) -> None:
         # A zone that there isn't was found when the ledger's opening was decided again.
         with suppress(KeyError, ValueError, OSError):
             self._zone = ZoneInfo(opened.zone)
@@ -346,6 +367,8 @@ class Redecision:
     def _count_again(self, recorded: Recorded[Any], fact: CertificateIssued | StarAwarded | StarWithdrawn) -> None:
         """What a certificate or a star says was counted in the projection: the journal, up to the position that it
         names, must come to the same."""
+        if not self._decides:
+            return
         if fact.counted_position >= recorded.position:
             at = fact.counted_position
             self._find(
@@ -365,18 +388,18 @@ class Redecision:
         if one != other:
             self._find(recorded, COUNTED_OTHERWISE, f"{one} 分钟，应为 {other}", f"{one} minutes instead of {other}")
 
-    def _note_service(self, position: int, fact: HoursConfirmed | HoursReversed) -> None:
+    def _note_service(self, recorded: Recorded[Any], fact: HoursConfirmed | HoursReversed) -> None:
         """What a volunteer's stars are counted by."""
         logged = self._unsettled.pop(fact.record, None)
         if logged is None:
-            logged = self._states.state(ServiceRecord.of(fact.record)).logged
+            logged = self._state(ServiceRecord.of(fact.record)).logged
         if logged is None:
             return
         known = self._service.get(logged.volunteer)
         if known is None:
             known = self._service[logged.volunteer] = array("Q"), array("q")
         positions, minutes = known
-        positions.append(position)
+        positions.append(recorded.position)
         minutes.append(logged.service_minutes if isinstance(fact, HoursConfirmed) else -logged.service_minutes)
 
     def _served(self, volunteer: str, position: int, since: date, until: date) -> CountedService:
@@ -426,7 +449,7 @@ def _with_unknown(decided: Decided, facts: tuple[Fact, ...], names: tuple[str, .
             recorded = facts[number]
             fact = structs.replace(fact, **{name: getattr(recorded, name) for name in names if hasattr(recorded, name)})
         known.append(fact)
-    return decided._replace(facts=tuple(known))
+    return structs.replace(decided, facts=tuple(known))
 
 
 def _invalid(error: ValidationError) -> tuple[str, str]:
@@ -457,107 +480,105 @@ def _folds_by_type() -> dict[type[Fact], dict[str, tuple[Fold[Any], ...]]]:
     return found
 
 
+_ACCOUNT: Final = account_fold.prefix + ":"
 ONCE: Final = "record"
 """What rows of older books are about; these states aren't kept, as they would take the place of all others."""
-_ACCOUNT_ALONE: Final = (account_fold,)
 _NO_FOLDS: Final[dict[str, tuple[Fold[Any], ...]]] = {}
 
 
-class _States:
+class _States(dict[Reading[Any], Any]):
     """The states as of the last fact that was folded: all accounts, since they alone gather facts without end; of the
-    others those used last, and of the rest where their facts are."""
+    others those used last, and of the rest where their facts are.
+
+    What is asked for and isn't here is folded from its facts.
+    """
 
     def __init__(self, past: Callable[[Sequence[int]], Iterable[Recorded[Any]]], states_max: int) -> None:
+        super().__init__()
         self._past = past
-        self._states_max = states_max
-        self._accounts: dict[str, Account] = {}
-        self._young: dict[Reading[Any], Any] = {}
+        self._states_max = self._full = states_max
         self._old: dict[Reading[Any], Any] = {}
-        self.places = _Places()
+        """The generation before, of what wasn't used since."""
+        self._remembered: set[str] = set()
+        """The tags of both, and perhaps some more."""
+        self._places = _Places()
         self._folds = _folds_by_type()
         self.once = False
         """Whether what is decided is a row of older books: nearly always it says all there is of its record."""
 
-    def state(self, reading: Reading[Any]) -> Any:
+    def __missing__(self, reading: Reading[Any]) -> Any:
         fold = reading.fold
         if fold is account_fold:
-            return self._accounts.get(reading.tag) or fold.start(reading.tag)
-        state = self._young.get(reading)
+            return fold.start(reading.tag)
+        state = self._old.pop(reading, None)
         if state is None:
-            state = self._old.pop(reading, None)
-            if state is None:
-                state = self._folded(fold, reading.tag)
-                if self.once and fold.prefix == ONCE:
-                    return state
-            self._young[reading] = state
+            state = fold.start(reading.tag)
+            for recorded in self.facts_of(reading.tag):
+                if isinstance(recorded.envelope.fact, fold.fact_types):
+                    state = fold.evolve(state, recorded.envelope.fact)
+            if self.once and fold.prefix == ONCE:
+                return state
+        self[reading] = state
+        self._remembered.add(reading.tag)
         return state
 
-    def drive(self, decision: Decision) -> Decided:
-        """Run a decision to its end on the states as they are. Raises: Refusal."""
-        young, other = self._young.get, self.state
-        try:
-            question = next(decision)
-            while True:
-                question = decision.send(tuple([young(reading) or other(reading) for reading in question]))
-        except StopIteration as stop:
-            decided: Decided = stop.value
-            return decided
-
-    def begin(self, command: str) -> None:
-        """The next command, whose facts `fold` will tell. Only now is a new generation started if the young one is
-        full."""
-        if len(self._young) >= self._states_max:
-            self._old, self._young = self._young, {}
-        self.places.begin(command)
-
-    def fold(self, position: int, fact: Fact, tags: tuple[str, ...]) -> None:
-        """Carry what is remembered forward over one fact, and note where it is."""
-        young, old, places = self._young, self._old, self.places
-        once, number = places.fresh.setdefault, places.number
-        folds = self._folds.get(type(fact), _NO_FOLDS)
-        for tag in tags:
-            of_prefix = folds.get(tag[: tag.index(":")], ())
-            for fold in of_prefix:
-                if fold is account_fold:
-                    self._accounts[tag] = fold.evolve(self._accounts.get(tag) or fold.start(tag), fact)
+    def fold(self, group: Sequence[Recorded[Any]], facts: Sequence[Fact], all_tags: Sequence[tuple[str, ...]]) -> None:
+        """Carry what is remembered forward over the facts of one command, and note where they are."""
+        if len(self) >= self._full:
+            self._begin_generation()
+        places, old, remembered = self._places, self._old, self._remembered
+        places.begin(group[0].envelope.command)
+        fresh, number, accounts = places.fresh.setdefault, places.number, places.of_accounts
+        for recorded, fact, tags in zip(group, facts, all_tags, strict=True):
+            position = recorded.position
+            places.positions.append(position)
+            folds = self._folds.get(type(fact), _NO_FOLDS)
+            moves = account_fold.prefix in folds
+            for tag in tags:
+                if moves and tag.startswith(_ACCOUNT):
+                    if tag not in accounts:
+                        self[Reading(account_fold, tag)] = account_fold.start(tag)
+                        remembered.add(tag)
+                    accounts[tag].append(position)
+                elif fresh(tag, number) != number:
+                    places.note_again(tag)
+                if tag not in remembered:
                     continue
-                key = Reading(fold, tag)
-                state = young.get(key)
-                if state is None and (state := old.pop(key, None)) is None:
-                    continue
-                young[key] = fold.evolve(state, fact)
-            # For the facts of an account by itself nobody will look.
-            if of_prefix != _ACCOUNT_ALONE and once(tag, number) != number:
-                places.note_again(tag)
-        places.positions.append(position)
+                for fold in folds.get(tag[: tag.index(":")], ()):
+                    reading = Reading(fold, tag)
+                    state = self.get(reading)
+                    if state is None and (state := old.pop(reading, None)) is None:
+                        continue
+                    self[reading] = fold.evolve(state, fact)
+
+    def _begin_generation(self) -> None:
+        """What wasn't used since the last time is forgotten, but for accounts."""
+        self._old = dict(self)
+        self.clear()
+        self.update((reading, state) for reading, state in self._old.items() if reading.fold is account_fold)
+        self._full = len(self) + self._states_max
+        self._remembered = {reading.tag for reading in self._old}
 
     def facts_of(self, tag: str) -> list[Recorded[Any]]:
-        """All facts so far that bear a tag, in their order; of an account's, those that more is folded from."""
-        positions = self.places.of(tag)
+        """All facts so far that bear a tag, in their order."""
+        positions = self._places.of(tag)
         if not positions:
             return []
         return [recorded for recorded in self._past(positions) if tag in recorded.envelope.fact.tags()]
 
     def command_before(self, command: str) -> int:
         """The first position at which a command was recorded before; 0: it wasn't."""
-        positions = self.places.of(command)
+        positions = self._places.of(command)
         if positions:
             for recorded in self._past(positions):
                 if recorded.envelope.command == command:
                     return recorded.position
         return 0
 
-    def _folded(self, fold: Fold[Any], tag: str) -> Any:
-        state = fold.start(tag)
-        for recorded in self.facts_of(tag):
-            if isinstance(recorded.envelope.fact, fold.fact_types):
-                state = fold.evolve(state, recorded.envelope.fact)
-        return state
-
 
 class _Places:
     """Where each tag (or command) occurs, in eight bytes for each command that it occurs in: 32 bits of its hash before
-    32 of the command's number.
+    32 of the command's number. Of accounts, which are few and are kept for good, it is where their facts are.
 
     What was noted last is in a dictionary; the rest in sorted runs. Nearly always something is asked for that never
     occurred, and two looks into ``seen`` tell so. Another tag may have the same hash, and not all facts of a
@@ -574,6 +595,8 @@ class _Places:
         self._runs: list[array[int]] = []
         self._seen = bytearray(self.SEEN)
         """By some bits of a hash, and by some others, whether any such is in the runs."""
+        self.of_accounts: defaultdict[str, array[int]] = defaultdict(partial(array, "I"))
+        """The positions of an account's facts."""
         self.positions = array("I")
         self.number = 0
         """Of the command, among all of them."""
@@ -597,9 +620,15 @@ class _Places:
 
     def of(self, tag: str) -> Sequence[int]:
         """The positions of all facts so far of the commands that a tag, or another of the same hash, was noted for."""
+        first, noted, seen = self.fresh.get(tag), hash(tag), self._seen
+        settled = seen[noted & 0xFF_FFFF] and seen[noted >> 32 & 0xFF_FFFF]
+        found: set[int] = set()
+        if tag in self.of_accounts:
+            found.update(self.of_accounts[tag])
+        elif first is None and not settled:
+            return ()
         numbers: list[int] = []
-        noted, seen = hash(tag), self._seen
-        if seen[noted & 0xFF_FFFF] and seen[noted >> 32 & 0xFF_FFFF]:
+        if settled:
             start = (noted & 0xFFFF_FFFF) << 32
             end = start + (1 << 32)
             for run in self._runs:
@@ -607,12 +636,9 @@ class _Places:
                 while at < len(run) and run[at] < end:
                     numbers.append(run[at] & 0xFFFF_FFFF)
                     at += 1
-        if tag in self.fresh:
-            numbers.append(self.fresh[tag])
+        if first is not None:
+            numbers.append(first)
             numbers += self._fresh_again.get(tag, ())
-        if not numbers:
-            return ()
-        found: set[int] = set()
         commands, positions = self._commands, self.positions
         for number in numbers:
             after = commands[number + 1] if number + 1 < len(commands) else len(positions)

@@ -21,8 +21,9 @@ from functools import partial
 from io import BytesIO
 from itertools import accumulate, zip_longest
 from multiprocessing import get_context
+from operator import attrgetter
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, Final, Protocol
+from typing import Any, BinaryIO, Final, Protocol, TypeGuard
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -93,6 +94,8 @@ SHARES_MAX: Final = 4
 LEARNING: Final = 0.46
 """How long a fact takes that another share decides, of how long one's own does: measured, with what the last does
 besides."""
+
+_position_of: Final[Callable[[Any], int]] = attrgetter("position")
 
 Roots = Mapping[int, Sequence[tuple[str, bytes]]]
 
@@ -355,13 +358,12 @@ class _Rules:
         self._number = 0
 
     def take(self, facts: Sequence[FactRead | Unread]) -> None:
-        take = self._redecision.take
-        for number, fact in enumerate(facts, self._number + 1):
-            if isinstance(fact, FactRead) and 0 < fact.position <= POSITION_MAX:
-                take(fact, fact.tags)
+        for some in [facts] if _fit(facts) else [[fact] for fact in facts]:
+            before, self._number = self._number, self._number + len(some)
+            if _fit(some):
+                self._redecision.fold(some)
             else:  # it was found where the log is computed again, or the facts are folded
-                self._redecision.pass_over(number)
-        self._number += len(facts)
+                self._redecision.pass_over(range(before + 1, self._number + 1))
 
     @property
     def ended(self) -> bool:
@@ -371,6 +373,15 @@ class _Rules:
         redecision = self._redecision
         redecision.close(may_go_on=True)
         return Checked("rules", redecision.findings, commands=redecision.commands, undecided=redecision.undecided)
+
+
+def _fit(facts: Sequence[FactRead | Unread]) -> TypeGuard[Sequence[FactRead]]:
+    """Whether all of some facts could be read, and are where something can be found again."""
+    try:
+        positions = [*map(_position_of, facts)]
+    except AttributeError:
+        return False
+    return min(positions) > 0 and max(positions) <= POSITION_MAX
 
 
 class _Plain:

@@ -80,7 +80,7 @@ BY_TIME: Final = "@due"
 """Who gives the commands that time alone makes due; no person has this number."""
 
 
-class Context(NamedTuple):
+class Context(msgspec.Struct, frozen=True, gc=False):
     """What arrives from outside with every command: who, when, and the command's own id (32 hex digits)."""
 
     actor: Actor
@@ -93,7 +93,7 @@ class KnownByHash(str):
     """The hash of a code, in the place of the code itself: all that is left of it where a fact is decided again."""
 
 
-class Decided(NamedTuple):
+class Decided(msgspec.Struct, frozen=True, gc=False):
     """The facts that follow from a command, and the policy version they were decided under (0: none read).
 
     ``policies`` names a version for each fact where one command was decided under several.
@@ -153,7 +153,7 @@ def drive(decision: Decision, states: Mapping[Reading[Any], Any] | Callable[[Rea
 
     Raises: KeyError when a state is missing from a mapping; Refusal when the decision refuses.
     """
-    look_up = states.__getitem__ if isinstance(states, Mapping) else states
+    look_up = states if callable(states) else states.__getitem__
     try:
         question = next(decision)
         while True:

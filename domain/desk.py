@@ -11,6 +11,7 @@ from functools import partial
 from typing import Annotated
 
 import msgspec
+from msgspec.structs import replace
 from pydantic import BaseModel, ConfigDict, Field
 
 from domain.community import GridPath, require_scope
@@ -148,7 +149,7 @@ def key_paper(command: KeyPaper, context: Context) -> Decision:
         if not any(_differences(other, keyed)):
             return (yield from _agreed(command, other, context))
     differences = tuple(_differences(others[-1], keyed)) if others else ()
-    return Decided(0, (msgspec.structs.replace(keyed, differences=differences),))
+    return Decided(0, (replace(keyed, differences=differences),))
 
 
 def _agreed(command: KeyPaper, other: PaperKeyed, context: Context) -> Decision:
@@ -156,7 +157,7 @@ def _agreed(command: KeyPaper, other: PaperKeyed, context: Context) -> Decision:
     for number, hours in enumerate(command.rows):
         # Two people agreed on the rows alone; why they come late is plain.
         placed = hours.model_copy(update={"community": hours.community or command.community, "late_reason": "on-paper"})
-        numbered = context._replace(command_id=f"{context.command_id}-{number}")
+        numbered = replace(context, command_id=f"{context.command_id}-{number}")
         rows.append(partial(log, placed, numbered, Grounds("staff", also_logged_by=other.keyed_by)))
     decided = yield from together(rows)
     agreed = PaperAgreed(

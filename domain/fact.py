@@ -62,3 +62,9 @@ class Recorded(msgspec.Struct, Generic[F], frozen=True, gc=False):
     position: int
     recorded_at_microseconds: int
     envelope: Envelope[F]
+
+
+class Tagged(Recorded[F], frozen=True, gc=False):
+    """A recorded fact with the tags that are stored beside it, which should be those that derive from it."""
+
+    tags: list[str]

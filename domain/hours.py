@@ -566,7 +566,7 @@ def log(command: LogHours, context: Context, grounds: Grounds = CLAIMED) -> Deci
 def log_many(command: LogManyHours, context: Context) -> Decision:
     """Raises: RowsRefused, with the refusals of `log` by row."""
     rows = enumerate(command.hours)
-    return together([partial(log, row, context._replace(command_id=f"{context.command_id}-{n}")) for n, row in rows])
+    return together([partial(log, row, replace(context, command_id=f"{context.command_id}-{n}")) for n, row in rows])
 
 
 def _check_times(

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Annotated, Self
 
 import msgspec
+from msgspec.structs import replace
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from domain.community import GridPath, require_scope
@@ -168,7 +169,7 @@ def log_sheet(command: LogSheet, context: Context) -> Decision:
     for number, (row, person) in enumerate(zip(command.rows, people, strict=True)):
         own = person.person == actor.id or person.household == keeper.household
         grounds = Grounds("self" if own or actor.role == "volunteer" else "checked-in", command.group, for_others=True)
-        numbered = context._replace(command_id=f"{context.command_id}-{number}")
+        numbered = replace(context, command_id=f"{context.command_id}-{number}")
         rows.append(partial(log, command.hours(row), numbered, grounds))
     decided = yield from together(rows)
     logged = SheetLogged(

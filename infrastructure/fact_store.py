@@ -9,7 +9,7 @@ from eventsourcing.persistence import IntegrityError, PersistenceError
 
 from domain.account import Account, account_fold
 from domain.decision import Reading
-from domain.fact import Envelope, Recorded
+from domain.fact import Envelope, Recorded, Tagged
 from domain.journal import Conflict, FactsTooLong, StoreUnavailable
 from domain.leaf import LEAF_BYTES_MAX, leaf_length_bytes
 from infrastructure.codec import decode, encode, is_imported, stored_type
@@ -184,9 +184,10 @@ def _all_recorded(facts: Sequence[StoredFact]) -> list[Recorded[Any]]:
     return [recorded_of(fact) for fact in facts]
 
 
-def recorded_of(fact: StoredFact) -> Recorded[Any]:
+def recorded_of(fact: StoredFact) -> Tagged[Any]:
     """Raises: UnknownFactType, UnreadableFact."""
-    return _recorded(fact.position, fact.recorded_at_microseconds, fact.type, fact.data)
+    envelope = decode(fact.type, fact.data, fact.position)
+    return Tagged(fact.position, fact.recorded_at_microseconds, envelope, fact.tags)
 
 
 def _recorded(position: int, recorded_at_microseconds: int, type_: str, data: bytes) -> Recorded[Any]:

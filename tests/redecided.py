@@ -6,7 +6,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from application.redecision import Redecision
-from domain.fact import Recorded
+from domain.fact import Recorded, Tagged
 from domain.journal import FactStore
 
 Facts = list[tuple[Recorded[Any], list[str]]]
@@ -33,7 +33,7 @@ def redecided(
         return [by_position[position] for position in positions if position in by_position]
 
     redecision = Redecision(past, states_max, first=first, last=last)
-    for one in facts:
-        redecision.fold([one])
+    for recorded, tags in facts:
+        redecision.fold([Tagged(recorded.position, recorded.recorded_at_microseconds, recorded.envelope, tags)])
     redecision.close(may_go_on=may_go_on)
     return redecision

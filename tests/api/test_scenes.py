@@ -76,7 +76,7 @@ def test_every_fact_of_the_sample_district_is_decided_again_without_a_finding(ba
     """All types of facts there are; hardly a state is remembered, so that nearly all are folded again from theirs."""
     redecision = Redecision(bank.store.at, states_max=500)
     for batch in bank.store.journal.scan():
-        redecision.fold((recorded_of(stored), stored.tags) for stored in batch)
+        redecision.fold(map(recorded_of, batch))
     redecision.close()
     assert redecision.findings.found == []
     assert (redecision.position, redecision.undecided) == (bank.store.head(), 0)

@@ -309,7 +309,7 @@ def test_decisions_of_different_kinds_build_on_each_other() -> None:
             [
                 partial(register_member, RegisterMember(member="V7", household="H1", name=None), CONTEXT),
                 partial(enrol_volunteer, EnrolVolunteer(volunteer="V7"), CONTEXT),
-                partial(log, rows[0], CONTEXT._replace(actor=LOGGER)),
+                partial(log, rows[0], replace(CONTEXT, actor=LOGGER)),
                 partial(confirm, ConfirmHours(record="R10"), CONTEXT),
                 partial(confirm, ConfirmHours(record="R1"), CONTEXT),
             ]

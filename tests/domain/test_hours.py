@@ -132,7 +132,7 @@ def test_a_named_place_holds_and_the_recipients_grid_goes_with_its_own_community
 
 def test_hours_are_stored_on_the_ledgers_own_clock() -> None:
     in_utc = hours(started_at=datetime(2026, 11, 20, 16, 30, tzinfo=UTC), ended_at="2026-11-21T02:00:00+09:00")
-    (fact,) = given(DISTRICT).when(log, in_utc).then(becomes("11-21 00:30 - 01:00"))[1]
+    (fact,) = given(DISTRICT).when(log, in_utc).then(becomes("11-21 00:30 - 01:00")).facts
     assert isinstance(fact, HoursLogged)
     assert fact.started_at.isoformat() == "2026-11-21T00:30:00+08:00"
     assert fact.tags() == ("record:R2", "day:V1:2026-11-21")
