@@ -701,14 +701,15 @@ def _row(command: Command) -> ImportHours:
     status, confirmed_by, record = "logged", None, None
     household_community = None
     for fact in command.facts:
-        if isinstance(fact, HoursLogged):
-            logged, record = fact, fact.record
-        elif isinstance(fact, HoursConfirmed):
-            status, confirmed_by, record = "confirmed", fact.confirmed_by, fact.record
-        elif isinstance(fact, HoursRejected):
-            status, confirmed_by, record = "rejected", fact.rejected_by, fact.record
-        elif isinstance(fact, HoursReversed):
-            status, confirmed_by, record = "reversed", fact.reversed_by, fact.record
+        match fact:
+            case HoursLogged():
+                logged, record = fact, fact.record
+            case HoursConfirmed():
+                status, confirmed_by, record = "confirmed", fact.confirmed_by, fact.record
+            case HoursRejected():
+                status, confirmed_by, record = "rejected", fact.rejected_by, fact.record
+            case HoursReversed():
+                status, confirmed_by, record = "reversed", fact.reversed_by, fact.record
     if record is None:
         raise NoCommand("旧台账的一行须登记或处理一条服务记录", "a row of older books logs or settles a service record")
     if logged is None:

@@ -13,11 +13,10 @@ was forgotten is folded again from its own facts, which a few bytes for each of 
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
-from functools import partial
 from itertools import chain, groupby, repeat
 from operator import attrgetter
 from typing import Any, Final, get_args
@@ -537,6 +536,7 @@ class _States(dict[Reading[Any], Any]):
             for tag in tags:
                 if moves and tag.startswith(_ACCOUNT):
                     if tag not in accounts:
+                        accounts[tag] = array("I")
                         self[Reading(account_fold, tag)] = account_fold.start(tag)
                         remembered.add(tag)
                     accounts[tag].append(position)
@@ -595,7 +595,7 @@ class _Places:
         self._runs: list[array[int]] = []
         self._seen = bytearray(self.SEEN)
         """By some bits of a hash, and by some others, whether any such is in the runs."""
-        self.of_accounts: defaultdict[str, array[int]] = defaultdict(partial(array, "I"))
+        self.of_accounts: dict[str, array[int]] = {}
         """The positions of an account's facts."""
         self.positions = array("I")
         self.number = 0

@@ -19,11 +19,10 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import closing
 from functools import partial
 from io import BytesIO
-from itertools import accumulate, zip_longest
+from itertools import accumulate, groupby, zip_longest
 from multiprocessing import get_context
-from operator import attrgetter
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, Final, Protocol, TypeGuard
+from typing import Any, BinaryIO, Final, Protocol
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -94,8 +93,6 @@ SHARES_MAX: Final = 4
 LEARNING: Final = 0.46
 """How long a fact takes that another share decides, of how long one's own does: measured, with what the last does
 besides."""
-
-_position_of: Final[Callable[[Any], int]] = attrgetter("position")
 
 Roots = Mapping[int, Sequence[tuple[str, bytes]]]
 
@@ -358,9 +355,10 @@ class _Rules:
         self._number = 0
 
     def take(self, facts: Sequence[FactRead | Unread]) -> None:
-        for some in [facts] if _fit(facts) else [[fact] for fact in facts]:
+        for fit, found in groupby(facts, _fit):
+            some: list[Any] = [*found]
             before, self._number = self._number, self._number + len(some)
-            if _fit(some):
+            if fit:
                 self._redecision.fold(some)
             else:  # it was found where the log is computed again, or the facts are folded
                 self._redecision.pass_over(range(before + 1, self._number + 1))
@@ -375,13 +373,9 @@ class _Rules:
         return Checked("rules", redecision.findings, commands=redecision.commands, undecided=redecision.undecided)
 
 
-def _fit(facts: Sequence[FactRead | Unread]) -> TypeGuard[Sequence[FactRead]]:
-    """Whether all of some facts could be read, and are where something can be found again."""
-    try:
-        positions = [*map(_position_of, facts)]
-    except AttributeError:
-        return False
-    return min(positions) > 0 and max(positions) <= POSITION_MAX
+def _fit(fact: FactRead | Unread) -> bool:
+    """Whether a fact could be read, and is where it can be found again."""
+    return isinstance(fact, FactRead) and 0 < fact.position <= POSITION_MAX
 
 
 class _Plain:
