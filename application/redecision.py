@@ -480,7 +480,7 @@ def _folds_by_type() -> dict[type[Fact], dict[str, tuple[Fold[Any], ...]]]:
 
 
 _ACCOUNT: Final = account_fold.prefix + ":"
-ONCE: Final = "record"
+ONCE: Final = frozenset({"record", "day"})
 """What rows of older books are about; these states aren't kept, as they would take the place of all others."""
 _NO_FOLDS: Final[dict[str, tuple[Fold[Any], ...]]] = {}
 
@@ -509,16 +509,19 @@ class _States(dict[Reading[Any], Any]):
         fold = reading.fold
         if fold is account_fold:
             return fold.start(reading.tag)
-        state = self._old.pop(reading, None)
+        tag = reading.tag
+        state = self._old.pop(reading, None) if tag in self._remembered else None
         if state is None:
-            state = fold.start(reading.tag)
-            for recorded in self.facts_of(reading.tag):
-                if isinstance(recorded.envelope.fact, fold.fact_types):
-                    state = fold.evolve(state, recorded.envelope.fact)
-            if self.once and fold.prefix == ONCE:
+            state = fold.start(tag)
+            positions = self._places.of(tag)
+            if positions:
+                for recorded in self._read(tag, positions):
+                    if isinstance(recorded.envelope.fact, fold.fact_types):
+                        state = fold.evolve(state, recorded.envelope.fact)
+            if self.once and fold.prefix in ONCE:
                 return state
         self[reading] = state
-        self._remembered.add(reading.tag)
+        self._remembered.add(tag)
         return state
 
     def fold(self, group: Sequence[Recorded[Any]], facts: Sequence[Fact], all_tags: Sequence[tuple[str, ...]]) -> None:
@@ -561,7 +564,10 @@ class _States(dict[Reading[Any], Any]):
 
     def facts_of(self, tag: str) -> list[Recorded[Any]]:
         """All facts so far that bear a tag, in their order."""
-        positions = self._places.of(tag)
+        return self._read(tag, self._places.of(tag))
+
+    def _read(self, tag: str, positions: Sequence[int]) -> list[Recorded[Any]]:
+        """The facts that bear a tag, of those at some positions."""
         if not positions:
             return []
         return [recorded for recorded in self._past(positions) if tag in recorded.envelope.fact.tags()]

@@ -868,13 +868,11 @@ def import_hours(command: ImportHours, context: Context) -> Decision:
     first, last = days_of(started_at, ended_at)
     # A row says all that it touches, so everything is asked for at once and a thousand rows are loaded in one query.
     # What is asked for again below is answered from memory.
-    on_first = VolunteerDay.of(command.volunteer, first)
-    record, person, book, first_day, last_day, community, home, household, recipient, confirmer, account = yield (
+    asked: Question = (
         ServiceRecord.of(command.record),
         Person.of(command.volunteer),
         policy_book,
-        on_first,
-        on_first if first == last else VolunteerDay.of(command.volunteer, last),
+        VolunteerDay.of(command.volunteer, first),
         Community.of(command.community),
         Community.of(command.household_community),
         Household.of(command.household),
@@ -882,6 +880,11 @@ def import_hours(command: ImportHours, context: Context) -> Decision:
         Person.of(command.confirmed_by or command.volunteer),
         Account.of(household_account(command.household)),
     )
+    if first != last:
+        asked += (VolunteerDay.of(command.volunteer, last),)
+    states = yield asked
+    record, person, book, first_day, community, home, household, recipient, confirmer, account = states[:10]
+    last_day = first_day if first == last else states[10]
     if record.logged is not None:
         return (yield from _import_again(command, record, record.logged, started_at, ended_at, book, confirmer))
     if person.died:
