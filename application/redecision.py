@@ -45,7 +45,7 @@ from application.finding import (
     Findings,
 )
 from application.read_back import GOES_ON, Asked, Command, NoCommand, read_back
-from domain.account import HoursConfirmed, HoursReversed, account_fold
+from domain.account import Account, HoursConfirmed, HoursReversed, account_fold
 from domain.certificate import CertificateIssued, CountedService, count_service
 from domain.decision import Actor, Context, Decided, Fold, Reading, Role, drive
 from domain.fact import Fact, Recorded, Tagged
@@ -71,7 +71,8 @@ _NO_SERVICE: Final[tuple["array[int]", "array[int]"]] = (array("Q"), array("q"))
 _common: Final = attrgetter(*_COMMON)
 """What all facts of one command have the same in their envelopes."""
 _command_of: Final[Callable[[Tagged[Any]], str]] = attrgetter("envelope.command")
-_fact_of: Final[Callable[[Tagged[Any]], Fact]] = attrgetter("envelope.fact")
+_fact_of: Final[Callable[[Recorded[Any]], Fact]] = attrgetter("envelope.fact")
+_recorded_at_of: Final[Callable[[Recorded[Any]], int]] = attrgetter("recorded_at_microseconds")
 
 
 class Redecision:
@@ -115,11 +116,12 @@ class Redecision:
         """Records that wait to be settled, as they were logged; some may be missing."""
         self._more_follows = False
         """Of what was decided last, all that is recorded is as it should be, and more was to follow."""
+        self._learns = first > 1
+        """Whether facts are still those of commands that others decide."""
         self._command: str | None = None
-        self._decides = False
-        """Whether the command whose facts are being gathered is decided, or another's to decide."""
         self._group: list[Tagged[Any]] = []
-        self._noted: dict[type[Fact], Callable[[Tagged[Any], Any], None]] = {
+        """What was gathered so far of the facts of that command, to be decided."""
+        self._noted: dict[type[Fact], Callable[[Recorded[Any], Any], None]] = {
             LedgerOpened: self._note_opened,
             HoursLogged: self._note_logged,
             HoursRejected: self._note_rejected,
@@ -131,25 +133,38 @@ class Redecision:
         }
         """What else is kept of facts than states, or looked at."""
 
-    def fold(self, facts: Iterable[Tagged[Any]]) -> None:
+    def fold(self, facts: Sequence[Tagged[Any]]) -> None:
         """The next facts."""
+        if self._learns:
+            facts = self._learn(facts)
         for command, found in groupby(facts, _command_of):
             if command != self._command:
                 self._end_command()
                 self.ended = self._last is not None and self._number >= self._last
                 if self.ended:
                     return
-                self._command, self._decides = command, self._number + 1 >= self._first
+                self._command = command
             group = [*found]
             self._number += len(group)
             self._group += group
-            if self._decides:
-                self._check_places(group)
-            else:
-                self.position = group[-1].position
-                for recorded in group:
-                    if recorded.recorded_at_microseconds > self._latest:
-                        self._latest = recorded.recorded_at_microseconds
+            self._check_places(group)
+
+    def _learn(self, facts: Sequence[Tagged[Any]]) -> Sequence[Tagged[Any]]:
+        """Note the facts of commands that began before `first`, which others decide; returns the rest."""
+        count = min(len(facts), max(0, self._first - 1 - self._number))
+        if count:
+            self._command = _command_of(facts[count - 1])
+        while count < len(facts) and _command_of(facts[count]) == self._command:
+            count += 1
+        others, rest = facts[:count], facts[count:]
+        if others:
+            self._number += count
+            self.position = others[-1].position
+            self._latest = max(self._latest, *map(_recorded_at_of, others))
+            self._states.fold(others, [recorded.envelope.fact.tags() for recorded in others])
+            self._note(others)
+        self._learns = not rest
+        return rest
 
     def pass_over(self, positions: Sequence[int]) -> None:
         """The next facts can't be read, which others have found."""
@@ -214,23 +229,27 @@ class Redecision:
         self._find(recorded, kind, f"决定于 {decided}，记录于 {at}", f"decided at {decided}, recorded at {at}")
 
     def _end_command(self, *, may_go_on: bool = False) -> None:
-        """All facts of a command are there: decide it, where it isn't another's to decide, and carry the states on."""
+        """All facts of a command are there: decide it, and carry the states on."""
         group, self._group = self._group, []
         if not group:
             return
+        self.commands += 1
         facts = tuple(map(_fact_of, group))
         tags = [fact.tags() for fact in facts]
-        if self._decides:
-            self.commands += 1
-            self._check_together(group, tags)
-            if may_go_on:
-                self._decide_last(group, facts)
-            else:
-                self._decide(group, facts)
-        self._states.fold(group, facts, tags)
-        # Only now, as one that was confirmed and reversed by this command is looked up by then.
-        for recorded, fact in zip(group, facts, strict=True):
-            note = self._noted.get(type(fact))
+        self._check_together(group, tags)
+        if may_go_on:
+            self._decide_last(group, facts)
+        else:
+            self._decide(group, facts)
+        self._states.fold(group, tags)
+        self._note(group)
+
+    def _note(self, facts: Sequence[Recorded[Any]]) -> None:
+        """Only once all of a command are folded, as one that was confirmed and reversed by it is looked up by then."""
+        noted = self._noted
+        for recorded in facts:
+            fact = recorded.envelope.fact
+            note = noted.get(type(fact))
             if note is not None:
                 note(recorded, fact)
 
@@ -259,15 +278,22 @@ class Redecision:
     def _check_together(self, group: Sequence[Tagged[Any]], derived: Sequence[tuple[str, ...]]) -> None:
         """What has to be the same in all facts of a command is, each bears its tags, and the command is a new one."""
         first = group[0].envelope
-        common = _common(first)
+        actor, role, digest = first.actor, first.role, first.digest
+        decided_at, imported = first.decided_at, first.imported
         of_command = "command:" + first.command
         for recorded, own in zip(group, derived, strict=True):
             envelope, stored = recorded.envelope, recorded.tags
             if [*own, of_command] != stored:
                 said, right = ", ".join(stored), ", ".join((*own, of_command))
                 self._find(recorded, OTHER_TAGS, f"{said}，应为 {right}", f"{said} instead of {right}")
-            if envelope is not first and _common(envelope) != common:
-                for name, one, other in zip(_COMMON, common, _common(envelope), strict=True):
+            if envelope is not first and not (
+                envelope.actor == actor
+                and envelope.role == role
+                and envelope.digest == digest
+                and envelope.decided_at == decided_at
+                and envelope.imported == imported
+            ):
+                for name, one, other in zip(_COMMON, _common(first), _common(envelope), strict=True):
                     if one != other:
                         self._find(
                             recorded,
@@ -366,7 +392,7 @@ class Redecision:
     def _count_again(self, recorded: Recorded[Any], fact: CertificateIssued | StarAwarded | StarWithdrawn) -> None:
         """What a certificate or a star says was counted in the projection: the journal, up to the position that it
         names, must come to the same."""
-        if not self._decides:
+        if self._learns:
             return
         if fact.counted_position >= recorded.position:
             at = fact.counted_position
@@ -524,30 +550,40 @@ class _States(dict[Reading[Any], Any]):
         self._remembered.add(tag)
         return state
 
-    def fold(self, group: Sequence[Recorded[Any]], facts: Sequence[Fact], all_tags: Sequence[tuple[str, ...]]) -> None:
-        """Carry what is remembered forward over the facts of one command, and note where they are."""
+    def fold(self, facts: Sequence[Recorded[Any]], all_tags: Sequence[tuple[str, ...]]) -> None:
+        """Carry what is remembered forward over the next facts, whole commands or parts of them, and note where they
+        are."""
         if len(self) >= self._full:
             self._begin_generation()
         places, old, remembered = self._places, self._old, self._remembered
-        places.begin(group[0].envelope.command)
-        fresh, number, accounts = places.fresh.setdefault, places.number, places.of_accounts
-        for recorded, fact, tags in zip(group, facts, all_tags, strict=True):
-            position = recorded.position
+        fresh, number, accounts = places.fresh, places.number, places.of_accounts
+        command: str | None = None
+        for recorded, tags in zip(facts, all_tags, strict=True):
+            envelope, position = recorded.envelope, recorded.position
+            if envelope.command != command:
+                command = envelope.command
+                places.begin(command)
+                fresh, number = places.fresh, places.number
             places.positions.append(position)
+            fact = envelope.fact
             folds = self._folds.get(type(fact), _NO_FOLDS)
             moves = account_fold.prefix in folds
             for tag in tags:
-                if moves and tag.startswith(_ACCOUNT):
-                    if tag not in accounts:
-                        accounts[tag] = array("I")
-                        self[Reading(account_fold, tag)] = account_fold.start(tag)
-                        remembered.add(tag)
-                    accounts[tag].append(position)
-                elif fresh(tag, number) != number:
+                account = accounts.get(tag)
+                if account is None and moves and tag.startswith(_ACCOUNT):
+                    account = accounts[tag] = Account.of(tag[len(_ACCOUNT) :]), array("I")
+                if account is not None:
+                    reading, positions = account
+                    positions.append(position)
+                    if moves:
+                        self[reading] = account_fold.evolve(self[reading], fact)
+                elif fresh.setdefault(tag, number) != number:
                     places.note_again(tag)
                 if tag not in remembered:
                     continue
                 for fold in folds.get(tag[: tag.index(":")], ()):
+                    if fold is account_fold:
+                        continue
                     reading = Reading(fold, tag)
                     state = self.get(reading)
                     if state is None and (state := old.pop(reading, None)) is None:
@@ -556,9 +592,10 @@ class _States(dict[Reading[Any], Any]):
 
     def _begin_generation(self) -> None:
         """What wasn't used since the last time is forgotten, but for accounts."""
-        self._old = dict(self)
+        accounts = {reading: self[reading] for reading, _ in self._places.of_accounts.values()}
+        self._old = {reading: state for reading, state in self.items() if reading.fold is not account_fold}
         self.clear()
-        self.update((reading, state) for reading, state in self._old.items() if reading.fold is account_fold)
+        self.update(accounts)
         self._full = len(self) + self._states_max
         self._remembered = {reading.tag for reading in self._old}
 
@@ -601,8 +638,8 @@ class _Places:
         self._runs: list[array[int]] = []
         self._seen = bytearray(self.SEEN)
         """By some bits of a hash, and by some others, whether any such is in the runs."""
-        self.of_accounts: dict[str, array[int]] = {}
-        """The positions of an account's facts."""
+        self.of_accounts: dict[str, tuple[Reading[Account], array[int]]] = {}
+        """An account by its tag, with the positions of its facts."""
         self.positions = array("I")
         self.number = 0
         """Of the command, among all of them."""
@@ -626,12 +663,9 @@ class _Places:
 
     def of(self, tag: str) -> Sequence[int]:
         """The positions of all facts so far of the commands that a tag, or another of the same hash, was noted for."""
-        first, noted, seen = self.fresh.get(tag), hash(tag), self._seen
+        noted, seen = hash(tag), self._seen
         settled = seen[noted & 0xFF_FFFF] and seen[noted >> 32 & 0xFF_FFFF]
-        found: set[int] = set()
-        if tag in self.of_accounts:
-            found.update(self.of_accounts[tag])
-        elif first is None and not settled:
+        if not settled and tag not in self.fresh and tag not in self.of_accounts:
             return ()
         numbers: list[int] = []
         if settled:
@@ -642,10 +676,10 @@ class _Places:
                 while at < len(run) and run[at] < end:
                     numbers.append(run[at] & 0xFFFF_FFFF)
                     at += 1
-        if first is not None:
-            numbers.append(first)
-            numbers += self._fresh_again.get(tag, ())
+        if tag in self.fresh:
+            numbers += self.fresh[tag], *self._fresh_again.get(tag, ())
         commands, positions = self._commands, self.positions
+        found = {*self.of_accounts[tag][1]} if tag in self.of_accounts else set()
         for number in numbers:
             after = commands[number + 1] if number + 1 < len(commands) else len(positions)
             found.update(positions[commands[number] : after])

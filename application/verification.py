@@ -90,7 +90,7 @@ PARTS: Final = ("log", "fold", "rules", "plain", "files")
 """In the order in which they are told."""
 SHARES_MAX: Final = 4
 """How many processes share the deciding: each takes the memory of one."""
-LEARNING: Final = 0.46
+LEARNING: Final = 0.38
 """How long a fact takes that another share decides, of how long one's own does: measured, with what the last does
 besides."""
 
