@@ -36,6 +36,7 @@ from domain.merkle import (
 )
 from infrastructure.journal import StoredFact
 from infrastructure.signing import SigningKey
+from infrastructure.stopping import Stopping
 
 logger = logging.getLogger(__name__)
 
@@ -207,10 +208,9 @@ class Sealer:
             self._connection = connection
         return self._connection
 
-    def wait_for_news(self, timeout_seconds: float) -> None:
-        """Return when something was appended to any ledger, or after the time."""
-        for _ in self._connect().notifies(timeout=timeout_seconds, stop_after=1):
-            pass
+    def wait_for_news(self, timeout_seconds: float, stopping: Stopping) -> None:
+        """Return when something was appended to any ledger, after the time, or when it is to stop."""
+        stopping.wait_for_news(self._connect(), timeout_seconds)
 
 
 class SealerThread:
@@ -222,16 +222,18 @@ class SealerThread:
     def __init__(self, sealer: Sealer, seconds: float) -> None:
         self._sealer = sealer
         self._seconds = seconds
-        self._stopping = threading.Event()
+        self._stopping = Stopping()
         self._thread = threading.Thread(target=self._run, name="sealer", daemon=True)
 
     def __enter__(self) -> "SealerThread":
+        self._stopping.open()
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stopping.set()
         self._thread.join()
+        self._stopping.close()
 
     def _run(self) -> None:
         pause = QUIET_SECONDS
@@ -255,7 +257,7 @@ class SealerThread:
                 pause = QUIET_SECONDS
                 if not more:
                     self._stopping.wait(QUIET_SECONDS)
-                    self._sealer.wait_for_news(NEWS_SECONDS)
+                    self._sealer.wait_for_news(NEWS_SECONDS, self._stopping)
             except LogDamaged as error:
                 logger.error("the sealer stops: %s", error)
                 break

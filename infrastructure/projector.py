@@ -16,6 +16,7 @@ import psycopg
 from psycopg import Connection, Cursor, sql
 
 from domain.fact import Fact, Recorded
+from infrastructure.stopping import Stopping
 
 logger = logging.getLogger(__name__)
 
@@ -367,10 +368,9 @@ class Projector:
             self._held = None
         return self._connection
 
-    def wait_for_news(self, timeout_seconds: float) -> None:
-        """Return when something was appended to any ledger, or after the time."""
-        for _ in self._connect().notifies(timeout=timeout_seconds, stop_after=1):
-            pass
+    def wait_for_news(self, timeout_seconds: float, stopping: Stopping) -> None:
+        """Return when something was appended to any ledger, after the time, or when it is to stop."""
+        stopping.wait_for_news(self._connect(), timeout_seconds)
 
 
 class _Writing:
@@ -418,16 +418,18 @@ class ProjectorThread:
     def __init__(self, projector: Projector, told: Callable[[int], None]) -> None:
         self._projector = projector
         self._told = told
-        self._stopping = threading.Event()
+        self._stopping = Stopping()
         self._thread = threading.Thread(target=self._run, name="projector", daemon=True)
 
     def __enter__(self) -> "ProjectorThread":
+        self._stopping.open()
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stopping.set()
         self._thread.join()
+        self._stopping.close()
 
     def _run(self) -> None:
         pause = 0.1
@@ -436,7 +438,7 @@ class ProjectorThread:
                 self._projector.catch_up(self._told)
                 pause = 0.1
                 self._stopping.wait(QUIET_SECONDS)
-                self._projector.wait_for_news(0.5)
+                self._projector.wait_for_news(0.5, self._stopping)
             except ProjectionsAreNewer as error:
                 logger.error("the projector stops: %s", error)
                 break

@@ -8,8 +8,18 @@ import pytest
 from api.wiring import Timebank, timebank
 from domain.ledger import OpenLedger
 from domain.policy import AdoptPolicy
+from infrastructure import log
 from tests.api.service import Api, register_places, serving
 from tests.conftest import FIRST_DAY, assert_conserved, settings_for
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _signed_at_once() -> Iterator[None]:
+    """Many tests wait for the checkpoint of what they recorded, and none for how long nothing more must come before."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(log, "IDLE_SECONDS", 0.1)
+        patch.setattr(log, "NEWS_SECONDS", 0.1)
+        yield
 
 
 @pytest.fixture(scope="session")
