@@ -19,8 +19,9 @@ VERIFY = (str(BIN / "timebank"), "audit", "verify", "--json")
 
 CHECKS: dict[str, tuple[str, ...]] = {
     "proof, fold and figures": ("--without-rules", "--without-journals"),
+    "proof, fold, figures and rules": ("--without-journals",),
     "proof, fold, figures and journals": ("--without-rules",),
-    "proof, fold, figures, journals and rules": (),
+    "proof, fold, figures, rules and journals": (),
 }
 """What is verified, and how that is asked for."""
 PEERS: dict[str, tuple[str, tuple[str, ...]]] = {
