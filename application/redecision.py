@@ -13,7 +13,7 @@ was forgotten is folded again from its own facts, which a few bytes for each of 
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
@@ -59,6 +59,8 @@ POSITION_MAX: Final = 0xFFFF_FFFF
 """Beyond it nothing could be found again (`_Places`)."""
 STATES_MAX: Final = 60_000
 """States kept in each of two generations."""
+RECENT_MIN: Final = 512
+"""Facts at hand: few, as memory that is used again is faster than what is read again."""
 CLOCKS_DIFFER_MAX: Final = timedelta(minutes=5)
 """By how much the clock of who decides may be ahead of the journal's, which is the database's."""
 DECIDED_BEFORE_MAX: Final = timedelta(hours=1)
@@ -101,7 +103,8 @@ class Redecision:
         self.undecided = 0
         """Facts at the end that may be but a part of what their command recorded."""
         self.findings = Findings()
-        self._states = _States(past, states_max)
+        self._recent = _Recent(past)
+        self._states = _States(self._recent.at, states_max)
         self._state = self._states.__getitem__
         self._zone: Any = UTC
         self._synthetic = False
@@ -134,7 +137,8 @@ class Redecision:
         """What else is kept of facts than states, or looked at."""
 
     def fold(self, facts: Sequence[Tagged[Any]]) -> None:
-        """The next facts."""
+        """The next facts, at least one."""
+        self._recent.add(facts)
         if self._learns:
             facts = self._learn(facts)
         for command, found in groupby(facts, _command_of):
@@ -617,6 +621,38 @@ class _States(dict[Reading[Any], Any]):
                 if recorded.envelope.command == command:
                     return recorded.position
         return 0
+
+
+class _Recent:
+    """The facts that were folded last, whole batches of them: what is asked for again is nearly always among them."""
+
+    def __init__(self, past: Callable[[Sequence[int]], Iterable[Recorded[Any]]]) -> None:
+        self._past = past
+        self._batches: deque[Sequence[Recorded[Any]]] = deque()
+        self._count = 0
+
+    def add(self, facts: Sequence[Recorded[Any]]) -> None:
+        self._batches.append(facts)
+        self._count += len(facts)
+        while self._count - len(self._batches[0]) >= RECENT_MIN:
+            self._count -= len(self._batches.popleft())
+
+    def at(self, positions: Sequence[int]) -> Iterable[Recorded[Any]]:
+        """The facts at some positions, which rise; some may not be there."""
+        found = []
+        for position in positions:
+            recorded = self._at_hand(position)
+            if recorded is None:
+                return self._past(positions)
+            found.append(recorded)
+        return found
+
+    def _at_hand(self, position: int) -> Recorded[Any] | None:
+        for batch in self._batches:
+            at = position - batch[0].position
+            if 0 <= at < len(batch) and batch[at].position == position:
+                return batch[at]
+        return None
 
 
 class _Places:
