@@ -17,7 +17,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
-from itertools import chain, groupby, repeat
+from itertools import chain, groupby
 from operator import attrgetter
 from typing import Any, Final, get_args
 from zoneinfo import ZoneInfo
@@ -140,35 +140,39 @@ class Redecision:
         """The next facts, at least one."""
         self._recent.add(facts)
         if self._learns:
-            facts = self._learn(facts)
+            count = self._up_to(self._first, facts)
+            others, facts = facts[:count], facts[count:]
+            self._learn(others)
+            self._learns = not facts
+        if self._last is not None and self._number + len(facts) >= self._last:
+            count = self._up_to(self._last + 1, facts)
+            facts, self.ended = facts[:count], count < len(facts)
+        self._check_places(facts)
+        self._number += len(facts)
         for command, found in groupby(facts, _command_of):
             if command != self._command:
                 self._end_command()
-                self.ended = self._last is not None and self._number >= self._last
-                if self.ended:
-                    return
                 self._command = command
-            group = [*found]
-            self._number += len(group)
-            self._group += group
-            self._check_places(group)
+            self._group += found
+        if self.ended:
+            self._end_command()
 
-    def _learn(self, facts: Sequence[Tagged[Any]]) -> Sequence[Tagged[Any]]:
-        """Note the facts of commands that began before `first`, which others decide; returns the rest."""
-        count = min(len(facts), max(0, self._first - 1 - self._number))
-        if count:
-            self._command = _command_of(facts[count - 1])
-        while count < len(facts) and _command_of(facts[count]) == self._command:
+    def _up_to(self, number: int, facts: Sequence[Tagged[Any]]) -> int:
+        """How many of the facts are of commands that began before the one with a number."""
+        count = min(len(facts), max(0, number - 1 - self._number))
+        command = _command_of(facts[count - 1]) if count else self._command
+        while count < len(facts) and _command_of(facts[count]) == command:
             count += 1
-        others, rest = facts[:count], facts[count:]
-        if others:
-            self._number += count
-            self.position = others[-1].position
-            self._latest = max(self._latest, *map(_recorded_at_of, others))
-            self._states.fold(others, [recorded.envelope.fact.tags() for recorded in others])
-            self._note(others)
-        self._learns = not rest
-        return rest
+        return count
+
+    def _learn(self, facts: Sequence[Tagged[Any]]) -> None:
+        """Note facts that others decide."""
+        if facts:
+            self._number += len(facts)
+            self._command, self.position = _command_of(facts[-1]), facts[-1].position
+            self._latest = max(self._latest, *map(_recorded_at_of, facts))
+            self._states.fold(facts, [recorded.envelope.fact.tags() for recorded in facts])
+            self._note(facts)
 
     def pass_over(self, positions: Sequence[int]) -> None:
         """The next facts can't be read, which others have found."""
@@ -305,8 +309,7 @@ class Redecision:
                             f"{name}：前面是 {one}，这里是 {other}",
                             f"{name}: {one} before, {other} here",
                         )
-        before = self._states.command_before(first.command)
-        if before:
+        if self._states.places.of(first.command) and (before := self._states.command_before(first.command)):
             self._find(group[0], REPEATED, f"先前在位置 {before}", f"it was recorded at position {before} already")
 
     def _decide(self, group: Sequence[Recorded[Any]], facts: tuple[Fact, ...]) -> None:
@@ -354,7 +357,8 @@ class Redecision:
                 self._differ(group, decided)
 
     def _compare_policies(self, group: Sequence[Recorded[Any]], decided: Decided) -> None:
-        for recorded, version in zip(group, decided.policies or repeat(decided.policy)):  # noqa: B905 - an end is enough
+        versions = decided.policies or (decided.policy,) * len(group)
+        for recorded, version in zip(group, versions, strict=True):
             said = recorded.envelope.policy
             if said != version:
                 self._find(
@@ -530,7 +534,7 @@ class _States(dict[Reading[Any], Any]):
         """The generation before, of what wasn't used since."""
         self._remembered: set[str] = set()
         """The tags of both, and perhaps some more."""
-        self._places = _Places()
+        self.places = _Places()
         self._folds = _folds_by_type()
         self.once = False
         """Whether what is decided is a row of older books: nearly always it says all there is of its record."""
@@ -543,7 +547,7 @@ class _States(dict[Reading[Any], Any]):
         state = self._old.pop(reading, None) if tag in self._remembered else None
         if state is None:
             state = fold.start(tag)
-            positions = self._places.of(tag)
+            positions = self.places.of(tag)
             if positions:
                 for recorded in self._read(tag, positions):
                     if isinstance(recorded.envelope.fact, fold.fact_types):
@@ -559,7 +563,7 @@ class _States(dict[Reading[Any], Any]):
         are."""
         if len(self) >= self._full:
             self._begin_generation()
-        places, old, remembered = self._places, self._old, self._remembered
+        places, old, remembered = self.places, self._old, self._remembered
         fresh, number, accounts = places.fresh, places.number, places.of_accounts
         command: str | None = None
         for recorded, tags in zip(facts, all_tags, strict=True):
@@ -596,7 +600,7 @@ class _States(dict[Reading[Any], Any]):
 
     def _begin_generation(self) -> None:
         """What wasn't used since the last time is forgotten, but for accounts."""
-        accounts = {reading: self[reading] for reading, _ in self._places.of_accounts.values()}
+        accounts = {reading: self[reading] for reading, _ in self.places.of_accounts.values()}
         self._old = {reading: state for reading, state in self.items() if reading.fold is not account_fold}
         self.clear()
         self.update(accounts)
@@ -605,7 +609,7 @@ class _States(dict[Reading[Any], Any]):
 
     def facts_of(self, tag: str) -> list[Recorded[Any]]:
         """All facts so far that bear a tag, in their order."""
-        return self._read(tag, self._places.of(tag))
+        return self._read(tag, self.places.of(tag))
 
     def _read(self, tag: str, positions: Sequence[int]) -> list[Recorded[Any]]:
         """The facts that bear a tag, of those at some positions."""
@@ -615,7 +619,7 @@ class _States(dict[Reading[Any], Any]):
 
     def command_before(self, command: str) -> int:
         """The first position at which a command was recorded before; 0: it wasn't."""
-        positions = self._places.of(command)
+        positions = self.places.of(command)
         if positions:
             for recorded in self._past(positions):
                 if recorded.envelope.command == command:
