@@ -14,7 +14,7 @@ was forgotten is folded again from its own facts, which a few bytes for each of 
 from array import array
 from bisect import bisect_left, bisect_right
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from itertools import chain, groupby
@@ -119,6 +119,8 @@ class Redecision:
         """Records that wait to be settled, as they were logged; some may be missing."""
         self._more_follows = False
         """Of what was decided last, all that is recorded is as it should be, and more was to follow."""
+        self._learned = 0
+        """Commands, as they were counted, that others decide."""
         self._learns = first > 1
         """Whether facts are still those of commands that others decide."""
         self._command: str | None = None
@@ -172,6 +174,7 @@ class Redecision:
             self._command, self.position = _command_of(facts[-1]), facts[-1].position
             self._latest = max(self._latest, *map(_recorded_at_of, facts))
             self._states.fold(facts, [recorded.envelope.fact.tags() for recorded in facts])
+            self._learned = self._states.places.number + 1
             self._note(facts)
 
     def pass_over(self, positions: Sequence[int]) -> None:
@@ -180,8 +183,11 @@ class Redecision:
         self.position = positions[-1]
 
     def close(self, *, may_go_on: bool = False) -> None:
-        """Decide the last command, whose facts may go on beyond where the reading ended."""
+        """Decide the last command, whose facts may go on beyond where the reading ended; and see that each was a new
+        one."""
         self._end_command(may_go_on=may_go_on)
+        for recorded, before in self._states.repeated(self._learned):
+            self._find(recorded, REPEATED, f"先前在位置 {before}", f"it was recorded at position {before} already")
 
     # ── One command ──────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -284,7 +290,7 @@ class Redecision:
             self.undecided = len(group)
 
     def _check_together(self, group: Sequence[Tagged[Any]], derived: Sequence[tuple[str, ...]]) -> None:
-        """What has to be the same in all facts of a command is, each bears its tags, and the command is a new one."""
+        """What has to be the same in all facts of a command is, and each bears its tags."""
         first = group[0].envelope
         actor, role, digest = first.actor, first.role, first.digest
         decided_at, imported = first.decided_at, first.imported
@@ -309,8 +315,6 @@ class Redecision:
                             f"{name}：前面是 {one}，这里是 {other}",
                             f"{name}: {one} before, {other} here",
                         )
-        if self._states.places.of(first.command) and (before := self._states.command_before(first.command)):
-            self._find(group[0], REPEATED, f"先前在位置 {before}", f"it was recorded at position {before} already")
 
     def _decide(self, group: Sequence[Recorded[Any]], facts: tuple[Fact, ...]) -> None:
         envelope = group[0].envelope
@@ -565,7 +569,7 @@ class _States(dict[Reading[Any], Any]):
             self._begin_generation()
         places, old, remembered = self.places, self._old, self._remembered
         fresh, number, accounts = places.fresh, places.number, places.of_accounts
-        command: str | None = None
+        command = places.command
         for recorded, tags in zip(facts, all_tags, strict=True):
             envelope, position = recorded.envelope, recorded.position
             if envelope.command != command:
@@ -617,14 +621,11 @@ class _States(dict[Reading[Any], Any]):
             return []
         return [recorded for recorded in self._past(positions) if tag in recorded.envelope.fact.tags()]
 
-    def command_before(self, command: str) -> int:
-        """The first position at which a command was recorded before; 0: it wasn't."""
-        positions = self.places.of(command)
-        if positions:
-            for recorded in self._past(positions):
-                if recorded.envelope.command == command:
-                    return recorded.position
-        return 0
+    def repeated(self, since: int) -> Iterator[tuple[Recorded[Any], int]]:
+        """Of the commands from a number on, the first facts of those that were recorded before, and where they were."""
+        for before, again in self.places.begun_again(since):
+            for recorded in self._past([again]):
+                yield recorded, before
 
 
 class _Recent:
@@ -660,7 +661,7 @@ class _Recent:
 
 
 class _Places:
-    """Where each tag (or command) occurs, in eight bytes for each command that it occurs in: 32 bits of its hash before
+    """Where each tag occurs, in eight bytes for each command that it occurs in: 32 bits of its hash before
     32 of the command's number. Of accounts, which are few and are kept for good, it is where their facts are.
 
     What was noted last is in a dictionary; the rest in sorted runs. Nearly always something is asked for that never
@@ -681,8 +682,11 @@ class _Places:
         self.of_accounts: dict[str, tuple[Reading[Account], array[int]]] = {}
         """An account by its tag, with the positions of its facts."""
         self.positions = array("I")
-        self.number = 0
+        self.command: str | None = None
+        self.number = -1
         """Of the command, among all of them."""
+        self._hashes = array("q")
+        """Of each command's id. Python's are keyed anew by every process, so that nobody can make two alike."""
         self._commands = array("I")
         """Where the facts of each command begin among the positions."""
 
@@ -690,10 +694,23 @@ class _Places:
         """The next command. Its number then is in `fresh` with each of its tags, and its facts' `positions` follow."""
         if len(self.fresh) >= self.FRESH_MAX:
             self._settle()
-        self.number = len(self._commands)
+        self.command = command
+        self.number += 1
+        self._hashes.append(hash(command))
         self._commands.append(len(self.positions))
-        if self.fresh.setdefault(command, self.number) != self.number:
-            self.note_again(command)
+
+    def begun_again(self, since: int) -> Iterator[tuple[int, int]]:
+        """Of the commands from a number on, those that were begun before: at which position first, and then."""
+        hashes = self._hashes
+        if len({*hashes}) == len(hashes):
+            return
+        begun: dict[int, int] = {}
+        for number, noted in enumerate(hashes):
+            position = self.positions[self._commands[number]]
+            if noted not in begun:
+                begun[noted] = position
+            elif number >= since:
+                yield begun[noted], position
 
     def note_again(self, tag: str) -> None:
         """A tag of the command that is in `fresh` with an earlier one."""
