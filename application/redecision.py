@@ -207,6 +207,10 @@ class Redecision:
             return
         for recorded in group:
             self._check_place(recorded)
+            if isinstance(
+                recorded.envelope.fact, LedgerOpened
+            ):  # what comes after it is judged by it, in this batch too
+                self._synthetic = recorded.envelope.fact.synthetic
 
     def _check_place(self, recorded: Recorded[Any]) -> None:
         """Name what is wrong with the place or the time of one fact."""

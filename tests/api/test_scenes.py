@@ -73,13 +73,15 @@ def test_the_sample_district_uses_every_type_of_fact_there_is(bank: Timebank) ->
 
 
 def test_every_fact_of_the_sample_district_is_decided_again_without_a_finding(bank: Timebank) -> None:
-    """All types of facts there are; hardly a state is remembered, so that nearly all are folded again from theirs."""
-    redecision = Redecision(bank.store.at, states_max=500)
-    for batch in bank.store.journal.scan(batch=100):
-        redecision.fold([*map(recorded_of, batch)])
-    redecision.close()
-    assert redecision.findings.found == []
-    assert (redecision.position, redecision.undecided) == (bank.store.head(), 0)
+    """All types of facts there are, few at a time and all at once. Hardly a state is remembered, so that nearly all are
+    folded again from theirs."""
+    for facts in (100, 100_000):
+        redecision = Redecision(bank.store.at, states_max=500)
+        for batch in bank.store.journal.scan(batch=facts):
+            redecision.fold([*map(recorded_of, batch)])
+        redecision.close()
+        assert redecision.findings.found == []
+        assert (redecision.position, redecision.undecided) == (bank.store.head(), 0)
 
 
 def test_the_figures_keep_the_promise_of_the_files(bank: Timebank, sample: Sample) -> None:
