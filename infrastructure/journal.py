@@ -7,8 +7,6 @@
 
 import logging
 import select
-import selectors
-import socket
 import struct
 import threading
 from collections import defaultdict
@@ -48,6 +46,7 @@ from psycopg.pq import Format
 from psycopg.rows import DictRow, dict_row, tuple_row
 from psycopg.types.numeric import Int8BinaryLoader
 
+from infrastructure.stopping import Stopping
 from infrastructure.tag_filter import TagFilter
 
 CHANNEL = "timebank_facts"  # NOTIFY's channel; its payload is the ledger
@@ -420,20 +419,19 @@ class JournalSubscription(DCBSubscription[PostgresJournal]):
         self._facts: Iterator[StoredFact] = iter(())
         self._upto = self._last_position  # how far `_facts` reaches
         self._notified = threading.Event()
-        self._stopped = threading.Event()
+        self._stopped = Stopping()
         self._listener = threading.Thread(target=self._listen, name=f"listen-{recorder.ledger}")
 
     def __enter__(self) -> Self:
         super().__enter__()
-        self._stopping, self._stop_signal = socket.socketpair()
+        self._stopped.open()
         self._listener.start()
         return self
 
     def __exit__(self, *args: object, **kwargs: Any) -> None:
         super().__exit__(*args, **kwargs)
         self._listener.join()
-        self._stopping.close()
-        self._stop_signal.close()
+        self._stopped.close()
 
     def stop(self) -> None:
         """End the iteration, also one that is waiting in another thread."""
@@ -441,7 +439,6 @@ class JournalSubscription(DCBSubscription[PostgresJournal]):
         if self._has_been_entered and not self._stopped.is_set():
             self._stopped.set()
             self._notified.set()
-            self._stop_signal.send(b"stop")
 
     def __next__(self) -> DCBSequencedEvent:
         if not self._has_been_entered:
@@ -480,16 +477,9 @@ class JournalSubscription(DCBSubscription[PostgresJournal]):
                 self._stopped.wait(next(delays))
 
     def _wait_for_notifications(self, connection: psycopg.Connection[Any]) -> None:
-        ledger = self._recorder.ledger.encode()
-        with selectors.DefaultSelector() as selector:
-            selector.register(connection, selectors.EVENT_READ)
-            selector.register(self._stopping, selectors.EVENT_READ)
-            while not self._stopped.is_set():
-                selector.select()
-                connection.pgconn.consume_input()
-                while notification := connection.pgconn.notifies():
-                    if notification.extra == ledger:
-                        self._notified.set()
+        while not self._stopped.is_set():
+            if self._recorder.ledger in self._stopped.wait_for_news(connection):
+                self._notified.set()
 
 
 def reconnect_delays() -> Iterator[float]:

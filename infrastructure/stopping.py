@@ -24,16 +24,18 @@ class Stopping(threading.Event):
         super().set()
         self._tells.send(b"\0")
 
-    def wait_for_news(self, connection: Connection[Any], timeout_seconds: float) -> None:
-        """Return when the connection was notified of something, after the time, or when it is set."""
-        if _notified(connection):
-            return  # while something else was asked
+    def wait_for_news(self, connection: Connection[Any], timeout_seconds: float | None = None) -> list[str]:
+        """Return when the connection was notified of something, after the time (None: there is none), or when it is
+        set; with what came with the notifications."""
+        news = _news(connection)
+        if news:
+            return news  # while something else was asked
         with selectors.DefaultSelector() as selector:
             selector.register(connection, selectors.EVENT_READ)
             selector.register(self._hears, selectors.EVENT_READ)
             selector.select(timeout_seconds)
-        _notified(connection)
+        return _news(connection)
 
 
-def _notified(connection: Connection[Any]) -> bool:
-    return bool([*connection.notifies(timeout=0)])
+def _news(connection: Connection[Any]) -> list[str]:
+    return [notification.payload for notification in connection.notifies(timeout=0)]
