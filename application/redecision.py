@@ -191,10 +191,10 @@ class Redecision:
 
     # ── One command ──────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _check_places(self, group: Sequence[Tagged[Any]]) -> None:
+    def _check_places(self, facts: Sequence[Tagged[Any]]) -> None:
         """Positions are dense, times don't go back, and what is recorded was decided just before."""
         position, recorded_at, decided_at = self.position, self._recorded_at, self._decided_at
-        for recorded in group:
+        for recorded in facts:
             position += 1
             if (
                 recorded.position != position
@@ -205,12 +205,12 @@ class Redecision:
         else:  # nearly always: a batch has one time, and was decided at another
             self.position = position
             return
-        for recorded in group:
+        for recorded in facts:
             self._check_place(recorded)
-            if isinstance(
-                recorded.envelope.fact, LedgerOpened
-            ):  # what comes after it is judged by it, in this batch too
-                self._synthetic = recorded.envelope.fact.synthetic
+            fact = recorded.envelope.fact
+            # What comes after it in this batch is judged by it.
+            if isinstance(fact, LedgerOpened):
+                self._synthetic = fact.synthetic
 
     def _check_place(self, recorded: Recorded[Any]) -> None:
         """Name what is wrong with the place or the time of one fact."""
@@ -296,22 +296,15 @@ class Redecision:
     def _check_together(self, group: Sequence[Tagged[Any]], derived: Sequence[tuple[str, ...]]) -> None:
         """What has to be the same in all facts of a command is, and each bears its tags."""
         first = group[0].envelope
-        actor, role, digest = first.actor, first.role, first.digest
-        decided_at, imported = first.decided_at, first.imported
+        common = _common(first)
         of_command = "command:" + first.command
         for recorded, own in zip(group, derived, strict=True):
             envelope, stored = recorded.envelope, recorded.tags
             if [*own, of_command] != stored:
                 said, right = ", ".join(stored), ", ".join((*own, of_command))
                 self._find(recorded, OTHER_TAGS, f"{said}，应为 {right}", f"{said} instead of {right}")
-            if envelope is not first and not (
-                envelope.actor == actor
-                and envelope.role == role
-                and envelope.digest == digest
-                and envelope.decided_at == decided_at
-                and envelope.imported == imported
-            ):
-                for name, one, other in zip(_COMMON, _common(first), _common(envelope), strict=True):
+            if envelope is not first and _common(envelope) != common:
+                for name, one, other in zip(_COMMON, common, _common(envelope), strict=True):
                     if one != other:
                         self._find(
                             recorded,
@@ -621,8 +614,6 @@ class _States(dict[Reading[Any], Any]):
 
     def _read(self, tag: str, positions: Sequence[int]) -> list[Recorded[Any]]:
         """The facts that bear a tag, of those at some positions."""
-        if not positions:
-            return []
         return [recorded for recorded in self._past(positions) if tag in recorded.envelope.fact.tags()]
 
     def repeated(self, since: int) -> Iterator[tuple[Recorded[Any], int]]:

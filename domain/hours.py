@@ -882,9 +882,8 @@ def import_hours(command: ImportHours, context: Context) -> Decision:
     )
     if first != last:
         asked += (VolunteerDay.of(command.volunteer, last),)
-    states = yield asked
-    record, person, book, first_day, community, home, household, recipient, confirmer, account = states[:10]
-    last_day = first_day if first == last else states[10]
+    record, person, book, first_day, community, home, household, recipient, confirmer, account, *more = yield asked
+    last_day = more[0] if more else first_day
     if record.logged is not None:
         return (yield from _import_again(command, record, record.logged, started_at, ended_at, book, confirmer))
     if person.died:
