@@ -193,7 +193,6 @@ from domain.household import (
     AgeAttested,
     AttestAge,
     EnrolVolunteer,
-    Household,
     HouseholdClosed,
     HouseholdMerged,
     HouseholdMoveCalledOff,
@@ -233,7 +232,7 @@ from domain.household_life import (
     record_death,
     split_household,
 )
-from domain.identifiers import Flaw, check_id, check_name
+from domain.identifiers import Flaw, all_plain, check_id, check_name
 from domain.inspection import (
     AnswerFinding,
     CloseFinding,
@@ -472,7 +471,7 @@ def read_back(command: Command) -> Iterator[Asked]:
     Raises: NoCommand; ValidationError where it would say what no command can.
     """
     if command.envelope.imported:
-        return iter((Asked(import_hours, _row(command)),))
+        return iter((imported(command.facts) or Asked(import_hours, _row(command.facts, _logged_before(command))),))
     for fact in command.facts:
         read = _LEADS.get(type(fact))
         if read is not None:
@@ -695,34 +694,41 @@ def _claim(logged: HoursLogged) -> LogHours:
     )
 
 
-def _row(command: Command) -> ImportHours:
-    """The row of older books that was imported, or imported again once it was settled there."""
-    logged: HoursLogged | None = None
-    status, confirmed_by, record = "logged", None, None
-    household_community = None
+def imported(facts: tuple[Fact, ...]) -> Asked | None:
+    """The row of older books that was imported; None where only what was before tells which record it is of, as it was
+    imported again once it was settled there. Raises: NoCommand."""
+    for fact in facts:
+        if isinstance(fact, HoursLogged):
+            return Asked(import_hours, _row(facts, fact))
+    return None
+
+
+def _logged_before(command: Command) -> HoursLogged:
     for fact in command.facts:
+        if isinstance(fact, HoursConfirmed | HoursRejected | HoursReversed):
+            record: ServiceRecord = command.state(ServiceRecord.of(fact.record))
+            return record.require()
+    raise NoCommand("旧台账的一行须登记或处理一条服务记录", "a row of older books logs or settles a service record")
+
+
+def _row(facts: tuple[Fact, ...], logged: HoursLogged) -> ImportHours:
+    status, confirmed_by = "logged", None
+    # Where the household is known already, its own community makes no difference.
+    household_community = logged.community
+    for fact in facts:
+        if fact is logged:
+            continue
         match fact:
-            case HoursLogged():
-                logged, record = fact, fact.record
             case HoursConfirmed():
-                status, confirmed_by, record = "confirmed", fact.confirmed_by, fact.record
+                status, confirmed_by = "confirmed", fact.confirmed_by
             case HoursRejected():
-                status, confirmed_by, record = "rejected", fact.rejected_by, fact.record
+                status, confirmed_by = "rejected", fact.rejected_by
             case HoursReversed():
-                status, confirmed_by, record = "reversed", fact.reversed_by, fact.record
-    if record is None:
-        raise NoCommand("旧台账的一行须登记或处理一条服务记录", "a row of older books logs or settles a service record")
-    if logged is None:
-        logged = command.state(ServiceRecord.of(record)).require()
-    # What was new is registered before the record is logged.
-    for fact in () if command.facts[0] is logged else command.facts:
-        match fact:
+                status, confirmed_by = "reversed", fact.reversed_by
             case CommunityRegistered() if fact.community != logged.community:
                 household_community = fact.community
             case HouseholdRegistered() if fact.household == logged.household:
                 household_community = fact.community
-    if household_community is None:
-        household_community = command.state(Household.of(logged.household)).community or logged.community
     row = ImportHours(
         logged.record,
         logged.volunteer,
@@ -744,10 +750,16 @@ def _row(command: Command) -> ImportHours:
 
 def _check_row(row: ImportHours) -> None:
     """What a row must be to be read from a file at all. Raises: NoCommand."""
-    flaw = check_id(row.record)
-    if flaw is None and not (
-        _fit_ids.issuperset(
-            (row.volunteer, row.household, row.recipient_household or row.household, row.confirmed_by or row.volunteer)
+    flaw = None
+    if not (
+        all_plain(
+            (
+                row.record,
+                row.volunteer,
+                row.household,
+                row.recipient_household or row.household,
+                row.confirmed_by or row.volunteer,
+            )
         )
         and _fit_names.issuperset((row.community, row.household_community, row.service, *row.grid))
     ):
@@ -764,23 +776,19 @@ def _check_row(row: ImportHours) -> None:
 
 
 _FIT_MAX: Final = 32_768
-_fit_ids: Final[set[str]] = set()
 _fit_names: Final[set[str]] = set()
-"""Identifiers and names that were found fit: of people and places there are few, and each comes again and again."""
+"""Names that were found fit: of places and services there are few, and each comes again and again."""
 
 
 def _flaw(row: ImportHours) -> Flaw | None:
-    ids = [
-        name for name in (row.volunteer, row.household, row.recipient_household, row.confirmed_by) if name is not None
-    ]
+    ids = (row.record, row.volunteer, row.household, row.recipient_household, row.confirmed_by)
     names = (row.community, row.household_community, row.service, *row.grid)
-    for flaw in (*map(check_id, ids), *map(check_name, names)):
+    for flaw in (*(check_id(name) for name in ids if name is not None), *map(check_name, names)):
         if flaw is not None:
             return flaw
-    for fit, new in ((_fit_ids, ids), (_fit_names, names)):
-        if len(fit) >= _FIT_MAX:
-            fit.clear()
-        fit.update(new)
+    if len(_fit_names) >= _FIT_MAX:
+        _fit_names.clear()
+    _fit_names.update(names)
     return None
 
 

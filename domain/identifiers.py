@@ -9,6 +9,7 @@ below, so that what one accepts the other does too:
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from datetime import date
 from enum import StrEnum
 from typing import Annotated, Final
@@ -24,6 +25,10 @@ NAME_SEPARATORS: Final = "/／>＞"
 """What parts the levels of a grid path, so no single name may contain it."""
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+# Lines of identifiers that are too short, or have too few digits, for a number of a person.
+_SHORT_ID = rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{MOBILE_DIGITS - 2}}}+"
+_FEW_DIGITS = rf"(?![._-])(?:[A-Za-z._-]*+[0-9]){{1,{MOBILE_DIGITS - 1}}}+[A-Za-z._-]*+"
+_PLAIN_IDS = re.compile(rf"(?:(?:{_SHORT_ID}|{_FEW_DIGITS})(?:\n|\Z))*+")
 # What people put between the groups of a number, after NFKC: spaces, hyphens and dashes, dots, slashes, underscores.
 _GAP = r"[ ._/\\·・。‐‒–—―−-]{0,3}"
 # Parted, it may not touch a letter of hexadecimal digits: an id of the ledger's own would look like one now and then.
@@ -116,6 +121,13 @@ def check_id(text: str) -> Flaw | None:
     if _ID.fullmatch(text) is None:
         return Flaw.ID_CHARACTERS
     return Flaw.PERSONAL if looks_personal(text) else None
+
+
+def all_plain(ids: Sequence[str]) -> bool:
+    """Whether nothing is wrong with any of some identifiers, as far as one look tells: it does for all but few, and
+    `check_id` for the rest."""
+    lines = "\n".join(ids)
+    return len(lines) <= ID_CHARACTERS_MAX and _PLAIN_IDS.fullmatch(lines) is not None and lines.count("\n") < len(ids)
 
 
 def new_number(command_id: str) -> str:
