@@ -52,6 +52,8 @@ check: $(READY) ## CI 的全部检查 / all that CI checks: format, lint, types,
 
 .PHONY: bench
 bench: $(READY) ## 性能测量 / the measurements, beside their peers
+	@# Compiled, as what is installed is, and as the peers are.
+	@$(BIN)/python -m compileall -q api application domain infrastructure projections
 	@exec $(BIN)/python -m benchmarks
 
 .PHONY: torture

@@ -69,7 +69,7 @@ EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 _ROLES: Final = get_args(Role)
 _COMMON: Final = ("actor", "role", "digest", "decided_at", "imported")
-_NO_SERVICE: Final[tuple["array[int]", "array[int]"]] = (array("Q"), array("q"))
+_NO_SERVICE: Final = array("q")
 _common: Final = attrgetter(*_COMMON)
 """What all facts of one command have the same in their envelopes."""
 _command_of: Final[Callable[[Tagged[Any]], str]] = attrgetter("envelope.command")
@@ -113,8 +113,8 @@ class Redecision:
         """Found to be just before `_recorded_at`."""
         self._decided_from = self._decided_to = EPOCH
         self._first_day, self._last_day = date.max, date.min
-        self._service: dict[str, tuple[array[int], array[int]]] = {}
-        """By volunteer, where their minutes of service counted from and until: positions, and minutes."""
+        self._service: dict[str, array[int]] = {}
+        """By volunteer, where their minutes of service counted from and until: each position before its minutes."""
         self._unsettled: dict[str, HoursLogged] = {}
         """Records that wait to be settled, as they were logged; some may be missing."""
         self._more_follows = False
@@ -436,8 +436,9 @@ class Redecision:
                 zh, en = "服务记录不是所证明的那些", "the records aren't those that count"
                 self._find(recorded, COUNTED_OTHERWISE, zh, en)
         else:
-            positions, minutes = self._service.get(fact.volunteer, _NO_SERVICE)
-            one, other = fact.service_minutes, sum(minutes[: bisect_right(positions, fact.counted_position)])
+            service = self._service.get(fact.volunteer, _NO_SERVICE)
+            counted_to = bisect_right(service[::2], fact.counted_position)
+            one, other = fact.service_minutes, sum(service[1 : 2 * counted_to : 2])
         if one != other:
             self._find(recorded, COUNTED_OTHERWISE, f"{one} 分钟，应为 {other}", f"{one} minutes instead of {other}")
 
@@ -450,10 +451,9 @@ class Redecision:
             return
         known = self._service.get(logged.volunteer)
         if known is None:
-            known = self._service[logged.volunteer] = array("Q"), array("q")
-        positions, minutes = known
-        positions.append(recorded.position)
-        minutes.append(logged.service_minutes if isinstance(fact, HoursConfirmed) else -logged.service_minutes)
+            known = self._service[logged.volunteer] = array("q")
+        minutes = logged.service_minutes
+        known.extend((recorded.position, minutes if isinstance(fact, HoursConfirmed) else -minutes))
 
     def _served(self, volunteer: str, position: int, since: date, until: date) -> CountedService:
         """A volunteer's confirmed and unreversed service on the days of a period, up to a position."""
@@ -694,7 +694,7 @@ class _Places:
     command bear the tag: whoever reads by it compares the fact's own tags.
     """
 
-    FRESH_MAX: Final = 1 << 16
+    FRESH_MAX: Final = 1 << 14
     RUNS_MERGED: Final = 64
     SEEN: Final = 1 << 24
 

@@ -167,8 +167,7 @@ def _entries_of(ledger: str) -> Callable[[int, Sequence[bytes]], tuple[bytes, li
         lengths: list[int] = []
         known_at, digits = 0, 1
         try:
-            for line in lines:
-                row = decode_line(line)
+            for line, row in zip(lines, [*map(decode_line, lines)], strict=True):
                 at, tags = row.recorded_at_microseconds, row.tags
                 if at != known_at:
                     known_at, digits = at, len(str(at))

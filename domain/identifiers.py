@@ -28,7 +28,7 @@ _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 # Lines of identifiers that are too short, or have too few digits, for a number of a person.
 _SHORT_ID = rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{MOBILE_DIGITS - 2}}}+"
 _FEW_DIGITS = rf"(?![._-])(?:[A-Za-z._-]*+[0-9]){{1,{MOBILE_DIGITS - 1}}}+[A-Za-z._-]*+"
-_PLAIN_IDS = re.compile(rf"(?:(?:{_SHORT_ID}|{_FEW_DIGITS})(?:\n|\Z))*+")
+_PLAIN_IDS = re.compile(rf"(?:(?:{_SHORT_ID}|{_FEW_DIGITS})\n)*+(?:{_SHORT_ID}|{_FEW_DIGITS})")
 # What people put between the groups of a number, after NFKC: spaces, hyphens and dashes, dots, slashes, underscores.
 _GAP = r"[ ._/\\·・。‐‒–—―−-]{0,3}"
 # Parted, it may not touch a letter of hexadecimal digits: an id of the ledger's own would look like one now and then.

@@ -18,6 +18,7 @@ from domain.identifiers import (
     PlaceName,
     RecordId,
     ServiceName,
+    all_plain,
     check_id,
     check_name,
     looks_personal,
@@ -137,6 +138,31 @@ def test_every_valid_identity_number_is_refused(born: date, serial: int) -> None
 def test_every_mobile_number_is_refused(number: int) -> None:
     assert check_id(str(number)) is Flaw.PERSONAL
     assert check_name(f"服务{number}") is Flaw.PERSONAL
+
+
+IDS = st.lists(
+    st.from_regex(r"[A-Za-z0-9._\n-]{0,6}([0-9]{1,12}[._\n-]{0,2}){0,2}", fullmatch=True), min_size=1, max_size=5
+)
+
+
+@given(IDS)
+@example(["R1", "\nR2"])
+@example(["R1\nR2"])
+@example(["R1\n"])
+@example([""])
+@example(["R1", ""])
+@example(["-R1"])
+@example(["R2025-00183401"])
+@example([MOBILE[:6] + "-", MOBILE[6:]])
+@example(["R" * ID_CHARACTERS_MAX, "R1"])
+@example(["R" * (ID_CHARACTERS_MAX + 1)])
+def test_nothing_is_wrong_with_any_of_what_is_plain(ids: list[str]) -> None:
+    assert not all_plain(ids) or [*map(check_id, ids)] == [None] * len(ids)
+
+
+def test_the_identifiers_that_the_books_of_a_district_have_are_plain() -> None:
+    assert all_plain(["R2025-001834", "V03726", "H01355", "H03780", "S3103"])
+    assert all_plain(["a.b_c-9"])
 
 
 MARKS = st.sampled_from(["-", "－", "–", "—", "‐", "−", ".", "．", "·", "/", "／", "_", " ", " - ", "--", "\u3000"])
