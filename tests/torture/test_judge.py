@@ -1,7 +1,6 @@
 """Go's packages and sigstore judge the log of the whole sample district, in the long form.
 
-The short form judges that of the small one: tests/judge. TIMEBANK_TORTURE_SECONDS says which; `make torture` runs the
-long form.
+The short form judges that of a small one. TIMEBANK_TORTURE_SECONDS says which; CI and `make torture` run the long form.
 """
 
 import os
