@@ -7,7 +7,7 @@ that follow from it alone. Everything else is built by the command's own model, 
 as fewer than no minutes, is found too.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -750,20 +750,22 @@ def _row(facts: tuple[Fact, ...], logged: HoursLogged) -> ImportHours:
 
 def _check_row(row: ImportHours) -> None:
     """What a row must be to be read from a file at all. Raises: NoCommand."""
-    flaw = None
-    if not (
-        all_plain(
-            (
-                row.record,
-                row.volunteer,
-                row.household,
-                row.recipient_household or row.household,
-                row.confirmed_by or row.volunteer,
-            )
-        )
-        and _fit_names.issuperset((row.community, row.household_community, row.service, *row.grid))
-    ):
-        flaw = _flaw(row)
+    recipient, confirmed_by = row.recipient_household, row.confirmed_by
+    ids = (
+        row.record,
+        row.volunteer,
+        row.household,
+        row.household if recipient is None else recipient,
+        row.volunteer if confirmed_by is None else confirmed_by,
+    )
+    names = (row.community, row.household_community, row.service, *row.grid)
+    flaw = None if all_plain(ids) else _first_flaw(check_id, ids)
+    if flaw is None and not _fit_names.issuperset(names):
+        flaw = _first_flaw(check_name, names)
+        if flaw is None:
+            if len(_fit_names) >= _FIT_MAX:
+                _fit_names.clear()
+            _fit_names.update(names)
     if flaw is not None:
         raise NoCommand(f"旧台账的一行不会这样写：{flaw.zh}", f"no row of older books says so: it {flaw.value}")
     if not 0 < row.minutes <= _IMPORTED_MINUTES_MAX:
@@ -780,16 +782,8 @@ _fit_names: Final[set[str]] = set()
 """Names that were found fit: of places and services there are few, and each comes again and again."""
 
 
-def _flaw(row: ImportHours) -> Flaw | None:
-    ids = (row.record, row.volunteer, row.household, row.recipient_household, row.confirmed_by)
-    names = (row.community, row.household_community, row.service, *row.grid)
-    for flaw in (*(check_id(name) for name in ids if name is not None), *map(check_name, names)):
-        if flaw is not None:
-            return flaw
-    if len(_fit_names) >= _FIT_MAX:
-        _fit_names.clear()
-    _fit_names.update(names)
-    return None
+def _first_flaw(check: Callable[[str], Flaw | None], texts: Iterable[str]) -> Flaw | None:
+    return next((flaw for flaw in map(check, texts) if flaw is not None), None)
 
 
 # ── Requests, visits, sheets and paper ───────────────────────────────────────────────────────────────────────────

@@ -188,7 +188,8 @@ class Redecision:
     def close(self, *, may_go_on: bool = False) -> None:
         """Decide the last command, whose facts may go on beyond where the reading ended; and see that each was a new
         one."""
-        self._end_commands([self._group], may_go_on=may_go_on)
+        group, self._group = self._group, []
+        self._end_commands([group], may_go_on=may_go_on)
         for recorded, before in self._states.repeated(self._learned):
             self._find(recorded, REPEATED, f"先前在位置 {before}", f"it was recorded at position {before} already")
 
@@ -268,7 +269,7 @@ class Redecision:
         for group, facts, tags, row in zip(groups, all_facts, all_tags, rows, strict=True):
             decided.append(decide(group, facts, row))
             self._states.fold(group, tags)
-            if row is None:  # a row is noted by itself; of others it may count what the states are just now
+            if row is None:  # it may be noted by what the states are now, or change what is decided next
                 self._note(chain.from_iterable(groups[noted : len(decided)]))
                 noted = len(decided)
         self._note(chain.from_iterable(groups[noted:]))
@@ -304,7 +305,9 @@ class Redecision:
         decided = self._decide(group, facts, row)
         found = self.findings.counts - before[1]
         kinds = {kind for kind, _ in found}
-        unclear = isinstance(facts[0], GOES_ON) and kinds <= {NO_COMMAND, REFUSED, OTHERWISE}
+        # A row may be rejected or reversed by what is missing, and then other rules hold for it.
+        row_goes_on = group[0].envelope.imported and not isinstance(facts[-1], HoursRejected | HoursReversed)
+        unclear = (isinstance(facts[0], GOES_ON) or row_goes_on) and kinds <= {NO_COMMAND, REFUSED, OTHERWISE}
         if found and (unclear or (self._more_follows and kinds == {OTHERWISE})):
             self.findings.restore(*before)
             self.undecided = len(group)

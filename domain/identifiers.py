@@ -127,7 +127,11 @@ def all_plain(ids: Sequence[str]) -> bool:
     """Whether nothing is wrong with any of some identifiers, as far as one look tells: it does for all but few, and
     `check_id` for the rest."""
     lines = "\n".join(ids)
-    return len(lines) <= ID_CHARACTERS_MAX and _PLAIN_IDS.fullmatch(lines) is not None and lines.count("\n") < len(ids)
+    return (
+        (len(lines) <= ID_CHARACTERS_MAX or max(map(len, ids)) <= ID_CHARACTERS_MAX)
+        and _PLAIN_IDS.fullmatch(lines) is not None
+        and lines.count("\n") < len(ids)
+    )
 
 
 def new_number(command_id: str) -> str:

@@ -23,8 +23,24 @@ def journal(store: FactStore) -> Facts:
     return facts
 
 
-def redecided(
-    facts: Facts, *, states_max: int = 100, may_go_on: bool = False, first: int = 1, last: int | None = None
+def redecided(facts: Facts, **how: Any) -> Redecision:
+    """Whatever is read at once, it comes to the same."""
+    one_by_one, at_once = (_redecided(facts, batch, **how) for batch in (1, 1_000))
+    found, also = (
+        sorted(each.findings.found, key=lambda one: (one.position, one.kind)) for each in (one_by_one, at_once)
+    )
+    assert (found, one_by_one.commands, one_by_one.undecided) == (also, at_once.commands, at_once.undecided)
+    return one_by_one
+
+
+def _redecided(
+    facts: Facts,
+    batch: int,
+    *,
+    states_max: int = 100,
+    may_go_on: bool = False,
+    first: int = 1,
+    last: int | None = None,
 ) -> Redecision:
     by_position = {recorded.position: recorded for recorded, _ in facts}
 
@@ -33,7 +49,10 @@ def redecided(
         return [by_position[position] for position in positions if position in by_position]
 
     redecision = Redecision(past, states_max, first=first, last=last)
-    for recorded, tags in facts:
-        redecision.fold([Tagged(recorded.position, recorded.recorded_at_microseconds, recorded.envelope, tags)])
+    tagged = [Tagged(one.position, one.recorded_at_microseconds, one.envelope, tags) for one, tags in facts]
+    for start in range(0, len(tagged), batch):
+        redecision.fold(tagged[start : start + batch])
+        if redecision.ended:
+            break
     redecision.close(may_go_on=may_go_on)
     return redecision

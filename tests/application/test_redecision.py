@@ -192,6 +192,37 @@ def test_a_row_of_older_books_that_later_ones_settle_is_decided_again() -> None:
     assert [kind for _, kind, _ in found(renumbered(again))] == [OTHERWISE]  # the row again would record nothing
 
 
+def overlapping_rows() -> Facts:
+    """Rows of the same hour, by volunteers and households that are new: those after the first don't count."""
+    day = Day()
+    started_at, ended_at = local(at("11-19 09:00"), ZONE), local(at("11-19 10:00"), ZONE)
+    row = ImportHours("R8", "V7", "H7", XINZHU, "H8", XINZHU, GRID, "助餐", started_at, ended_at, 60, "S9", "confirmed")
+    day.send(import_hours, row, ADMIN, imported=True)
+    day.send(import_hours, replace(row, record="R9", status="reversed"), ADMIN, imported=True)
+    day.send(import_hours, replace(row, record="R10", volunteer="V9", status="rejected"), ADMIN, imported=True)
+    return journal(day.store)
+
+
+def test_a_row_that_the_reading_ends_within_may_be_one_that_needs_not_keep_all_rules() -> None:
+    facts = overlapping_rows()
+    assert [one.envelope.fact.type.split("-")[-1] for one, _ in facts[-7:]] == [
+        *("logged.v1", "confirmed.v1", "reversed.v1"),
+        *("registered.v1", "enrolled.v1", "logged.v1", "rejected.v1"),
+    ]
+    for end in range(len(facts) - 7, len(facts) + 1):
+        assert redecided(facts[:end], may_go_on=True).findings.found == []
+    overlapping = with_fact(facts[:-4], len(facts) - 5, minutes=61)
+    assert [kind for _, kind, _ in found(overlapping, may_go_on=True)] == [OTHERWISE]  # nothing comes after a reversal
+
+
+@pytest.mark.parametrize("name", ["recipient_household", "rejected_by", "record", "volunteer"])
+def test_an_empty_number_in_a_row_of_older_books_is_found(name: str) -> None:
+    facts = overlapping_rows()
+    *_, logged, rejected = facts
+    position = (rejected if name == "rejected_by" else logged)[0].position
+    assert (len(facts) - 3, NO_COMMAND, "") in found(with_fact(facts, position, **{name: ""}))
+
+
 # ── What the rules wouldn't have made ────────────────────────────────────────────────────────────────────────
 
 
