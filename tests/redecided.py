@@ -23,25 +23,16 @@ def journal(store: FactStore) -> Facts:
     return facts
 
 
-def redecided(facts: Facts, **how: Any) -> Redecision:
-    """Whatever is read at once, it comes to the same."""
-    one_by_one, at_once = (_redecided(facts, batch, **how) for batch in (1, 1_000))
-    found, also = (
-        sorted(each.findings.found, key=lambda one: (one.position, one.kind)) for each in (one_by_one, at_once)
-    )
-    assert (found, one_by_one.commands, one_by_one.undecided) == (also, at_once.commands, at_once.undecided)
-    return one_by_one
-
-
-def _redecided(
+def redecided(
     facts: Facts,
-    batch: int,
     *,
+    batch: int = 1_000,
     states_max: int = 100,
     may_go_on: bool = False,
     first: int = 1,
     last: int | None = None,
 ) -> Redecision:
+    """Facts decided again, so many at a time."""
     by_position = {recorded.position: recorded for recorded, _ in facts}
 
     def past(positions: Sequence[int]) -> Iterable[Recorded[Any]]:

@@ -28,7 +28,7 @@ from application.finding import (
     Findings,
 )
 from application.read_back import FOLLOWING, LEADING
-from application.redecision import CLOCKS_DIFFER_MAX
+from application.redecision import CLOCKS_DIFFER_MAX, Redecision
 from application.write_loop import Accepted, Ticket, Writer
 from domain.account import (
     FundPool,
@@ -73,9 +73,20 @@ from domain.recognition import StarAwarded
 from tests.controls import COMMAND_EXAMPLES, GRID, NOW, XINZHU, ZONE, at
 from tests.domain.test_time_bank import TimeBank, live_through_everything
 from tests.in_memory import InMemoryFactStore
-from tests.redecided import Facts, journal, redecided
+from tests.redecided import Facts, journal
+from tests.redecided import redecided as decided_in_batches
 
 ADMIN, CLERK = Actor("D1", "admin"), Actor("S1", "staff")
+
+
+def redecided(facts: Facts, **how: Any) -> Redecision:
+    """Whatever is read at once, it comes to the same."""
+    one_by_one, at_once = (decided_in_batches(facts, batch=batch, **how) for batch in (1, 1_000))
+    found, also = (
+        sorted(each.findings.found, key=lambda one: (one.position, one.kind)) for each in (one_by_one, at_once)
+    )
+    assert (found, one_by_one.commands, one_by_one.undecided) == (also, at_once.commands, at_once.undecided)
+    return one_by_one
 
 
 def found(facts: Facts, **how: Any) -> list[tuple[int, str, str]]:
