@@ -193,7 +193,7 @@ class Redecision:
         for recorded, before in self._states.repeated(self._learned):
             self._find(recorded, REPEATED, f"先前在位置 {before}", f"it was recorded at position {before} already")
 
-    # ── One command ──────────────────────────────────────────────────────────────────────────────────────────────
+    # ── The commands of a batch ──────────────────────────────────────────────────────────────────────────────────
 
     def _check_places(self, facts: Sequence[Tagged[Any]]) -> None:
         """Positions are dense, times don't go back, and what is recorded was decided just before."""
@@ -343,7 +343,7 @@ class Redecision:
         self._states.once = envelope.imported
         role: Any = envelope.role
         context = Context(Actor(envelope.actor, role), envelope.decided_at, envelope.command, self._zone)
-        first: tuple[Asked, Decided] | Refusal | None = None
+        first: Decided | Refusal | None = None
         try:
             asked = (row,) if row is not None else read_back(Command(facts, envelope, self._state, self._when))
             for one in asked:
@@ -357,7 +357,7 @@ class Redecision:
                 if decided.facts == facts:
                     return decided
                 if first is None or isinstance(first, Refusal):
-                    first = one, decided
+                    first = decided
         except NoCommand as error:
             self._find(group[0], NO_COMMAND, error.zh, error.en)
             return None
@@ -375,8 +375,8 @@ class Redecision:
                 self._find(group[0], NO_COMMAND, *KINDS[NO_COMMAND])
             case Refusal():
                 self._find(group[0], REFUSED, first.message_zh, first.message_en, first.code)
-            case (_, decided):
-                self._differ(group, decided)
+            case Decided():
+                self._differ(group, first)
         return None
 
     def _compare_policies(self, group: Sequence[Recorded[Any]], decided: Decided) -> None:
